@@ -1,4 +1,4 @@
-"""The words mastosync thinks in: plain values that every room may pass around.
+"""What all packages speak of: entries, claims, outcomes and the like, as plain values.
 
 What is made for each row or object (`MediaRow`, `Entry`, `Outcome`) is a `NamedTuple`: several times cheaper than
 a frozen dataclass. A plan has millions of the first two, and moves them in columns (`MediaColumns`, `EntryGroup`).
@@ -198,8 +198,8 @@ class Kind(NamedTuple):
     cached: bool  # the canonical key starts with `cache/`
 
     @property
-    def room(self) -> tuple[str, str, bool]:
-        """Where its keys lie: in one room, the same id and name make the same key, whether the row is remote or not."""
+    def namespace(self) -> tuple[str, str, bool]:
+        """Kinds that share it make the same key of the same id and name: rows of this server and others may."""
         return self.directory, self.style, self.cached
 
 
@@ -307,8 +307,7 @@ class Outcome(NamedTuple):
     end: End | None = None  # ... and DESTINATION if nothing was learned of the source
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """An entry with everything that the manifest knows of it."""
 
     entry: Entry

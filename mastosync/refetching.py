@@ -30,7 +30,7 @@ from mastosync.errors import (
     telling_of,
 )
 from mastosync.language import deferred, tr
-from mastosync.manifest import Manifest, ManifestReport, claim, correct, doubt_access, found_wrong, release
+from mastosync.manifest import ACCESS, Manifest, ManifestReport, claim, correct, found_wrong, note_access, release
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Arrival, Claim, Entry, EntryState, Origin, Outcome, Presence, Reason, Record, RemoteFile
@@ -232,7 +232,7 @@ class Refetcher:
             if not lost.lies_there:
                 raise
             with self.manifest.transaction() as connection:
-                doubt_access(connection, self.manifest, self._begun)
+                note_access(connection, self.manifest, ((each, ACCESS) for each in self._begun))
             raise
         finally:
             with self.manifest.transaction() as connection:

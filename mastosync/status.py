@@ -113,7 +113,7 @@ class Status:
     settings: ObjectSettings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
     waiting: tuple[Outage, ...] = ()  # for which stores the last copy waits right now
-    outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
+    outlook: Outlook | None = None  # made of the survey by a caller that knows the terms
 
     def news_of(self, types: tuple[str, ...] = ()) -> dict[str, int]:
         """Entries that failed and were not accepted, by reason: of some types, or of all if none are named."""

@@ -21,8 +21,9 @@ from mastosync.config.schema import sections
 from mastosync.config.sources import RawValue, ValueSource, read_file, read_text
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
-from mastosync.manifest import appearing, require_room_for, same_file, written
+from mastosync.manifest import same_file
 from mastosync.mastodon.settings import current_settings
+from mastosync.new_files import appearing, require_room_for, written
 
 if TYPE_CHECKING:
     from mastosync.mastodon.dotenv import MastodonSettings

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.archive.reading import ArchiveSource
+from mastosync.archive.reading import ArchiveSource, read_from
 from mastosync.archive.writing import iter_archive
 from mastosync.errors import OutputError, StdoutError
 from mastosync.language import tr
@@ -21,19 +21,16 @@ from mastosync.manifest import (
     Manifest,
     Soundness,
     accept_lost,
-    appearing,
     backup_name,
     count_losses,
     count_lost,
-    read_from,
     real_path,
     repair_counters,
-    require_room_for,
     take_back_acceptance,
-    written,
 )
 from mastosync.manifest import accept as accept_losses
 from mastosync.manifest import back_up as back_up_file
+from mastosync.new_files import appearing, require_room_for, written
 from mastosync.progress import CheckProgress
 
 if TYPE_CHECKING:

@@ -15,16 +15,13 @@ from mastosync.app.stores import transfer_options
 from mastosync.errors import ManifestError, PlanRefused
 from mastosync.language import tr
 from mastosync.manifest import (
-    DeltaTerms,
     Manifest,
     ManifestReport,
     PlanWriter,
-    SnapshotMark,
     SnapshotRecord,
     Writes,
     accepted_wanting,
     age_details,
-    delta_base,
     least_losses,
     mark_older_losses,
     remember_database,
@@ -38,16 +35,16 @@ from mastosync.manifest import (
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.identity import age_of, identity_of
 from mastosync.mastodon.standby import behind
-from mastosync.planning.planner import DryRun, Planner
+from mastosync.planning.planner import DeltaTerms, DryRun, Planner, SnapshotMark, delta_base
 from mastosync.planning.survey import Surveyor
 
 if TYPE_CHECKING:
     from mastosync.app.context import Context
     from mastosync.config import Config
-    from mastosync.manifest import DeltaBase, StoreIdentity
+    from mastosync.manifest import StoreIdentity
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.model import DatabaseIdentity
-    from mastosync.planning.planner import PlanOptions, PlanResult
+    from mastosync.planning.planner import DeltaBase, PlanOptions, PlanResult
 
 _log = logging.getLogger(__name__)
 

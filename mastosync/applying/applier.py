@@ -40,8 +40,8 @@ from mastosync.manifest import (
     begin_applying,
     correct,
     end_applying,
-    found_misread,
     found_wrong,
+    found_wrong_access,
     iter_done_after,
     last_change,
     note_applied,
@@ -247,7 +247,7 @@ class Applier:
         if isinstance(error, (MayBePublic, MayBeHidden, AccessLost)) or (
             isinstance(error, PrivacyLost) and error.lies_there
         ):
-            self._corrections.append((record, to_be_stored(record, found_misread(record.presence), error.message)))
+            self._corrections.append((record, to_be_stored(record, found_wrong_access(record.presence), error.message)))
         elif isinstance(error, HeadersLost):
             self._corrections.append((record, to_be_stored(record, found_wrong(record.presence), error.message)))
         if not isinstance(error, Interrupted):

@@ -14,7 +14,7 @@ from mastosync.checking.row_check import Opening, Row, RowAnswer, made_private
 from mastosync.copying.acl import PRIVATE, PUBLIC_READ, PrivateKeptBack
 from mastosync.copying.server_side import Copied
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
-from mastosync.manifest import Noted, ObjectSettings, found_misread, found_wrong
+from mastosync.manifest import Noted, ObjectSettings, found_wrong, found_wrong_access
 from mastosync.model import Entry, EntryState, ObjectInfo, Outcome, Presence, Record
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall
@@ -83,7 +83,9 @@ class Bringing:
         except PrivacyUnknown as unknown:
             message = unknown.failure.message
             was_written = bool(unknown.failure.store)
-            return Applied(ApplyStatus.FAILED, message, found=found_misread(record.presence) if was_written else None)
+            return Applied(
+                ApplyStatus.FAILED, message, found=found_wrong_access(record.presence) if was_written else None
+            )
         except (ObjectMissing, ObjectChanged) as error:
             return Applied(ApplyStatus.DIFFERENT, error.message)
         except ObjectError as error:
@@ -141,7 +143,7 @@ class Bringing:
         try:
             stored = yield from self._stored(Found(store, hidden.entry, key, info, goal, read=False))
         except (PrivateKeptBack, PrivacyUnknown, ObjectError):
-            return closed._replace(found=found_misread(record.presence))
+            return closed._replace(found=found_wrong_access(record.presence))
         return closed._replace(copied=stored.copied)
 
     def _stored(self, one: Found) -> Steps[Applied]:
@@ -173,7 +175,7 @@ def _closed(record: Record, row: Row, *, read: bool) -> Applied:
     """Nothing is opened. What everybody reads although its row is private has to be stored anew."""
     is_private = row is Row.PRIVATE
     detail = "its row is private by now" if is_private else "its row is gone by now, or has another file"
-    found = found_misread(record.presence) if is_private and read else None
+    found = found_wrong_access(record.presence) if is_private and read else None
     return Applied(ApplyStatus.CLOSED, detail, found=found, private=is_private)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
@@ -15,6 +16,7 @@ from mastosync.archive.writing import (
     LATER_FIELDS,
     LINE_FIELDS,
     MOMENTS,
+    PLAIN_COLUMNS,
     VERSION,
     Digest,
     seconds_of,
@@ -24,15 +26,19 @@ from mastosync.language import tr
 from mastosync.manifest import (
     ACCESS,
     ARCHIVED_RECORDS,
+    FLAGS,
     NOTES,
+    ORIGIN_CODE,
+    REASON_CODE,
+    STATE_CODE,
     ArchivedEntry,
+    EntryRow,
     Head,
     Noted,
     ObjectSettings,
     StoreIdentity,
-    flaw,
+    contradiction,
     noted_of,
-    read_from,
 )
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import (
@@ -116,7 +122,7 @@ class ArchiveSource:
         if self._head is None:
             raise InvalidLine("it comes before the head")
         entry = _archived(_completed(line, self._version, LINE_FIELDS), self._head)
-        place = (entry.kind, entry.entry.id, entry.entry.name)
+        place = (entry.kind, entry.row.id, entry.row.name)
         if self._last is not None and place <= self._last:
             raise InvalidLine("it does not come after the line before it, by kind, id and name")
         self._last = place
@@ -130,6 +136,18 @@ class ArchiveSource:
         if more:
             self._number += 1
             raise InvalidLine("there is something after the last line")
+
+
+@contextmanager
+def read_from(name: str) -> Iterator[None]:
+    """Turn what the system says of the archive into a ManifestError."""
+    try:
+        yield
+    except OSError as error:
+        raise ManifestError(
+            tr("cannot read {name}: {strerror}", name=name, strerror=error.strerror),
+            hint=tr("it must be a file that you may read; nothing was changed"),
+        ) from error
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -262,49 +280,52 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         raise InvalidLine("an entry that is done or skipped cannot be claimed")
     if _number(line, "attempts") < 0:
         raise InvalidLine("attempts are not less than none")
-    return ArchivedEntry(
-        kind=number,
-        entry=entry,
-        state=state,
-        reason=None if reason is None else Reason(reason),
+    row = EntryRow(
+        id=entry.id,
+        name=entry.name,
+        fallback=entry.fallback,
+        flags=FLAGS[entry.optional, entry.private, _of(line, "excluded", bool)],
+        size=entry.size,
+        state=STATE_CODE[state],
+        reason=REASON_CODE[None if reason is None else Reason(reason)],
         attempts=line["attempts"],
         md5=_md5(_perhaps(line, "md5", str)),
         etag=_perhaps(line, "etag", str),
         source_key=_perhaps(line, "source_key", str),
         detail=_perhaps(line, "detail", str),
-        origin=Origin.COPIED if line["origin"] is None else Origin(_of(line, "origin", str)),
-        claimed=line["claimed"],
-        excluded=_of(line, "excluded", bool),
-        presence=_presence(line, state),
-        access=_access(line),
+        origin=ORIGIN_CODE[Origin.COPIED if line["origin"] is None else Origin(_of(line, "origin", str))],
+        updated=entry.updated,
+        arrived=_presence(line, state),
         accepted=_accepted(line, state),
+        **{name: _plain(line, name) for name in PLAIN_COLUMNS},
     )
+    return ArchivedEntry(number, row, _access(line))
 
 
 def _presence(line: dict[str, Any], state: EntryState) -> Presence | None:
     """What lies at the destination; None: that follows from the rest."""
     presence = _bits(line, "destination")
-    wrong = None if presence is None else flaw(state, presence)
+    wrong = None if presence is None else contradiction(state, presence)
     if wrong is not None:
         raise InvalidLine(wrong)
     return presence
 
 
 def _access(line: dict[str, Any]) -> Presence | None:
-    """With which a claimed object is being written; None: it is not claimed, or that is unknown."""
+    """With which a claimed object is being written; None: it is not claimed. An older version did not know it."""
     access = _bits(line, "access")
     if access is not None and (not line["claimed"] or not access or access & ~ACCESS):
         raise InvalidLine(f"access is {line['access']!r}")
-    return access
+    return ACCESS if access is None and line["claimed"] else access
 
 
-def _accepted(line: dict[str, Any], state: EntryState) -> Reason | None:
-    """The reason that somebody has accepted as a loss; of what is gone, that a plan was accepted which lost it."""
+def _accepted(line: dict[str, Any], state: EntryState) -> int | None:
+    """The code of the reason that somebody has accepted as a loss; GONE: a plan was accepted that lost the row."""
     reason = _perhaps(line, "accepted", str)
     is_gone = reason == line["reason"] == Reason.GONE
     if reason is not None and not is_gone and (state is EntryState.DONE or reason not in ACCEPTABLE_REASONS):
         raise InvalidLine(f"an entry that is {state} cannot be accepted as {reason!r}")
-    return None if reason is None else Reason(reason)
+    return None if reason is None else REASON_CODE[Reason(reason)]
 
 
 def _bits(line: dict[str, Any], name: str) -> Presence | None:
@@ -344,6 +365,12 @@ def _of(line: dict[str, Any], name: str, kind: type[_T]) -> _T:
 
 def _perhaps(line: dict[str, Any], name: str, kind: type[_T]) -> _T | None:
     return None if line[name] is None else _of(line, name, kind)
+
+
+def _plain(line: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - of JSON
+    """A number or text as it is; None: there is none."""
+    value = line[name]
+    return value if value is None or isinstance(value, str) else _number(line, name)
 
 
 def _number(line: dict[str, Any], name: str) -> int:

@@ -18,14 +18,59 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mastosync.listing import FIELDS
-from mastosync.manifest import ArchivedEntry, ArchiveReader, Head, noted_as_json
+from mastosync.manifest import (
+    EXCLUDED_FLAG,
+    ORIGIN_OF,
+    REASON_OF,
+    STATE_OF,
+    ArchivedEntry,
+    ArchiveReader,
+    EntryRow,
+    Head,
+    entry_of,
+    noted_as_json,
+)
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Kind, Origin, Presence
 
 FORMAT = "mastosync-manifest"
-VERSION = 5
-LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access")
+PLAIN_COLUMNS: tuple[str, ...] = ()
+"""Columns of later versions that an archive has as they are, under their own names: numbers, text or null."""
+
+LINE_FIELDS = (
+    *(*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access"),
+    *PLAIN_COLUMNS,
+)
 """What is told of each entry. The names are part of the interface."""
+
+KIND_FIELDS = ("kind", *Kind._fields)
+HEAD_FIELDS = (
+    "format",
+    "version",
+    "source",
+    "destination",
+    "probe",
+    "database",
+    "settings",
+    "notes",
+    "kinds",
+    "snapshots",
+    "runs",
+    "verifications",
+    "samples",
+)
+_SINCE: dict[int, dict[str, Any]] = {
+    2: {"samples": [], "updated": None, "excluded": False},
+    3: {"destination": None, "access": None},
+    4: {"probe": None},
+    5: {"database": None, "settings": None, "notes": {}, "accepted": None},
+}
+VERSION = max(_SINCE)
+LATER_FIELDS: dict[int, dict[str, Any]] = {
+    version: {name: value for since in _SINCE if since > version for name, value in _SINCE[since].items()}
+    for version in range(1, VERSION)
+}
+"""What an older version lacks, and what takes its place."""
 
 MOMENTS = ("started_at", "updated_at", "ended_at", "at")
 """What records have as seconds since the epoch."""
@@ -33,7 +78,7 @@ MOMENTS = ("started_at", "updated_at", "ended_at", "at")
 _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # to make one costs as much as a line
 _LAST_SECOND = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
-_NOTED_AT_ONCE = 1_000  # entries: whoever shows progress needs no more
+_NOTED_AT_ONCE = 1_000  # entries: progress needs no more
 
 
 class Digest:
@@ -63,8 +108,8 @@ def iter_archive(reader: ArchiveReader, note: Callable[[int], None]) -> Iterator
     head = reader.head()
     yield digest.take(encoded(head_as_json(head)))
     prefix, noted = head.destination.key_prefix, 0
-    for each in reader.iter_entries():
-        yield digest.take(encoded(entry_as_json(each, prefix)))
+    for line in reader.iter_entries(lambda each, kind: encoded(entry_as_json(each, kind, prefix))):
+        yield digest.take(line)
         if digest.entries - noted == _NOTED_AT_ONCE:
             note(_NOTED_AT_ONCE)
             noted = digest.entries
@@ -116,73 +161,50 @@ def head_as_json(head: Head) -> dict[str, Any]:
     }
 
 
-def entry_as_json(each: ArchivedEntry, destination_prefix: str) -> dict[str, Any]:
+def entry_as_json(each: ArchivedEntry, kind: Kind, destination_prefix: str) -> dict[str, Any]:
     """A line between: `LINE_FIELDS` in their order."""
-    entry, kind = each.entry, each.entry.kind
+    row, entry = each.row, entry_of(kind, each.row)
     return {
         "table": kind.table,
-        "id": entry.id,
+        "id": row.id,
         "attachment": kind.attachment,
         "style": kind.style,
         "key": canonical_key(entry, destination_prefix),
-        "source_key": each.source_key,
-        "state": each.state.value,
-        "reason": each.reason.value if each.reason else None,
-        "size": entry.size,
-        "attempts": each.attempts,
-        "md5": each.md5.hex() if each.md5 else None,
-        "etag": each.etag,
+        "source_key": row.source_key,
+        "state": STATE_OF[row.state].value,
+        "reason": _word(row.reason),
+        "size": row.size,
+        "attempts": row.attempts,
+        "md5": row.md5.hex() if row.md5 else None,
+        "etag": row.etag,
         "optional": entry.optional,
         "private": entry.private,
-        "detail": each.detail,
-        "origin": _origin(each),
-        "accepted": each.accepted and each.accepted.value,
+        "detail": row.detail,
+        "origin": _origin(row),
+        "accepted": _word(row.accepted),
         "kind": each.kind,
-        "name": entry.name,
-        "fallback": entry.fallback,
-        "claimed": each.claimed,
-        "updated": as_iso(entry.updated),
-        "excluded": each.excluded,
-        "destination": _bits(each.presence),
-        "access": _bits(each.access),
+        "name": row.name,
+        "fallback": row.fallback,
+        "claimed": each.access is not None,
+        "updated": as_iso(row.updated),
+        "excluded": bool(row.flags & EXCLUDED_FLAG),
+        "destination": None if row.arrived is None else _bits(Presence(row.arrived)),
+        "access": each.access and _bits(each.access),
+        **{name: getattr(row, name) for name in PLAIN_COLUMNS},
     }
 
 
-def _bits(presence: Presence | None) -> list[str] | None:
-    """The names of the bits; None: that follows from the rest."""
-    return None if presence is None else [str(bit.name).lower() for bit in Presence if bit in presence]
+def _bits(presence: Presence) -> list[str]:
+    return [str(bit.name).lower() for bit in Presence if bit in presence]
 
 
-def _origin(each: ArchivedEntry) -> str | None:
+def _word(reason: int | None) -> str | None:
+    """A reason by its code; None: there is none."""
+    found = None if reason is None else REASON_OF[reason]
+    return found and found.value
+
+
+def _origin(row: EntryRow) -> str | None:
     """As `ls` has it; an entry that is pending again may remember who brought it."""
-    known = each.state is EntryState.DONE or each.origin is not Origin.COPIED
-    return each.origin.value if known else None
-
-
-KIND_FIELDS = ("kind", *Kind._fields)
-HEAD_FIELDS = (
-    "format",
-    "version",
-    "source",
-    "destination",
-    "probe",
-    "database",
-    "settings",
-    "notes",
-    "kinds",
-    "snapshots",
-    "runs",
-    "verifications",
-    "samples",
-)
-_SINCE: dict[int, dict[str, Any]] = {
-    2: {"samples": [], "updated": None, "excluded": False},
-    3: {"destination": None, "access": None},
-    4: {"probe": None},
-    5: {"database": None, "settings": None, "notes": {}, "accepted": None},
-}
-LATER_FIELDS: dict[int, dict[str, Any]] = {
-    version: {name: value for since in _SINCE if since > version for name, value in _SINCE[since].items()}
-    for version in range(1, VERSION)
-}
-"""What an older version lacks, and what takes its place."""
+    state, origin = STATE_OF[row.state], ORIGIN_OF[row.origin]
+    return origin.value if state is EntryState.DONE or origin is not Origin.COPIED else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from itertools import islice
@@ -81,7 +81,7 @@ class Opening:
 
 def made_private(record: Record) -> Record:
     """The same, as its row has it by now; what lies there stays known as it was."""
-    return replace(record, entry=record.entry._replace(private=True))
+    return record._replace(entry=record.entry._replace(private=True))
 
 
 def _is_old(answer: RowAnswer) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from mastosync.copying.job import STORES_NOTHING, Job
 from mastosync.copying.large_objects import LargeObject
 from mastosync.errors import ObjectError
-from mastosync.manifest import ACCESS, begun
+from mastosync.manifest import ACCESS, write_started
 from mastosync.model import Presence
 from mastosync.runtime.steps import BlockingCall, Step, Steps
 from mastosync.store.base import PutOptions
@@ -21,7 +21,7 @@ from mastosync.store.base import PutOptions
 def sent(job: Job, write: Callable[[PutOptions], Step], options: PutOptions) -> Steps[Any]:
     """The answer of a step that stores something. The job knows of it from before it is sent until it is refused."""
     before, retries = job.presence, job.destination.retries
-    job.presence = begun(before, private=job.entry.private)
+    job.presence = write_started(before, private=job.entry.private)
     try:
         answer = yield write(options)
     except STORES_NOTHING:
@@ -40,7 +40,7 @@ def allowed(job: Job, steps: Steps[None]) -> Steps[None]:
     except STORES_NOTHING:
         raise
     except ObjectError:
-        job.presence = begun(job.presence, private=job.entry.private)
+        job.presence = write_started(job.presence, private=job.entry.private)
         raise
 
 
@@ -61,7 +61,7 @@ def upload_begun(job: Job, large: LargeObject, options: PutOptions) -> Steps[Any
 def upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
     """What `LargeObject.deliver` returns."""
     before = job.presence
-    job.presence = begun(before, private=job.entry.private)
+    job.presence = write_started(before, private=job.entry.private)
     try:
         delivered = yield BlockingCall(partial(large.deliver, upload), large=True)
     except ObjectError:
@@ -75,4 +75,4 @@ def upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
 
 def _left_open(before: Presence, job: Job) -> Presence:
     """What is known where an upload in parts may be left that was never completed: what lay there lies there."""
-    return before | Presence.IN_DOUBT if before else begun(before, private=job.entry.private)
+    return before | Presence.IN_DOUBT if before else write_started(before, private=job.entry.private)

@@ -23,7 +23,7 @@ from mastosync.copying.sending import allowed, sent, upload_begun, upload_delive
 from mastosync.copying.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.copying.store_checks import BucketLook
 from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing, StoreBack
-from mastosync.manifest import ACCESS, Approach, begun, is_misplaced, rewritten_in_place
+from mastosync.manifest import ACCESS, Approach, is_misplaced, rewritten_in_place, write_started
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import (
     NOTHING,
@@ -288,7 +288,7 @@ class Transfer:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
         before = job.presence
         etag: str = yield from self._acl.written(job.entry, self._put_options(info), partial(sent, job, write), way)
-        job.presence = begun(before, private=job.entry.private)
+        job.presence = write_started(before, private=job.entry.private)
         return etag
 
     def _read(self, job: Job, source_key: str) -> StoreCall:
@@ -326,7 +326,9 @@ class Transfer:
         """Wait until the manifest knows of an access that its claim does not tell. Raises: Interrupted."""
         if not job.is_heeded or self._note is None:
             return
-        access = begun(job.presence, private=job.entry.private) & ACCESS  # also of what this job has tried before
+        access = (
+            write_started(job.presence, private=job.entry.private) & ACCESS
+        )  # also of what this job has tried before
         yield Until(self._note(job.entry, access), job.source.store_access.stop)
         job.is_heeded = False
 

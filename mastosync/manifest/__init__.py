@@ -1,18 +1,34 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
-from mastosync.manifest.archive import NOTES, ArchivedEntry, ArchiveReader, ArchiveWriter, Head
-from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
-from mastosync.manifest.atomic_file import appearing, require_room_for
-from mastosync.manifest.backup import back_up, backup_name
-from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
-from mastosync.manifest.codes import HIGHEST_ID, LOWEST_ID
-from mastosync.manifest.connection import Manifest
+from mastosync.manifest.archive import (
+    NOTES,
+    ArchivedEntry,
+    ArchiveReader,
+    ArchiveWriter,
+    Head,
+)
+from mastosync.manifest.archive import (
+    RECORDS as ARCHIVED_RECORDS,
+)
+from mastosync.manifest.backup import (
+    Gap,
+    back_up,
+    backup_name,
+    warn_of_gap,
+)
+from mastosync.manifest.check import (
+    Checker,
+    Soundness,
+    repair_counters,
+)
+from mastosync.manifest.connection import (
+    Manifest,
+)
 from mastosync.manifest.entry_writer import (
     accept,
     claim,
     correct,
     count_losses,
-    doubt_access,
     forget_arrival,
     note_access,
     release,
@@ -31,6 +47,17 @@ from mastosync.manifest.file_system import (
     same_file,
     warn_of_network,
 )
+from mastosync.manifest.history import (
+    LastChange,
+    RunInfo,
+    SnapshotRecord,
+    VerificationRecord,
+    last_change,
+    last_verification,
+    record_verification,
+    take_back_change,
+    verifications,
+)
 from mastosync.manifest.identity import (
     Relation,
     StoreIdentity,
@@ -42,40 +69,79 @@ from mastosync.manifest.identity import (
     require_same,
 )
 from mastosync.manifest.lifecycle import (
-    ACCESS,
     Approach,
     approach_to,
-    begun,
-    flaw,
+    contradiction,
     found_hidden,
-    found_misread,
     found_wrong,
+    found_wrong_access,
     is_misplaced,
     rewritten_in_place,
+    write_started,
 )
-from mastosync.manifest.lock import Holder, holder_of, writer_lock
-from mastosync.manifest.losses import (
+from mastosync.manifest.lock import (
+    holder_of,
+    writer_lock,
+)
+from mastosync.manifest.plan_checks import (
     ALWAYS,
     Losses,
     accept_lost,
+    accepted_wanting,
+    age_details,
     count_lost,
+    last_transaction,
     least_losses,
     mark_older_losses,
+    remember_database,
+    remembered_database,
     require_likely,
+    require_not_older,
+    require_right,
+    require_same_database,
+    require_whole,
 )
-from mastosync.manifest.plan_merge import PlanDelta, PlanWriter, Writes
-from mastosync.manifest.pruning import (
+from mastosync.manifest.plan_merge import (
+    PlanDelta,
+    PlanWriter,
+    Writes,
+)
+from mastosync.manifest.reader import (
+    LIES_THERE,
+    CountLine,
     Exposed,
+    ManifestReport,
     Removable,
+    SegmentReader,
     count_exposed,
     count_removable,
     is_wanted,
     iter_exposed,
     iter_removable,
 )
-from mastosync.manifest.reader import LIES_THERE, CountLine, ManifestReport, RunInfo, SnapshotRecord
-from mastosync.manifest.rows import Row, record_of
-from mastosync.manifest.schema import file_version, newest_version
+from mastosync.manifest.rows import (
+    ACCESS,
+    EXCLUDED_FLAG,
+    FLAGS,
+    HIGHEST_ID,
+    LOWEST_ID,
+    ORIGIN_CODE,
+    ORIGIN_OF,
+    PRIVATE_FLAG,
+    REASON_CODE,
+    REASON_OF,
+    STATE_CODE,
+    STATE_OF,
+    EntryPlace,
+    EntryRow,
+    RawRow,
+    entry_of,
+    record_of,
+)
+from mastosync.manifest.schema import (
+    file_version,
+    newest_version,
+)
 from mastosync.manifest.settings import (
     AppliedUpTo,
     Noted,
@@ -88,48 +154,38 @@ from mastosync.manifest.settings import (
     note_settings,
     noted_as_json,
     noted_of,
-    noted_settings,
     other_settings,
 )
-from mastosync.manifest.snapshots import (
-    DeltaBase,
-    DeltaTerms,
-    SnapshotMark,
-    delta_base,
-    remember_database,
-    remembered_database,
-    require_same_database,
+from mastosync.manifest.sqlite_errors import (
+    is_there,
 )
-from mastosync.manifest.sqlite_errors import is_there, read_from, written
-from mastosync.manifest.staleness import (
-    accepted_wanting,
-    age_details,
-    require_not_older,
-    require_right,
-    require_whole,
+from mastosync.manifest.temporary_database import (
+    Orphan,
+    Scratch,
 )
-from mastosync.manifest.temporary_database import Orphan, OrphanPlace, Scratch
-from mastosync.manifest.verifications import (
-    LastChange,
-    SegmentReader,
-    VerificationRecord,
-    last_change,
-    last_verification,
-    record_verification,
-    take_back_change,
-    verifications,
+from mastosync.manifest.work_queue import (
+    Outage,
+    WorkQueue,
+    waiting_for,
 )
-from mastosync.manifest.work_queue import Outage, WorkQueue, waiting_for
-from mastosync.manifest.write_ahead import Gap, warn_of_gap
 
 __all__ = [
     "ACCESS",
     "ALWAYS",
     "ARCHIVED_RECORDS",
+    "EXCLUDED_FLAG",
+    "FLAGS",
     "HIGHEST_ID",
     "LIES_THERE",
     "LOWEST_ID",
     "NOTES",
+    "ORIGIN_CODE",
+    "ORIGIN_OF",
+    "PRIVATE_FLAG",
+    "REASON_CODE",
+    "REASON_OF",
+    "STATE_CODE",
+    "STATE_OF",
     "AppliedUpTo",
     "Approach",
     "ArchiveReader",
@@ -137,13 +193,11 @@ __all__ = [
     "ArchivedEntry",
     "Checker",
     "CountLine",
-    "DeltaBase",
-    "DeltaTerms",
+    "EntryPlace",
+    "EntryRow",
     "Exposed",
-    "Fault",
     "Gap",
     "Head",
-    "Holder",
     "LastChange",
     "Losses",
     "Manifest",
@@ -151,17 +205,15 @@ __all__ = [
     "Noted",
     "ObjectSettings",
     "Orphan",
-    "OrphanPlace",
     "Outage",
     "PlanDelta",
     "PlanWriter",
+    "RawRow",
     "Relation",
     "Removable",
-    "Row",
     "RunInfo",
     "Scratch",
     "SegmentReader",
-    "SnapshotMark",
     "SnapshotRecord",
     "Soundness",
     "StoreIdentity",
@@ -172,28 +224,25 @@ __all__ = [
     "accept_lost",
     "accepted_wanting",
     "age_details",
-    "appearing",
     "applied_to",
     "approach_to",
     "back_up",
     "backup_name",
     "begin_applying",
-    "begun",
     "claim",
+    "contradiction",
     "correct",
     "count_exposed",
     "count_losses",
     "count_lost",
     "count_removable",
-    "delta_base",
-    "doubt_access",
     "end_applying",
+    "entry_of",
     "file_version",
-    "flaw",
     "forget_arrival",
     "found_hidden",
-    "found_misread",
     "found_wrong",
+    "found_wrong_access",
     "holder_of",
     "in_one_bucket",
     "is_memory",
@@ -206,6 +255,7 @@ __all__ = [
     "iter_removable",
     "kind_of_disk",
     "last_change",
+    "last_transaction",
     "last_verification",
     "least_losses",
     "mark_older_losses",
@@ -216,11 +266,9 @@ __all__ = [
     "note_settings",
     "noted_as_json",
     "noted_of",
-    "noted_settings",
     "other_settings",
     "place_on_disk",
     "probe_left_behind",
-    "read_from",
     "real_path",
     "record_of",
     "record_relation",
@@ -235,7 +283,6 @@ __all__ = [
     "require_local_disk",
     "require_not_older",
     "require_right",
-    "require_room_for",
     "require_same",
     "require_same_database",
     "require_whole",
@@ -249,6 +296,6 @@ __all__ = [
     "waiting_for",
     "warn_of_gap",
     "warn_of_network",
+    "write_started",
     "writer_lock",
-    "written",
 ]

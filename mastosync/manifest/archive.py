@@ -1,38 +1,27 @@
-"""All of a manifest as plain values, out of one and into a new one. The form of an archive is the engine's."""
+"""All of a manifest as plain values, out of one and into a new one. `mastosync/archive` has the form of an archive."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from mastosync.errors import ManifestError
-from mastosync.manifest.atomic_file import appearing
-from mastosync.manifest.codes import (
-    EXCLUDED_FLAG,
-    FLAGS,
-    OPTIONAL_FLAG,
-    ORIGIN_CODE,
-    ORIGIN_OF,
-    PRIVATE_FLAG,
-    REASON_CODE,
-    REASON_OF,
-    STATE_CODE,
-    STATE_OF,
-)
+from mastosync.manifest.backup import GAP, WRITER
 from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.entry_writer import import_rows
+from mastosync.manifest.history import CHANGED, details_of, get_meta, set_meta
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
-from mastosync.manifest.lifecycle import ACCESS
-from mastosync.manifest.meta import details_of, get_meta, set_meta
-from mastosync.manifest.rows import COLUMNS
+from mastosync.manifest.plan_checks import remember_database, remembered_database
+from mastosync.manifest.rows import COLUMNS, ORIGIN_OF, REASON_OF, STATE_OF, EntryRow
 from mastosync.manifest.settings import Noted, archived_settings, remember_settings
-from mastosync.manifest.snapshots import remember_database, remembered_database
 from mastosync.manifest.sqlite_errors import sound
-from mastosync.manifest.verifications import CHANGED
-from mastosync.manifest.write_ahead import GAP, WRITER
-from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Origin, Presence, Reason
+from mastosync.model import DatabaseIdentity, Kind, Presence
+from mastosync.new_files import appearing
+
+_T = TypeVar("_T")
 
 RECORDS: dict[str, tuple[str, ...]] = {
     "snapshots": ("id", "taken_at", "details"),
@@ -46,15 +35,13 @@ NOTES = (CHANGED, GAP)
 """What it remembers by name, in the words of those that write it, beside what `Head` has fields for."""
 
 _LINES = f"""
-SELECT kind, {COLUMNS}, (SELECT access FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
+SELECT kind, (SELECT access FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name)), {COLUMNS}
 FROM entries e ORDER BY kind, id, name
 """
 _STATES = """
 SELECT kind, id, name, state, reason, size, md5, etag, origin, updated FROM entries ORDER BY kind, id, name
 """
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
-_INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 17)})"
-_INSERT_CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
 _INSERT_KIND = """
 INSERT INTO kinds (id, "table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
@@ -77,20 +64,8 @@ class ArchivedEntry(NamedTuple):
     """Everything that a manifest holds of one entry."""
 
     kind: int
-    entry: Entry
-    state: EntryState
-    reason: Reason | None
-    attempts: int
-    md5: bytes | None
-    etag: str | None
-    source_key: str | None
-    detail: str | None
-    origin: Origin
-    claimed: bool  # in the hands of a worker, dead or alive
-    excluded: bool = False  # the last plan leaves it out
-    presence: Presence | None = None  # what lies at the destination; None: that follows from the rest
-    access: Presence | None = None  # with which the claimed object is being written; None: not claimed, or unknown
-    accepted: Reason | None = None  # that somebody has accepted as a loss; it may be tried again by now
+    row: EntryRow
+    access: Presence | None = None  # with which the object of a claim is being written; None: there is no claim
 
 
 EntryFate: TypeAlias = tuple[Kind, int, str, str, str, int | None, bytes | None, str | None, str, int | None]
@@ -107,7 +82,7 @@ class ArchiveReader:
     @classmethod
     @contextmanager
     def opened(cls, manifest: Manifest) -> Iterator[ArchiveReader]:
-        """A read transaction: whoever writes goes on beside it. Raises: ManifestError, here and below."""
+        """Begin a read transaction, which does not block the writer. Raises: ManifestError, here and below."""
         manifest.require_plan()
         with translated(manifest.path):
             manifest.connection.execute("BEGIN")
@@ -136,29 +111,12 @@ class ArchiveReader:
             notes = {name: value for name, value in told.items() if value is not None}
             return Head(source, destination, self._manifest.kinds(), probe, database, settings, notes, records)
 
-    def iter_entries(self) -> Iterator[ArchivedEntry]:
-        """All of them by kind, id and name."""
+    def iter_entries(self, told: Callable[[ArchivedEntry, Kind], _T]) -> Iterator[_T]:
+        """What `told` makes of each of them, by kind, id and name. What it cannot make sense of is a ManifestError."""
         with sound(self._manifest.path):
-            for kind, row_id, name, fallback, flags, size, state, reason, *rest in self._manifest.connection.execute(
-                _LINES
-            ):
-                attempts, md5, etag, source_key, detail, origin, updated, arrived, accepted, access = rest
-                optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
-                entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size, updated)
-                seen = (
-                    attempts,
-                    md5,
-                    etag,
-                    source_key,
-                    detail,
-                    ORIGIN_OF[origin],
-                    access is not None,
-                    bool(flags & EXCLUDED_FLAG),
-                    None if arrived is None else Presence(arrived),
-                    None if access is None else Presence(access),
-                    None if accepted is None else REASON_OF[accepted],
-                )
-                yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
+            for number, access, *values in self._manifest.connection.execute(_LINES):
+                kind, row = self._manifest.kind(number), EntryRow._make(values)
+                yield told(ArchivedEntry(number, row, None if access is None else Presence(access)), kind)
 
     def iter_fates(self) -> Iterator[EntryFate]:
         """What became of all of them, in the same order, in a fraction of the time. No reason is an empty word."""
@@ -226,31 +184,8 @@ class ArchiveWriter:
 
     def write_entries(self, entries: Sequence[ArchivedEntry]) -> None:
         """Bring in some, which come by kind, id and name."""
-        rows, claims = [], []
-        for each in entries:
-            entry = each.entry
-            state, reason = STATE_CODE[each.state], REASON_CODE[each.reason]
-            flags = FLAGS[entry.optional, entry.private, each.excluded]
-            line = (entry.id, entry.name, entry.fallback, flags, entry.size)
-            seen = (
-                each.attempts,
-                each.md5,
-                each.etag,
-                each.source_key,
-                each.detail,
-                ORIGIN_CODE[each.origin],
-                entry.updated,
-                each.presence,
-                None if each.accepted is None else REASON_CODE[each.accepted],
-            )
-            rows.append((each.kind, *line, state, reason, *seen))
-            self._manifest.count(each.kind, state, reason, 1, entry.size or 0)
-            if each.claimed:
-                access = ACCESS if each.access is None else each.access
-                claims.append((each.kind, entry.id, entry.name, access))
         with translated(self._manifest.path):
-            self._manifest.connection.executemany(_INSERT_LINES, rows)
-            self._manifest.connection.executemany(_INSERT_CLAIM, claims)
+            import_rows(self._manifest, entries)
 
 
 def _row(record: dict[str, Any], columns: Sequence[str]) -> tuple[Any, ...]:

@@ -1,26 +1,43 @@
-"""Copies of a manifest, made while others read and write it."""
+"""Copies of a manifest: those that `back_up` makes, and those that somebody made of the file without its `-wal`.
+
+A backup is made while others read and write. It gets a mark until somebody writes to it, and has no log until then:
+SQLite takes any log that lies beside a file for the file's own (`require_own_log`). The mark is struck out in the file
+itself, before anything comes into a log.
+
+A copy of the file without its log is an older state, and SQLite does not tell. So each writer notes itself in the
+file when it starts, and strikes that out at the end. A copy in which the note stands, and beside which no
+log lies, lacks what was written last: a gap. The note has the inode of its file: where a run was killed, SQLite brings
+the log into the file when somebody opens it next, and removes the log. That is no copy, and nothing is told.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
+import socket
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mastosync.errors import ManifestError, MastosyncError, UsageError
 from mastosync.language import tr
-from mastosync.manifest.atomic_file import appearing
 from mastosync.manifest.file_system import real_path, same_file
-from mastosync.manifest.sqlite_errors import copied, translated, written
-from mastosync.manifest.write_ahead import gap, has_log, keep_gap, note_backup
+from mastosync.manifest.history import delete_meta, get_meta, set_meta
+from mastosync.manifest.lock import holder_of
+from mastosync.manifest.sqlite_errors import copied, translated
+from mastosync.new_files import appearing, written
+
+_log = logging.getLogger(__name__)
+
+WRITER, _BACKUP, GAP = "writer", "backup", "gap"
+"""Names of notes, in `meta`."""
 
 _PAGES_AT_ONCE = 512  # between two looks at who wants to stop
 _BUSY_SECONDS = 5.0
-
-Note = Callable[[int, int], None]
-"""Told how many pages are copied, and of how many."""
 
 
 def backup_name(manifest: Path) -> Path:
@@ -33,14 +50,14 @@ def back_up(
     target: Path,
     *,
     replace: bool = False,
-    note: Note | None = None,
+    note: Callable[[int, int], None] | None = None,
     error_type: type[MastosyncError] = ManifestError,
 ) -> int:
     """Copy a manifest as it stands at one moment, and return the size of the copy in bytes.
 
-    The moment is a read transaction: whoever writes goes on meanwhile, and the copy need not begin
-    anew. It is looked at before it gets its name. Raises: ManifestError, UsageError if the target is there already, and
-    `error_type` if it cannot be written; then there is no copy.
+    The moment is a read transaction: the writer goes on meanwhile, and the copy need not begin anew. `note` is told
+    how many pages are copied, and of how many. The copy is looked at before it gets its name. Raises: ManifestError,
+    UsageError if the target is there already, and `error_type` if it cannot be written; then there is no copy.
     """
     if same_file(target, manifest):
         raise UsageError(
@@ -66,7 +83,144 @@ def back_up(
             return partial.stat().st_size
 
 
-def _noting(note: Note | None) -> Callable[[int, int, int], None]:
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What a manifest lacks, and what to do."""
+
+    said: str
+    remedy: str
+
+
+def warn_of_gap(found: Gap | None) -> None:
+    """For commands that go on all the same: what is missing costs time, and no object."""
+    if found is not None:
+        _log.warning("%s", tr("{said}; {remedy}", said=found.said, remedy=found.remedy))
+
+
+def has_log(path: Path) -> bool:
+    """Whether a log with something in it lies beside. Asked before SQLite opens the file, and may remove the log."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def require_own_log(path: Path, *, writing: bool) -> None:
+    """Whether a log that lies beside may be this file's: SQLite would write it into any.
+
+    `writing`: the caller holds the writer's lock. Raises: ManifestError if the file is a backup to which nobody has
+    written yet.
+    """
+    if not has_log(path) or not (writing or holder_of(path) is None):
+        return
+    alone = f"{path.absolute().as_uri()}?immutable=1"  # without its log
+    with suppress(sqlite3.Error), closing(sqlite3.connect(alone, uri=True)) as connection:
+        if _noted(connection, _BACKUP) is not None:
+            raise ManifestError(
+                tr("{path} is a backup, and {path}-wal is the log of another manifest", path=path),
+                hint=tr(
+                    "move {path}-wal and {path}-shm to another folder, then run the same command again; nothing was "
+                    "changed",
+                    path=path,
+                ),
+            )
+
+
+def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | None:
+    """What this file lacks, as it is the copy of one with a log. Writing to it does not bring that back."""
+    writer = _noted(connection, GAP)
+    if writer is None:
+        writer = _noted(connection, WRITER)
+        if writer is None or had_log or writer.get("inode") == _inode(path):
+            return None
+    return Gap(
+        tr(
+            "the newest entries are missing in the manifest {path}: it was copied without its -wal file, while "
+            "mastosync was writing to it or after mastosync had been killed (on {host}, started at {since})",
+            path=path,
+            host=writer.get("host"),
+            since=writer.get("since"),
+        ),
+        tr(
+            "if the manifest is still there: stop mastosync on {host}, run `mastosync manifest backup FILE` there, and "
+            "use FILE in the place of this one. If not: run `mastosync manifest check`, `mastosync plan` (without "
+            "--type, --only and --limit), `mastosync adopt` (with `--deep` if a disk is at one end) and `mastosync "
+            "copy`: they find what there is and what has arrived, and copy the rest",
+            host=writer.get("host"),
+        ),
+    )
+
+
+def take_over_backup(path: Path, connection: sqlite3.Connection) -> bool:
+    """Strike out the mark of a backup, and note that somebody writes; whether it was one.
+
+    This goes by a rollback journal, not by a log: no log of its own may lie beside a file with the mark.
+    Raises: ManifestError if somebody is reading it, and does not end in time; sqlite3.Error.
+    """
+    if _noted(connection, _BACKUP) is None:
+        return False
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")  # backups of older versions may be in the other one
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        raise ManifestError(
+            tr("{path} is a backup that was put back, and it is being read by another command", path=path),
+            hint=tr("wait until that command has ended, then run the same command again; nothing was changed"),
+        ) from error
+    try:
+        note_writer(path, connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return True
+
+
+def note_writer(path: Path, connection: sqlite3.Connection) -> None:
+    """Note within the caller's transaction that the newest entries are in the log from now on."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    noted = {"inode": _inode(path), "host": socket.gethostname(), "since": since}
+    set_meta(connection, WRITER, json.dumps(noted))
+    delete_meta(connection, _BACKUP)
+
+
+def keep_gap(connection: sqlite3.Connection) -> None:
+    """Note for good, within the caller's transaction, that something is missing."""
+    noted = get_meta(connection, WRITER)
+    if noted is not None and get_meta(connection, GAP) is None:
+        set_meta(connection, GAP, noted)
+
+
+def close_gap(connection: sqlite3.Connection) -> None:
+    """A whole plan has found, within the caller's transaction, all rows that may be missing."""
+    delete_meta(connection, GAP)
+
+
+def strike_out_writer(connection: sqlite3.Connection) -> None:
+    """The last one who closes the file brings into it what is in the log. If that fails, the note stays: it is true."""
+    with suppress(sqlite3.Error):
+        delete_meta(connection, WRITER)
+
+
+def strike_out_dead_writer(path: Path, connection: sqlite3.Connection) -> None:
+    """The same for a run that has died, whose log is taken over now. Who may not write leaves the note."""
+    with suppress(sqlite3.Error):
+        noted = get_meta(connection, WRITER)
+        if noted is not None and holder_of(path) is None:
+            delete_meta(connection, WRITER, noted)  # and not that of one who comes just now
+
+
+def note_backup(connection: sqlite3.Connection) -> None:
+    """Note in a copy that it stands alone, and let it begin no log. Raises: sqlite3.Error."""
+    connection.execute("PRAGMA journal_mode = DELETE")
+    delete_meta(connection, WRITER)
+    set_meta(connection, _BACKUP, json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds")}))
+
+
+def _noting(note: Callable[[int, int], None] | None) -> Callable[[int, int, int], None]:
     def progress(_: int, remaining: int, total: int) -> None:
         if note is not None:
             note(total - remaining, total)
@@ -100,3 +254,19 @@ def _require_sound(copy: sqlite3.Connection, manifest: Path) -> None:
             ),
             hint=tr("`mastosync manifest check` tells more; keep the backups that you have"),
         )
+
+
+def _noted(connection: sqlite3.Connection, name: str) -> dict[str, object] | None:
+    """None also if it cannot be read: a note keeps nobody from a damaged file, which others complain of."""
+    try:
+        told = get_meta(connection, name)
+        return None if told is None else dict(json.loads(told))
+    except (sqlite3.Error, ValueError, TypeError):
+        return None
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None

@@ -1,6 +1,6 @@
-"""Is a manifest sound? Each part is held against the others, in one read transaction beside whoever writes.
+"""Is a manifest sound? Compares its parts with each other, in one read transaction, while others may write.
 
-Counting lines in windows of many: what the counters say can be held against what is there, in bounded memory.
+Lines are counted in windows and compared with the counters, so memory stays bounded.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from functools import partial
 
 from mastosync.errors import Interrupted, ManifestError
 from mastosync.language import deferred, say, tr, trn
-from mastosync.manifest.codes import (
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.history import details_of
+from mastosync.manifest.identity import remembered
+from mastosync.manifest.plan_checks import remembered_database
+from mastosync.manifest.rows import (
     DONE,
     FAILED,
     GONE,
+    HIGHEST_ID,
+    LOWEST_ID,
     NO_REASON,
     ORIGIN_CODE,
     PENDING,
@@ -26,12 +32,8 @@ from mastosync.manifest.codes import (
     REASON_OF,
     STATE_OF,
 )
-from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.identity import remembered
-from mastosync.manifest.meta import details_of
 from mastosync.manifest.schema import newest_version
 from mastosync.manifest.settings import ObjectSettings, applied_to, archived_settings
-from mastosync.manifest.snapshots import remembered_database
 from mastosync.model import ACCEPTABLE_REASONS, TABLES
 
 _WINDOW = 50_000  # lines
@@ -57,9 +59,9 @@ WHERE kind = ? AND (id, name) > (?, ?) AND (id, name) <= (?, ?) GROUP BY state, 
 """
 _ODD_LINES = f"SELECT id, name FROM entries WHERE kind = ? AND NOT ({_IS_SANE}) LIMIT 1"
 
-_NO_KIND = -(2**63)
-_BEFORE_ALL: tuple[int, str] = (-(2**63), "")
-_AFTER_ALL: tuple[int, bytes] = (2**63 - 1, b"")  # to SQLite any blob is more than any text
+_NO_KIND = LOWEST_ID
+_BEFORE_ALL: tuple[int, str] = (LOWEST_ID, "")
+_AFTER_ALL: tuple[int, bytes] = (HIGHEST_ID, b"")  # to SQLite any blob is more than any text
 
 CounterPlace = tuple[int, int, int]
 """Kind, state and reason of a counter."""

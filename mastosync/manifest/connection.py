@@ -17,7 +17,7 @@ from typing import Self
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest import write_ahead
+from mastosync.manifest import backup
 from mastosync.manifest.file_system import real_path
 from mastosync.manifest.lock import keep_lock
 from mastosync.manifest.schema import APPLICATION_ID, bring_up_to_date, file_version, newest_version
@@ -46,7 +46,7 @@ class Manifest:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
-        self.gap: write_ahead.Gap | None = None  # what it lacks, as it was copied without its log
+        self.gap: backup.Gap | None = None  # what it lacks, as it was copied without its log
         self._file = _file_at(path)
         self._is_noted = False  # that this one writes
         self._kinds: dict[int, Kind] = {}
@@ -104,17 +104,17 @@ class Manifest:
     def _connect(cls, path: Path, *, writing: bool) -> Self:
         real = real_path(path)  # beside which SQLite lays the log
         with translated(path):
-            write_ahead.require_own_log(real, writing=writing)
-            had_log = write_ahead.has_log(real)
+            backup.require_own_log(real, writing=writing)
+            had_log = backup.has_log(real)
             # a plan lends the connection to a thread that writes; nobody else uses it meanwhile
             connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(path, connection, writing=writing)
                 manifest = cls(path, connection)
                 manifest._load_kinds()
-                manifest.gap = write_ahead.gap(real, connection, had_log=had_log)
+                manifest.gap = backup.gap(real, connection, had_log=had_log)
                 if had_log and not writing:
-                    write_ahead.strike_out_dead_writer(real, connection)
+                    backup.strike_out_dead_writer(real, connection)
                 if writing and manifest.has_plan:
                     manifest.log_ahead()  # it may have been put back by somebody else's means
             except BaseException:
@@ -133,7 +133,7 @@ class Manifest:
     def close(self) -> None:
         """Give the file back; what was not committed is gone."""
         if self._is_noted and self._is_in_place:
-            write_ahead.strike_out_writer(self.connection)
+            backup.strike_out_writer(self.connection)
         self.connection.close()
 
     @contextmanager
@@ -164,13 +164,13 @@ class Manifest:
         The file itself says so from here on, until it is closed. Raises: ManifestError.
         """
         with translated(self.path):
-            self._is_noted = write_ahead.take_over_backup(self.path, self.connection) or self._is_noted
+            self._is_noted = backup.take_over_backup(self.path, self.connection) or self._is_noted
             self.connection.execute("PRAGMA journal_mode = WAL")
         if not self._is_noted:
             with self.transaction() as connection:
                 if self.gap is not None:
-                    write_ahead.keep_gap(connection)
-                write_ahead.note_writer(self.path, connection)
+                    backup.keep_gap(connection)
+                backup.note_writer(self.path, connection)
             with translated(self.path):
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # it has to be in the file, not in the log
             self._is_noted = True

@@ -1,6 +1,7 @@
 """Everything that changes an entry: one statement for each kind of event, its counters and claims with it.
 
-What an entry becomes is told by `lifecycle`; only a plan inserts entries (`loading`), and only an import brings them.
+`lifecycle` decides what an entry becomes. New entries of a plan are inserted by `temporary_database.EntryLoader`, and
+an import inserts whole lines here; no other module writes to the table `entries`.
 """
 
 from __future__ import annotations
@@ -11,21 +12,27 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from mastosync.manifest.codes import (
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.history import note_change
+from mastosync.manifest.lifecycle import TrackedEntry, left_by_dead_run
+from mastosync.manifest.rows import (
+    COLUMNS,
     DONE,
     FAILED,
     GONE,
     NO_REASON,
     ORIGIN_CODE,
     PENDING,
+    PLACEHOLDERS,
     PRIVATE_FLAG,
     REASON_CODE,
     SKIPPED,
     STATE_CODE,
+    EntryPlace,
+    EntryRow,
+    access_of,
+    stored_presence,
 )
-from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.lifecycle import ACCESS, KnownEntry, access_of, left_by_a_death, presence_of, stored_presence
-from mastosync.manifest.verifications import note_change
 from mastosync.model import (
     FAILURE_REASONS,
     PASSING_REASONS,
@@ -57,10 +64,9 @@ _PRUNED = f"""
 UPDATE entries SET arrived = NULL, md5 = NULL, etag = NULL, source_key = NULL, origin = NULL, detail = NULL
 {_OF_ENTRY} AND state = {SKIPPED} AND reason = {GONE}
 """
-_LINE = f"""
-SELECT flags, state, reason, size, arrived, coalesce(md5, etag) IS NOT NULL FROM entries {_OF_ENTRY}
-"""
+_SELECT_ROW = f"SELECT {COLUMNS} FROM entries {_OF_ENTRY}"
 _MOVE = f"UPDATE entries SET kind = ? {_OF_ENTRY}"
+_INSERT = f"INSERT INTO entries (kind, {COLUMNS}) VALUES (?, {PLACEHOLDERS})"
 _REMOVE = f"DELETE FROM entries {_OF_ENTRY}"
 _ARRIVED = f"UPDATE entries SET arrived = ? {_OF_ENTRY}"
 _CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
@@ -69,10 +75,7 @@ _DROP_CLAIM = f"DELETE FROM claims {_OF_ENTRY}"
 _DROP_CLAIMS = "DELETE FROM claims"
 _STATE = f"SELECT state, reason FROM entries {_OF_ENTRY}"
 _ANY_CLAIM = "SELECT EXISTS (SELECT 1 FROM claims)"
-_LEFT_CLAIMS = """
-SELECT e.kind, e.id, e.name, e.flags, e.state, e.arrived, coalesce(e.md5, e.etag) IS NOT NULL, c.access
-FROM claims c JOIN entries e USING (kind, id, name)
-"""
+_LEFT_CLAIMS = f"SELECT kind, access, {COLUMNS} FROM claims JOIN entries USING (kind, id, name)"
 _STOPPED = f"SELECT kind, state, reason FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0"
 _OF_REASON = f"kind = ? AND state = ? AND state <> {DONE} AND reason = ? AND (accepted IS NOT reason OR ?)"
 """The last value: whether also what was accepted. The second `state` shows SQLite that the partial index serves."""
@@ -101,22 +104,13 @@ UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASO
 WHERE {_TO_TRY_AGAIN}
 """
 
-ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Presence.STALE).value}))"
-"""What lies at the destination of an entry that is not done, as `lifecycle.presence_of` has it."""
-
-HAS_ARRIVED = f"{ARRIVED} <> 0"
-"""As a condition: something lies at the destination, or may, of an entry that is not done."""
-
 _MARK_LOST = f"""
 UPDATE entries INDEXED BY entries_open SET accepted = {GONE}
 WHERE state = {SKIPPED} AND state <> {DONE} AND reason = {GONE} AND accepted IS NULL
 """
 
-Place = tuple[int, int, str]
-"""Kind, id and name of an entry."""
 
-
-class Settled(NamedTuple):
+class Settlement(NamedTuple):
     """What became of an entry, and how it was found: claimed, unless told otherwise."""
 
     outcome: Outcome
@@ -125,15 +119,15 @@ class Settled(NamedTuple):
     presence: Presence | None = None  # None: as the line says it; to be told of what was done
 
 
-class Change(NamedTuple):
+class PlannedChange(NamedTuple):
     """An entry that a plan has seen differently."""
 
-    place: Place
-    before: KnownEntry
-    after: KnownEntry
+    place: EntryPlace
+    before: TrackedEntry
+    after: TrackedEntry
 
 
-def change(manifest: Manifest, changes: Sequence[Change]) -> None:
+def write_changes(manifest: Manifest, changes: Sequence[PlannedChange]) -> None:
     """Record what a plan makes of entries, within its transaction."""
     for (kind, *_), before, after in changes:
         manifest.count(kind, before.state, before.reason, -1, -(before.size or 0))
@@ -149,7 +143,16 @@ def change(manifest: Manifest, changes: Sequence[Change]) -> None:
     manifest.connection.executemany(_PLAN, rows)
 
 
-def move(manifest: Manifest, kind: int, to: int, places: Sequence[tuple[int, str]]) -> None:
+def import_rows(manifest: Manifest, entries: Sequence[tuple[int, EntryRow, Presence | None]]) -> None:
+    """Insert lines of an archive, each with its kind and the access of its claim, within a transaction of an import."""
+    for kind, row, _ in entries:
+        manifest.count(kind, row.state, row.reason, 1, row.size or 0)
+    manifest.connection.executemany(_INSERT, [(kind, *row) for kind, row, _ in entries])
+    claims = [(kind, row.id, row.name, access) for kind, row, access in entries if access is not None]
+    manifest.connection.executemany(_CLAIM, claims)
+
+
+def move_rows(manifest: Manifest, kind: int, to: int, places: Sequence[tuple[int, str]]) -> None:
     """Give lines of a kind, by id and name, to another one whose keys are the same, within the transaction of a plan.
 
     Where both have a line, one is left, with what either knows of the destination.
@@ -157,37 +160,27 @@ def move(manifest: Manifest, kind: int, to: int, places: Sequence[tuple[int, str
     connection = manifest.connection
     for row_id, name in places:
         here, there = (kind, row_id, name), (to, row_id, name)
-        line, other = _line_at(manifest, here), _line_at(manifest, there)
-        if line is None:
+        row, other = _row_at(connection, here), _row_at(connection, there)
+        if row is None:
             continue
-        manifest.count(kind, line.state, line.reason, -1, -line.size)
-        if other is not None and (other.presence or not line.presence):
+        manifest.count(kind, row.state, row.reason, -1, -(row.size or 0))
+        if other is not None and (other.presence or not row.presence):
             connection.execute(_REMOVE, here)
-            connection.execute(_ARRIVED, (stored_presence(other.state, other.presence | line.presence), *there))
+            connection.execute(_ARRIVED, (stored_presence(other.state, other.presence | row.presence), *there))
             continue
         if other is not None:
             connection.execute(_REMOVE, there)
-            manifest.count(to, other.state, other.reason, -1, -other.size)
+            manifest.count(to, other.state, other.reason, -1, -(other.size or 0))
         connection.execute(_MOVE, (to, *here))
-        manifest.count(to, line.state, line.reason, 1, line.size)
+        manifest.count(to, row.state, row.reason, 1, row.size or 0)
 
 
-class _Line(NamedTuple):
-    state: int
-    reason: int
-    size: int  # bytes, as the counters have them
-    presence: Presence
+def _row_at(connection: sqlite3.Connection, place: EntryPlace) -> EntryRow | None:
+    found = connection.execute(_SELECT_ROW, place).fetchone()
+    return None if found is None else EntryRow._make(found)
 
 
-def _line_at(manifest: Manifest, place: Place) -> _Line | None:
-    found = manifest.connection.execute(_LINE, place).fetchone()
-    if found is None:
-        return None
-    flags, state, reason, size, stored, has_digest = found
-    return _Line(state, reason, size or 0, presence_of(flags, state, stored, has_digest=has_digest))
-
-
-def settle(manifest: Manifest, entries: Sequence[Settled]) -> None:
+def write_outcomes(manifest: Manifest, entries: Sequence[Settlement]) -> None:
     """Record what became of entries, and drop their claims, within a transaction.
 
     What is not done keeps its digest, and what is known of the destination unless the outcome tells otherwise.
@@ -226,12 +219,12 @@ def correct(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -
     """
     with manifest.transaction() as connection:
         current = [
-            Settled(outcome, record.state, record.reason, record.presence)
+            Settlement(outcome, record.state, record.reason, record.presence)
             for record, outcome in corrections
             if connection.execute(_STATE, place_of(manifest, record.entry)).fetchone()
             == (STATE_CODE[record.state], REASON_CODE[record.reason])
         ]
-        settle(manifest, current)
+        write_outcomes(manifest, current)
         arrived = [
             each.outcome
             for each in current
@@ -249,13 +242,11 @@ def claim(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[
     connection.executemany(_CLAIM, rows)
 
 
-def doubt_access(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
-    """Note within a transaction that nobody knows who can read what was stored for these claims."""
-    note_access(connection, manifest, ((each, ACCESS) for each in entries))
-
-
 def note_access(connection: sqlite3.Connection, manifest: Manifest, notes: Iterable[tuple[Entry, Presence]]) -> None:
-    """Note within a transaction with which access objects of claims are written, whatever their rows ask for."""
+    """Note within a transaction with which access objects of claims are written, whatever their rows ask for.
+
+    ACCESS: nobody knows who can read what was stored.
+    """
     connection.executemany(_NOTE_ACCESS, [(access.value, *place_of(manifest, each)) for each, access in notes])
 
 
@@ -264,27 +255,28 @@ def release(connection: sqlite3.Connection, manifest: Manifest, entries: Iterabl
     connection.executemany(_DROP_CLAIM, [place_of(manifest, each) for each in entries])
 
 
-def take_back_claims(manifest: Manifest) -> None:
+def recover_claims(manifest: Manifest) -> None:
     """Turn what dead runs have left claimed into what is known of the destination: something may lie there.
 
-    Within a transaction of whoever holds the writer's lock and has claimed nothing.
+    Within a transaction of a caller that holds the writer's lock and has claimed nothing.
     """
     connection = manifest.connection
     rows = []
-    for *place, flags, state, stored, has_digest, access in connection.execute(_LEFT_CLAIMS).fetchall():
-        presence = presence_of(flags, state, stored, has_digest=has_digest)
-        rows.append((stored_presence(state, left_by_a_death(presence, Presence(access))), *place))
+    for kind, access, *columns in connection.execute(_LEFT_CLAIMS).fetchall():
+        row = EntryRow._make(columns)
+        presence = left_by_dead_run(row.presence, Presence(access))
+        rows.append((stored_presence(row.state, presence), kind, row.id, row.name))
     connection.executemany(_ARRIVED, rows)
     connection.execute(_DROP_CLAIMS)
 
 
 def take_over(manifest: Manifest) -> None:
-    """The same, for whoever begins to write with the lock. Raises: ManifestError."""
+    """The same, in a transaction of its own, when a command begins to write. Raises: ManifestError."""
     with translated(manifest.path):
         any_left = manifest.connection.execute(_ANY_CLAIM).fetchone()[0]
     if any_left:
         with manifest.transaction():
-            take_back_claims(manifest)
+            recover_claims(manifest)
 
 
 def reopen(
@@ -380,6 +372,6 @@ def forget_arrival(manifest: Manifest, entries: Sequence[Entry]) -> None:
         connection.executemany(_PRUNED, [place_of(manifest, each) for each in entries])
 
 
-def place_of(manifest: Manifest, entry: Entry) -> Place:
+def place_of(manifest: Manifest, entry: Entry) -> EntryPlace:
     """Where its line is."""
     return manifest.kind_id(entry.kind), entry.id, entry.name

@@ -57,7 +57,7 @@ def on_disk(path: Path, mounts: str) -> PurePath:
 
 
 def real_path(path: Path) -> Path:
-    """A path without links and `..`. One that leads in circles stays as it is: whoever opens it says so."""
+    """A path without links and `..`. One that leads in circles stays as it is, and cannot be opened."""
     return Path(os.path.realpath(path))  # of Python's versions, some raise RuntimeError in Path.resolve()
 
 
@@ -65,7 +65,7 @@ def same_file(one: Path, other: Path) -> bool:
     """Whether two paths are to one file or folder, whatever they are called."""
     try:
         return one.samefile(other)
-    except OSError:  # one is not there, or closed: whoever reads it will tell
+    except OSError:  # one is not there, or closed: reading it will tell
         return real_path(one) == real_path(other)
 
 
@@ -95,7 +95,7 @@ def kind_of_disk(folder: Path) -> str:
 
 
 def is_network(kind: str) -> bool:
-    """Whether other machines have a hand in a file system of this kind."""
+    """Whether other machines may write to a file system of this kind."""
     return kind in _NETWORK or (kind.startswith("fuse.") and kind not in _LOCAL_FUSE)
 
 
@@ -105,7 +105,7 @@ def is_memory(kind: str) -> bool:
 
 
 def require_local_disk(manifest: Path, *, allow_network: bool) -> None:
-    """For whoever writes. Raises: ManifestError if the manifest is on a network; if that is allowed, it is told."""
+    """Before writing. Raises: ManifestError if the manifest is on a network; warns of it if that is allowed."""
     said = _on_network(manifest)
     if said and not allow_network:
         raise ManifestError(
@@ -124,7 +124,7 @@ def require_local_disk(manifest: Path, *, allow_network: bool) -> None:
 
 
 def warn_of_network(manifest: Path) -> None:
-    """For whoever only reads: what is read may be wrong while another machine writes."""
+    """Before reading alone: what is read may be wrong while another machine writes."""
     if said := _on_network(manifest):
         _log.warning("%s", tr("{said}: read it on the machine that writes it", said=said))
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from mastosync.errors import ManifestError
 from mastosync.language import say, tr
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.meta import delete_meta, get_meta, meta_of, set_meta
+from mastosync.manifest.history import delete_meta, get_meta, meta_of, set_meta
 from mastosync.manifest.sqlite_errors import sound
 
 _DEFAULT_PORTS = (None, 80, 443)

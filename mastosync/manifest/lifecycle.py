@@ -16,7 +16,8 @@ from enum import StrEnum
 from functools import cache
 from typing import NamedTuple
 
-from mastosync.manifest.codes import (
+from mastosync.manifest.rows import (
+    ACCESS,
     DONE,
     EXCLUDED,
     EXCLUDED_FLAG,
@@ -30,13 +31,13 @@ from mastosync.manifest.codes import (
     PENDING,
     PRIVATE_FLAG,
     SKIPPED,
+    EntryRow,
+    access_of,
 )
-from mastosync.model import NOTHING, EntryState, Presence
-
-ACCESS = Presence.AS_PUBLIC | Presence.AS_PRIVATE
+from mastosync.model import EntryState, Presence
 
 
-class Wanted(NamedTuple):
+class DesiredEntry(NamedTuple):
     """What the row of an entry asks for."""
 
     flags: int
@@ -45,7 +46,7 @@ class Wanted(NamedTuple):
     fallback: str | None
 
 
-class KnownEntry(NamedTuple):
+class TrackedEntry(NamedTuple):
     """What the manifest knows of an entry, as far as events change it. States and reasons are codes."""
 
     flags: int
@@ -57,6 +58,12 @@ class KnownEntry(NamedTuple):
     attempts: int
     presence: Presence
     accepted: int | None = None  # the reason that somebody accepted as a loss of this file, or GONE; None: nobody did
+
+    @classmethod
+    def of(cls, row: EntryRow) -> TrackedEntry:
+        """What a line says."""
+        known = (row.flags, row.updated, row.size, row.fallback, row.state, row.reason, row.attempts)
+        return cls(*known, row.presence, row.accepted)
 
     @property
     def is_gone(self) -> bool:
@@ -79,34 +86,11 @@ class Approach(StrEnum):
     REWRITE = "rewrite"  # whatever lies there must not stay
 
 
-def access_of(*, private: bool) -> Presence:
-    """With which access the object of such a row is stored."""
-    return Presence.AS_PRIVATE if private else Presence.AS_PUBLIC
-
-
-def presence_of(flags: int, state: int, stored: int | None, *, has_digest: bool) -> Presence:
-    """What lies at the destination, of a line's columns. `stored` is `arrived`: NULL where it follows from the rest.
-
-    Done means that the object lies there as its row asks for. A digest of what is not done is of an older version,
-    which meant by it that the object has to be written anew.
-    """
-    if state == DONE:
-        return access_of(private=bool(flags & PRIVATE_FLAG))
-    if stored is not None:
-        return Presence(stored)
-    return ACCESS | Presence.STALE if has_digest else NOTHING
-
-
-def stored_presence(state: int, presence: Presence) -> int | None:
-    """The column `arrived`; see `presence_of`."""
-    return None if state == DONE else presence.value
-
-
 def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Approach:
     """What a copy does first.
 
-    What may lie there as for a row of the other privacy is written anew. Of what is private, whoever looks has to look
-    as a stranger, too: the same bytes may be somebody else's, for everybody to read. What is public, and a dead run may
+    What may lie there as for a row of the other privacy is written anew. What is private has to be looked at as a
+    stranger, too: the same bytes may be somebody else's, for everybody to read. What is public, and a dead run may
     have stored in whatever way, is as it should be if strangers can read it.
     """
     if not presence:
@@ -124,7 +108,7 @@ def is_misplaced(presence: Presence, *, private: bool) -> bool:
     return bool(presence & ACCESS & ~access_of(private=private))
 
 
-def seen(known: KnownEntry, wanted: Wanted) -> KnownEntry:
+def seen(known: TrackedEntry, wanted: DesiredEntry) -> TrackedEntry:
     """A plan sees an entry again, maybe with another file, another privacy, or after it had been gone.
 
     What its row asks for is taken over. The size is, unless an object of this file has arrived: that has been measured.
@@ -140,10 +124,10 @@ def seen(known: KnownEntry, wanted: Wanted) -> KnownEntry:
     state, reason = _state_when_seen(known, wanted, changed, replaced=replaced)
     is_answered = replaced or known.accepted == GONE  # it was of the file that was lost, or of a row that is back
     accepted = None if is_answered else known.accepted
-    return KnownEntry(flags, updated, size, fallback, state, reason, known.attempts, presence, accepted)
+    return TrackedEntry(flags, updated, size, fallback, state, reason, known.attempts, presence, accepted)
 
 
-def _state_when_seen(known: KnownEntry, wanted: Wanted, changed: int, *, replaced: bool) -> tuple[int, int]:
+def _state_when_seen(known: TrackedEntry, wanted: DesiredEntry, changed: int, *, replaced: bool) -> tuple[int, int]:
     state, reason = found = known.state, known.reason
     pending = PENDING, NO_REASON
     if wanted.flags & EXCLUDED_FLAG and not known.attempts and not known.presence:  # nobody has begun with it
@@ -161,7 +145,7 @@ def _state_when_seen(known: KnownEntry, wanted: Wanted, changed: int, *, replace
     return found
 
 
-def gone(known: KnownEntry, *, accepted: bool = False) -> KnownEntry:
+def gone(known: TrackedEntry, *, accepted: bool = False) -> TrackedEntry:
     """Its row has left the database. What lies at the destination stays known, for `prune`, and for its return.
 
     `accepted`: by a plan that loses whatever it loses, so that what a store may have is marked. The mark stays until a
@@ -173,12 +157,12 @@ def gone(known: KnownEntry, *, accepted: bool = False) -> KnownEntry:
 
 
 @cache  # of a few dozen values, and asked twice an object
-def begun(presence: Presence, *, private: bool) -> Presence:
+def write_started(presence: Presence, *, private: bool) -> Presence:
     """A write was begun, and nobody knows how it ended: its answer was lost."""
-    return left_by_a_death(presence, access_of(private=private))
+    return left_by_dead_run(presence, access_of(private=private))
 
 
-def left_by_a_death(presence: Presence, access: Presence) -> Presence:
+def left_by_dead_run(presence: Presence, access: Presence) -> Presence:
     """A run has died that had claimed an entry, to write it with this access."""
     return presence | Presence.IN_DOUBT | access
 
@@ -188,7 +172,7 @@ def found_wrong(presence: Presence) -> Presence:
     return presence | Presence.STALE
 
 
-def found_misread(presence: Presence) -> Presence:
+def found_wrong_access(presence: Presence) -> Presence:
     """`verify --public` has found that others can read it than its row asks for: nobody knows how it was stored."""
     return presence | ACCESS
 
@@ -203,7 +187,7 @@ def rewritten_in_place(*, private: bool) -> Presence:
     return access_of(private=private) | Presence.STALE
 
 
-def flaw(state: EntryState, presence: Presence) -> str | None:
+def contradiction(state: EntryState, presence: Presence) -> str | None:
     """Why no line of an entry in this state records this of the destination; None: one may."""
     if state is EntryState.DONE:
         return "what is done lies at the destination as its row asks for"

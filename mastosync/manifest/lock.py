@@ -142,7 +142,7 @@ class _Writer:
 
     def _opened(self) -> int:
         try:
-            # whoever put a link in the way of the lock would have what it leads to overwritten
+            # a link in the way of the lock would have what it leads to overwritten
             return opened_or_made(self._path, os.O_RDWR | os.O_NOFOLLOW)
         except OSError as error:
             hint = tr("the manifest's folder must exist and be writable; --manifest names another place")
@@ -203,7 +203,7 @@ def _database_is_held(manifest: Path) -> bool:
 
 
 def _descriptor_of(database: Path) -> int | None:
-    """None if there is none yet, or it cannot be read: whoever opens it to work on it says why."""
+    """None if there is none yet, or it cannot be read: opening it to work on it will tell why."""
     place = _place(database)
     if place in _databases:
         return _databases[place]
@@ -231,7 +231,7 @@ def _is_at(descriptor: int, file: Path) -> bool:
 
 
 def _locked_for_good(descriptor: int) -> bool:
-    """Whether a writer has the lock now. Whoever only asks who holds it has it for a moment, which is waited for."""
+    """Whether a writer has the lock now. A process that asks who holds it has it for a moment, which is waited for."""
     for _ in range(_LOOKS):
         if _locked(descriptor, fcntl.LOCK_EX):
             return True

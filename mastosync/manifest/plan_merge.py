@@ -19,25 +19,30 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from mastosync.manifest.codes import (
+from mastosync.manifest.backup import close_gap
+from mastosync.manifest.connection import Manifest
+from mastosync.manifest.entry_writer import PlannedChange, forget_lost, move_rows, recover_claims, write_changes
+from mastosync.manifest.identity import StoreIdentity, remember, require_same
+from mastosync.manifest.lifecycle import DesiredEntry, TrackedEntry, gone, seen
+from mastosync.manifest.plan_checks import Losses, marked_losses, wanted_by_kind
+from mastosync.manifest.reader import NEXT_PAGE, iter_pages
+from mastosync.manifest.rows import (
+    COLUMNS,
     DONE,
     EXCLUDED,
     EXCLUDED_FLAG,
     FLAGS,
     GONE,
+    HAS_ARRIVED,
     NO_REASON,
     PENDING,
     PRIVATE_FLAG,
     SKIPPED,
+    EntryRow,
+    RawRow,
 )
-from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, forget_lost, move, take_back_claims
-from mastosync.manifest.identity import StoreIdentity, remember, require_same
-from mastosync.manifest.lifecycle import KnownEntry, Wanted, gone, presence_of, seen
-from mastosync.manifest.losses import Losses, marked_losses, wanted_by_kind
 from mastosync.manifest.settings import recall_settings
 from mastosync.manifest.temporary_database import EntryLoader, Line
-from mastosync.manifest.write_ahead import close_gap
 from mastosync.model import EntryGroup, Kind
 
 _MEASURED = (
@@ -55,11 +60,7 @@ SELECT id, name, flags, updated,
 {_OF_WINDOW}
 """
 _SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id <= ?"
-_SELECT_WINDOW = """
-SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL,
-    accepted
-FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
-"""
+_SELECT_WINDOW = f"SELECT {COLUMNS} FROM entries WHERE kind = ? AND id <= ? {NEXT_PAGE}"
 _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
 
 _AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
@@ -96,7 +97,7 @@ class Writes(Enum):
 
 
 class PlanWriter:
-    """The hand that writes a plan. Make one with `PlanWriter.transaction`.
+    """Writes a plan. Make one with `PlanWriter.transaction`.
 
     `writes` may be changed before the first window.
     `accepts_losses`: what is gone is marked, as a plan of the wrong database may lose it.
@@ -129,7 +130,7 @@ class PlanWriter:
         require_same(manifest, source, destination)
         with manifest.transaction() as connection:
             remember(manifest, source, destination)
-            take_back_claims(manifest)
+            recover_claims(manifest)
             with EntryLoader(connection) as loader:
                 yield cls(manifest, loader, accepts_losses=accepts_losses)
         manifest.log_ahead()
@@ -205,13 +206,17 @@ class PlanWriter:
         delta = PlanDelta()
         for number, kind in self.manifest.kinds((table,)).items():
             if not self._is_present(number, window, wanted.get(kind, [])):
-                groups = [group for other, found in wanted.items() if other.room == kind.room for group in found]
+                groups = [
+                    group for other, found in wanted.items() if other.namespace == kind.namespace for group in found
+                ]
                 self._compare(number, window, _in_order(map(_lines, groups)), delta)
         return delta
 
     def _take_over(self, kind: Kind, number: int, window: Window, groups: list[EntryGroup]) -> None:
         """Let rows that turned local, or remote, keep their lines: they have the keys they had."""
-        others = [each for each, other in self.manifest.kinds((kind.table,)).items() if other.room == kind.room]
+        others = [
+            each for each, other in self.manifest.kinds((kind.table,)).items() if other.namespace == kind.namespace
+        ]
         others.remove(number)
         if not others:
             return
@@ -220,7 +225,7 @@ class PlanWriter:
             lines = self._connection.execute(_SELECT_PLACES, (other, *window))
             if places := [place for place in lines if place in wanted]:
                 self._came.add(number)
-                move(self.manifest, other, number, places)
+                move_rows(self.manifest, other, number, places)
 
     def _merge_kind(self, kind: int, window: Window | None, groups: list[EntryGroup], delta: PlanDelta) -> None:
         """Merge the entries of one kind. A window without a change, usual in a second plan, costs one comparison."""
@@ -278,49 +283,48 @@ class PlanWriter:
         wanted = {line[:2]: line for line in lines}
         private = {line[0] for line in lines if line[2] & PRIVATE_FLAG} if self.writes is not Writes.ALL else set()
         after, up_to = window
-        place: tuple[int, str | bytes] = (after, _AFTER_EVERY_NAME)
-        while rows := self._connection.execute(_SELECT_WINDOW, (kind, *place, up_to, _CHUNK)).fetchall():
+        self._loader.settle()
+        for rows in iter_pages(self.manifest, _SELECT_WINDOW, (kind, up_to), (after, _AFTER_EVERY_NAME), _CHUNK):
             self._bring_in_line(kind, rows, wanted, private, delta)
-            place = rows[-1][:2]
         return list(wanted.values())
 
     def _bring_in_line(
-        self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], private: set[int], delta: PlanDelta
+        self, kind: int, rows: list[RawRow], wanted: dict[tuple[int, str], Line], private: set[int], delta: PlanDelta
     ) -> None:
         """Take these lines out of `wanted`, and change those that stand differently there.
 
         `private`: ids of rows whose earlier files are to be private as well, where none becomes gone.
         """
         changes = []
-        for row_id, name, *known, arrived, has_digest, accepted in rows:
-            flags, updated, size, fallback, state, reason, attempts = known
-            presence = presence_of(flags, state, arrived, has_digest=has_digest)
-            before = KnownEntry(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
-            line = wanted.pop((row_id, name), None)
-            if line is None and row_id in private and not before.is_gone:
-                line = row_id, name, flags | PRIVATE_FLAG, updated, fallback, size
+        for row in map(EntryRow._make, rows):
+            line = wanted.pop((row.id, row.name), None)
+            if line and row.reason != GONE and line[2:] == (row.flags, row.updated, row.fallback, row.size):
+                continue  # as for most; `_is_present` has the same rule
+            before = TrackedEntry.of(row)
+            if line is None and row.id in private and not before.is_gone:
+                line = row.id, row.name, row.flags | PRIVATE_FLAG, row.updated, row.fallback, row.size
             after = (
                 gone(before, accepted=self._accepts_losses)
                 if line is None
-                else seen(before, Wanted(*line[2:4], line[5], line[4]))
+                else seen(before, DesiredEntry(*line[2:4], line[5], line[4]))
             )
             if after != before and (self.writes is Writes.ALL or _hides(before, after)):
-                changes.append(Change((kind, row_id, name), before, after))
+                changes.append(PlannedChange((kind, row.id, row.name), before, after))
                 self._lost[kind] += after.is_gone and before.may_be_at_source
                 if before.is_gone and not after.is_gone:
                     self._came.add(kind)
                 self._marked += after.accepted == GONE != before.accepted
                 self._is_back |= before.is_gone and not after.is_gone and bool(after.presence)
                 _note(before, after, delta)
-        change(self.manifest, changes)
+        write_changes(self.manifest, changes)
 
 
-def _hides(before: KnownEntry, after: KnownEntry) -> bool:
+def _hides(before: TrackedEntry, after: TrackedEntry) -> bool:
     """Whether an entry is private by now that was not. A refusal of all else must not hold this back."""
     return bool(after.flags & ~before.flags & PRIVATE_FLAG)
 
 
-def _note(before: KnownEntry, after: KnownEntry, delta: PlanDelta) -> None:
+def _note(before: TrackedEntry, after: TrackedEntry, delta: PlanDelta) -> None:
     """Count what has changed."""
     if after.is_gone:
         delta.gone += 1

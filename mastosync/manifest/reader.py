@@ -1,22 +1,48 @@
-"""Reading a manifest: counters, runs and lists. None of it writes or needs the writer's lock."""
+"""Reading entries: counters, lists, what may be removed, what is exposed. None of it needs the writer's lock.
+
+A long list is read page by page (`iter_pages`), so that the log of changes can begin anew while one is handed out.
+`ManifestReport` also answers questions about plans and runs (`history`).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest.codes import DONE, FAILED, LOWEST_ID, MISSING, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.history import LAST_END, RunInfo, SnapshotRecord, get_meta, snapshot_of
 from mastosync.manifest.identity import StoreIdentity, remembered
-from mastosync.manifest.meta import LAST_END, details_of, get_meta
-from mastosync.manifest.rows import COLUMNS, Row, record_of
+from mastosync.manifest.rows import (
+    ARRIVED,
+    COLUMNS,
+    DONE,
+    FAILED,
+    GONE,
+    HAS_ARRIVED,
+    KEPT_PRIVATE,
+    LOWEST_ID,
+    MISSING,
+    ORIGIN_CODE,
+    PRIVATE_FLAG,
+    REASON_CODE,
+    REASON_OF,
+    SKIPPED,
+    STATE_CODE,
+    STATE_OF,
+    RawRow,
+    record_of,
+)
 from mastosync.manifest.sqlite_errors import sound
-from mastosync.model import TABLES, EntryState, Kind, Reason, Record
+from mastosync.model import Entry, EntryState, Kind, Origin, Presence, Reason, Record
+
+NEXT_PAGE = "AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?"
+"""What a query for `iter_pages` ends with."""
 
 _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0"
 _SELECT_ACCEPTED = f"""
@@ -29,7 +55,6 @@ _COUNT_LYING_THERE = f"""
 SELECT kind, count(*) FROM entries INDEXED BY entries_open
 WHERE state = {FAILED} AND state <> {DONE} AND reason = {MISSING} AND instr(detail, ?) > 0 GROUP BY kind
 """
-_SELECT_SNAPSHOT = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC LIMIT 1"
 _SELECT_SURVEYED = """
 SELECT id, taken_at, details FROM snapshots WHERE instr(details, '"survey":') > 0 ORDER BY id DESC LIMIT 1
 """
@@ -38,15 +63,52 @@ _SELECT_RUN = """
 SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes, id FROM runs ORDER BY id DESC LIMIT 1
 """
 _SELECT_DONE_SINCE = "SELECT COALESCE(SUM(done), 0) FROM runs WHERE updated_at > ?"
-_SELECT_ENTRIES = """
-SELECT {columns} FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name
-"""
 _SELECT_FAILURES = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_open
-WHERE kind = ? AND state = {STATE_CODE[EntryState.FAILED]} AND state <> {STATE_CODE[EntryState.DONE]} AND reason = ?
-AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
+WHERE kind = ? AND state = {FAILED} AND state <> {DONE} AND reason = ? {NEXT_PAGE}
 """
-_PAGE = 1_000  # entries
+_LEFT = f"kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}"
+_REMOVABLE = f"{_LEFT} AND accepted IS NOT {GONE}"
+_ADOPTED = ORIGIN_CODE[Origin.ADOPTED]
+_COUNT_REMOVABLE = f"""
+SELECT coalesce(sum(NOT lost), 0), coalesce(sum(iif(lost, 0, size)), 0),
+    coalesce(sum(NOT lost AND origin IS {_ADOPTED}), 0), coalesce(sum(lost), 0)
+FROM (SELECT accepted IS {GONE} AS lost, size, origin FROM entries INDEXED BY entries_open WHERE {_LEFT})
+"""
+_SELECT_REMOVABLE = f"""
+SELECT {COLUMNS} FROM entries INDEXED BY entries_open
+WHERE {_REMOVABLE} {NEXT_PAGE}
+"""
+_SELECT_REMOVABLE_COPIES = f"""
+SELECT {COLUMNS} FROM entries INDEXED BY entries_open
+WHERE {_REMOVABLE} AND origin IS NOT {_ADOPTED} {NEXT_PAGE}
+"""
+_IS_ALIVE = f"""
+SELECT EXISTS (SELECT 1 FROM entries
+WHERE kind = ? AND id BETWEEN ? AND ? AND name = ?
+AND NOT (state = {SKIPPED} AND reason = {GONE} AND accepted IS NOT {GONE}))
+"""
+_IS_EXPOSED = f"""
+flags & {PRIVATE_FLAG} AND state <> {DONE} AND reason <> {GONE} AND {ARRIVED} & {Presence.AS_PUBLIC.value}
+"""  # as the index has it, to the letter: SQLite proves no more
+_COUNT_EXPOSED = f"""
+SELECT count(*), count(*) FILTER (WHERE reason = {KEPT_PRIVATE})
+FROM entries INDEXED BY entries_exposed WHERE {_IS_EXPOSED}
+"""
+_SELECT_EXPOSED = f"""
+SELECT {COLUMNS} FROM entries INDEXED BY entries_exposed
+WHERE kind = ? AND {_IS_EXPOSED} {NEXT_PAGE}
+"""
+_SELECT_SEGMENT = f"""
+SELECT {COLUMNS} FROM entries WHERE kind = ? AND id >= ? AND id <= ? AND reason <> {GONE} {{states}} ORDER BY id, name
+"""
+_SELECT_AFTER = f"""
+SELECT id, name FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND reason <> {GONE} {{states}}
+ORDER BY id, name LIMIT 1 OFFSET ?
+"""
+_CACHE_KIB = 2_048  # of a `SegmentReader`: lines are read once, one after the other
+_PAGE = 500  # entries
+_BEFORE_ALL = (LOWEST_ID, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,65 +120,132 @@ class CountLine:
     reason: Reason | None
     objects: int
     size_bytes: int
-    accepted: int = 0  # so many of them failed, and somebody has accepted that
+    accepted: int = 0  # of these objects: they failed, and somebody has accepted that
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotRecord:
-    """A plan."""
+def iter_pages(
+    manifest: Manifest, select: str, values: tuple[object, ...], after: tuple[int, str | bytes], size: int
+) -> Iterator[list[RawRow]]:
+    """What a query selects of one kind, in pages. Nothing is being read while a page is handed out.
 
-    number: int
-    taken_at: datetime
-    details: dict[str, Any]
-
-    @property
-    def incremental(self) -> bool:
-        """Whether it read only what had changed since the one before."""
-        return bool(self.details.get("incremental"))
-
-    @property
-    def began_at(self) -> float:
-        """Up to when it has seen everything, Unix time: of a primary, when it began; of a standby, less its lag.
-
-        By this machine's clock, or by that of the database if none says.
-        """
-        return float(self.details.get("began_at", self.taken_at.timestamp()))
-
-    @property
-    def accepted_gone(self) -> int:
-        """How many entries it has lost by `--accept-gone`."""
-        return int(self.details.get("accepted_gone", 0))
-
-    def takes_in(self, table: str, *, remote: bool) -> bool:
-        """Whether its options take in every row of a table that is of other servers (`remote`), or of this one."""
-        in_scope = self.details.get("only", "all") in ("all", "remote" if remote else "local")
-        return in_scope and self.details.get("limit") is None and table in self.details.get("types", TABLES)
-
-    @property
-    def leaves_nothing_out(self) -> bool:
-        """Whether its options take in every row."""
-        everything = set(self.details.get("types", ())) >= set(TABLES) and self.details.get("only") == "all"
-        return everything and self.details.get("limit") is None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it read everything and left nothing out."""
-        return self.leaves_nothing_out and not self.incremental
+    `select`: gives `COLUMNS` and ends with `NEXT_PAGE`, or its like for another order; its parameters are `values`, the
+    id and name to go on `after`, and how many rows. Raises: ManifestError.
+    """
+    place = after
+    while True:
+        with translated(manifest.path):
+            rows: list[RawRow] = manifest.connection.execute(select, (*values, *place, size)).fetchall()
+        if rows:
+            yield rows
+        if len(rows) < size:
+            break
+        place = rows[-1][:2]
 
 
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """The last run of `copy`. Times are seconds since the epoch."""
+def iter_chosen(
+    manifest: Manifest,
+    select: str,
+    kind: Kind,
+    *,
+    values: tuple[object, ...] = (),
+    after: tuple[int, str] = _BEFORE_ALL,
+) -> Iterator[Record]:
+    """The records that a query selects of one kind, whose number is its first parameter. See `iter_pages`."""
+    for rows in iter_pages(manifest, select, (manifest.kind_id(kind), *values), after, _PAGE):
+        yield from (record_of(kind, row) for row in rows)
 
-    started_at: float
-    updated_at: float
-    ended_at: float | None
-    workers: int
-    done: int
-    failed: int
-    skipped: int
-    size_bytes: int
-    exit_code: int | None = None  # with which it ended; None: it runs, it died, or an older version ran it
+
+class Removable(NamedTuple):
+    """Entries that are gone, and whose objects have arrived, or may have."""
+
+    objects: int = 0
+    size_bytes: int = 0
+    adopted: int = 0  # of these objects: mastosync found them there, and did not copy them
+    lost: int = 0  # beside them: objects that stay, as a plan lost them by --accept-gone
+
+
+def count_removable(manifest: Manifest) -> Removable:
+    """Count them. Raises: ManifestError."""
+    with translated(manifest.path):
+        found = [manifest.connection.execute(_COUNT_REMOVABLE, (number,)).fetchone() for number in manifest.kinds()]
+    return Removable(*map(sum, zip(*found, strict=True)))
+
+
+def iter_removable(manifest: Manifest, *, adopted: bool) -> Iterator[Record]:
+    """These entries, by kind and id, with or without what was `adopted`. Raises: ManifestError.
+
+    Nothing is being read while one is handed out.
+    """
+    for kind in manifest.kinds().values():
+        yield from iter_chosen(manifest, _SELECT_REMOVABLE if adopted else _SELECT_REMOVABLE_COPIES, kind)
+
+
+def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:
+    """Whether an entry that is not gone, or stays, has the same key: of a row with an id in `ids` (both included).
+
+    A plan that sees both rows leaves one line to a key. This is for what another version left.
+    """
+    with translated(manifest.path):
+        return any(
+            manifest.connection.execute(_IS_ALIVE, (number, *ids, entry.name)).fetchone()[0]
+            for number, other in manifest.kinds((entry.kind.table,)).items()
+            if other.namespace == entry.kind.namespace
+        )
+
+
+class Exposed(NamedTuple):
+    """How many private objects everybody may be able to read at the destination."""
+
+    objects: int = 0
+    kept_back: int = 0  # of these objects: skipped as private, and no copy will hide them
+
+
+def count_exposed(manifest: Manifest) -> Exposed:
+    """Count them, whatever became of their entries; what is gone is for `prune`. Raises: ManifestError."""
+    with translated(manifest.path):
+        return Exposed(*manifest.connection.execute(_COUNT_EXPOSED).fetchone())
+
+
+def iter_exposed(manifest: Manifest, types: tuple[str, ...] = ()) -> Iterator[Record]:
+    """Their entries, by kind and id. Nothing is being read while one is handed out. Raises: ManifestError."""
+    for kind in manifest.kinds(types).values():
+        yield from iter_chosen(manifest, _SELECT_EXPOSED, kind)
+
+
+class SegmentReader:
+    """Entries of the manifest in some states, but for those that are gone. Use `SegmentReader.opened`."""
+
+    def __init__(self, manifest: Manifest, states: Collection[EntryState]) -> None:
+        self._manifest = manifest
+        chosen = ", ".join(str(STATE_CODE[state]) for state in states)
+        condition = f"AND state IN ({chosen})" if states else ""
+        self._select, self._select_after = (text.format(states=condition) for text in (_SELECT_SEGMENT, _SELECT_AFTER))
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path, states: Collection[EntryState] = ()) -> Iterator[SegmentReader]:
+        """A reader for this thread. No states: all. Raises: ManifestError, here and below."""
+        with closing(Manifest.open(path)) as manifest:
+            manifest.connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            yield cls(manifest, states)
+
+    def kinds(self, types: tuple[str, ...] = ()) -> dict[int, Kind]:
+        """Kinds by number: all, or those of some tables."""
+        return self._manifest.kinds(types)
+
+    def iter_rows(self, kind: int, lowest: int, highest: int) -> Iterator[RawRow]:
+        """Lines of a kind with ids from `lowest` to `highest`, by id and name."""
+        with translated(self._manifest.path):
+            # no `yield from`, which closes the cursor of who stops in the middle, maybe after its connection
+            for row in self._manifest.connection.execute(self._select, (kind, lowest, highest)):  # noqa: UP028
+                yield row
+
+    def iter_every(self, kind: int, step: int) -> Iterator[tuple[int, str]]:
+        """Id and name of each `step`-th line of a kind; SQLite passes over those between."""
+        place = _BEFORE_ALL
+        with translated(self._manifest.path):
+            while row := self._manifest.connection.execute(self._select_after, (kind, *place, step - 1)).fetchone():
+                yield (place := row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +291,13 @@ class ManifestReport:
 
     def snapshot(self) -> SnapshotRecord | None:
         """The last plan; None if there is none."""
-        with sound(self.manifest.path):
-            row = self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone()
-            return _snapshot(row) if row else None
+        return next(self.iter_snapshots(), None)
 
     def surveyed(self) -> SnapshotRecord | None:
         """The last plan that has added up what it saw, under `survey` in its details; None if there is none."""
         with sound(self.manifest.path):
             row = self.manifest.connection.execute(_SELECT_SURVEYED).fetchone()
-            return _snapshot(row) if row else None
+            return snapshot_of(row) if row else None
 
     def last_reading(self) -> SnapshotRecord | None:
         """The last plan that was not incremental: none before it has found rows that left since."""
@@ -190,7 +317,7 @@ class ManifestReport:
         """All plans, the last one first."""
         with sound(self.manifest.path):
             for number, taken_at, details in self.manifest.connection.execute(_SELECT_SNAPSHOTS):
-                yield _snapshot((number, taken_at, details))
+                yield snapshot_of((number, taken_at, details))
 
     def last_run(self) -> RunInfo | None:
         """The last run of `copy`; None before the first."""
@@ -237,31 +364,18 @@ class ManifestReport:
         few = accepted is not None or (bool(states) and EntryState.DONE not in states)
         index = "INDEXED BY entries_open" if few else ""
         if few:
-            conditions += f" AND state <> {STATE_CODE[EntryState.DONE]}"
-        query = _SELECT_ENTRIES.format(columns=COLUMNS, index=index, conditions=conditions)
+            conditions += f" AND state <> {DONE}"
+        query = f"SELECT {COLUMNS} FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name"
         with translated(self.manifest.path):
             for number, kind in self.manifest.kinds(types).items():
                 for row in self.manifest.connection.execute(query, (number, *values)):
                     yield record_of(kind, row)
 
     def iter_failures(self, reason: Reason, types: tuple[str, ...] = ()) -> Iterator[Record]:
-        """Entries that failed for this reason, by type and id, for whoever changes them one by one and takes hours.
+        """Entries that failed for this reason, by type and id, for a caller that takes hours to change them.
 
         Each is as it was shortly before it is handed out, and none is told twice. Nothing is being read meanwhile:
         as long as somebody reads, the log of changes cannot begin anew, and grows with every one.
         """
-        for number, kind in self.manifest.kinds(types).items():
-            place: tuple[int, str] = (LOWEST_ID, "")
-            while True:
-                values = (number, REASON_CODE[reason], *place, _PAGE)
-                with translated(self.manifest.path):
-                    rows: list[Row] = self.manifest.connection.execute(_SELECT_FAILURES, values).fetchall()
-                yield from (record_of(kind, row) for row in rows)
-                if len(rows) < _PAGE:
-                    break
-                place = rows[-1][:2]
-
-
-def _snapshot(row: tuple[int, str, str]) -> SnapshotRecord:
-    number, taken_at, details = row
-    return SnapshotRecord(number, datetime.fromisoformat(taken_at), details_of("snapshots", details))
+        for kind in self.manifest.kinds(types).values():
+            yield from iter_chosen(self.manifest, _SELECT_FAILURES, kind, values=(REASON_CODE[reason],))

@@ -1,136 +1,164 @@
-"""Lines of the manifest, as everybody reads them who wants all of an entry.
+"""How an entry is written in the manifest: its columns, the codes of states and reasons, and what they mean together.
 
-In which order pending entries are worked on: by their age across all kinds, without sorting them.
-
-Within a kind, ids follow time closely enough: entries come in the order of their ids, straight from an index.
-Between kinds, ages are compared: that of an entry's file where its row tells it, else that of the row where its
-id carries one; what has neither comes last. No more is in memory than two chunks of each kind.
+`EntryRow` names the columns once. Every statement and function that handles whole lines takes them from there, so a new
+column is a migration, a field of `EntryRow`, and whatever it is for.
 """
 
 from __future__ import annotations
 
-import heapq
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, chain, pairwise
-from operator import itemgetter
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
-from mastosync.manifest.codes import DONE, FAILED, OPTIONAL_FLAG, ORIGIN_OF, PRIVATE_FLAG, REASON_OF, STATE_OF
-from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.lifecycle import presence_of
-from mastosync.model import Entry, Kind, Order, Record
+from mastosync.model import NOTHING, Arrival, Claim, Entry, EntryState, Kind, Origin, Presence, Reason, Record
 
-COLUMNS = (
-    "id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, updated, "
-    "arrived, accepted"
-)
+STATE_CODE: dict[EntryState, int] = {
+    EntryState.PENDING: 0,
+    EntryState.DONE: 1,
+    EntryState.FAILED: 2,
+    EntryState.SKIPPED: 3,
+}
+REASON_CODE: dict[Reason | None, int] = {
+    None: 0,
+    Reason.MISSING: 1,
+    Reason.DENIED: 2,
+    Reason.THROTTLED: 3,
+    Reason.CORRUPT: 4,
+    Reason.NETWORK: 5,
+    Reason.SERVER: 6,
+    Reason.TOO_LARGE: 7,
+    Reason.OPTIONAL_MISSING: 8,
+    Reason.PRIVATE: 9,
+    Reason.EXCLUDED: 10,
+    Reason.GONE: 11,
+}
+ORIGIN_CODE: dict[Origin, int | None] = {Origin.COPIED: None, Origin.ADOPTED: 1, Origin.REFETCHED: 2}
+STATE_OF: dict[int, EntryState] = {code: state for state, code in STATE_CODE.items()}
+REASON_OF: dict[int, Reason | None] = {code: reason for reason, code in REASON_CODE.items()}
+ORIGIN_OF: dict[int | None, Origin] = {code: origin for origin, code in ORIGIN_CODE.items()}
 
-_BEFORE_ALL = -(2**63)
-_PAGE = 500  # lines
+PENDING = STATE_CODE[EntryState.PENDING]
+DONE = STATE_CODE[EntryState.DONE]
+FAILED = STATE_CODE[EntryState.FAILED]
+SKIPPED = STATE_CODE[EntryState.SKIPPED]
+NO_REASON = REASON_CODE[None]
+GONE = REASON_CODE[Reason.GONE]
+MISSING = REASON_CODE[Reason.MISSING]
+KEPT_PRIVATE = REASON_CODE[Reason.PRIVATE]
+OPTIONAL_MISSING = REASON_CODE[Reason.OPTIONAL_MISSING]
+EXCLUDED = REASON_CODE[Reason.EXCLUDED]
 
-Row: TypeAlias = tuple[
-    int,
-    str,
-    str | None,
-    int,
-    int | None,
-    int,
-    int,
-    int,
-    bytes | None,
-    str | None,
-    str | None,
-    str | None,
-    int | None,
-    int | None,
-    int | None,
-    int | None,
-]
-"""What `COLUMNS` give."""
+OPTIONAL_FLAG = 1
+PRIVATE_FLAG = 2
+EXCLUDED_FLAG = 4
+"""The last plan leaves it out. So does its state, unless work on it had started: it may have arrived."""
+
+FLAGS: dict[tuple[bool, bool, bool], int] = {
+    (optional, private, excluded): optional * OPTIONAL_FLAG + private * PRIVATE_FLAG + excluded * EXCLUDED_FLAG
+    for optional in (False, True)
+    for private in (False, True)
+    for excluded in (False, True)
+}
+"""(optional, private, excluded) → the flags column."""
+
+LOWEST_ID = -(2**63)
+HIGHEST_ID = 2**63 - 1
+
+ACCESS = Presence.AS_PUBLIC | Presence.AS_PRIVATE
 
 
-def record_of(kind: Kind, row: Row) -> Record:
-    """What a line says."""
-    row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, *rest = row
-    updated, arrived, accepted = rest
-    optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
+class EntryRow(NamedTuple):
+    """A line of the table `entries`, apart from its kind. States, reasons and origins are codes."""
+
+    id: int
+    name: str
+    fallback: str | None
+    flags: int
+    size: int | None
+    state: int
+    reason: int
+    attempts: int
+    md5: bytes | None
+    etag: str | None
+    source_key: str | None
+    detail: str | None
+    origin: int | None
+    updated: int | None
+    arrived: int | None  # see `presence_of`
+    accepted: int | None  # the reason that somebody accepted as a loss of this file, or GONE
+
+    @property
+    def presence(self) -> Presence:
+        """What lies at the destination. See `presence_of`."""
+        has_digest = self.md5 is not None or self.etag is not None
+        return presence_of(self.flags, self.state, self.arrived, has_digest=has_digest)
+
+
+RawRow: TypeAlias = tuple[Any, ...]
+"""The values of an `EntryRow` in its order, as SQLite gives them: not all of millions need their names."""
+
+EntryPlace: TypeAlias = tuple[int, int, str]
+"""Kind, id and name of an entry."""
+
+COLUMNS = ", ".join(EntryRow._fields)
+PLACEHOLDERS = ", ".join("?" * len(EntryRow._fields))
+ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Presence.STALE).value}))"
+"""In SQL: what lies at the destination of an entry that is not done, as `presence_of` has it."""
+
+HAS_ARRIVED = f"{ARRIVED} <> 0"
+"""As a condition: something lies at the destination, or may, of an entry that is not done."""
+
+
+def access_of(*, private: bool) -> Presence:
+    """With which access the object of such a row is stored."""
+    return Presence.AS_PRIVATE if private else Presence.AS_PUBLIC
+
+
+def presence_of(flags: int, state: int, stored: int | None, *, has_digest: bool) -> Presence:
+    """What lies at the destination, of a line's columns. `stored` is `arrived`: NULL where it follows from the rest.
+
+    Done means that the object lies there as its row asks for. A digest of what is not done is of an older version,
+    which meant by it that the object has to be written anew.
+    """
+    if state == DONE:
+        return access_of(private=bool(flags & PRIVATE_FLAG))
+    if stored is not None:
+        return Presence(stored)
+    return ACCESS | Presence.STALE if has_digest else NOTHING
+
+
+def stored_presence(state: int, presence: Presence) -> int | None:
+    """The column `arrived`; see `presence_of`."""
+    return None if state == DONE else presence.value
+
+
+def entry_of(kind: Kind, row: EntryRow) -> Entry:
+    """What a plan wanted of it."""
+    optional, private = bool(row.flags & OPTIONAL_FLAG), bool(row.flags & PRIVATE_FLAG)
+    return Entry(kind, row.id, row.name, row.fallback, optional, private, row.size, row.updated)
+
+
+def record_of(kind: Kind, values: RawRow) -> Record:
+    """All that the manifest knows of an entry."""
+    row = EntryRow._make(values)
     return Record(
-        entry=Entry(kind, row_id, name, fallback, optional, private, size, updated),
-        source_key=source_key,
-        state=STATE_OF[state],
-        reason=REASON_OF[reason],
-        attempts=attempts,
-        md5=md5,
-        etag=etag,
-        detail=detail,
-        origin=ORIGIN_OF[origin] if state == DONE else None,
-        presence=presence_of(flags, state, arrived, has_digest=md5 is not None or etag is not None),
-        accepted=state == FAILED and accepted == reason,
+        entry=entry_of(kind, row),
+        source_key=row.source_key,
+        state=STATE_OF[row.state],
+        reason=REASON_OF[row.reason],
+        attempts=row.attempts,
+        md5=row.md5,
+        etag=row.etag,
+        detail=row.detail,
+        origin=ORIGIN_OF[row.origin] if row.state == DONE else None,
+        presence=row.presence,
+        accepted=row.state == FAILED and row.accepted == row.reason,
     )
 
 
-def iter_chosen(
-    manifest: Manifest, select: str, number: int, kind: Kind, after: tuple[int, str] = (_BEFORE_ALL, "")
-) -> Iterator[Record]:
-    """What a query chooses of the lines of one kind, by id and name. Nothing is being read while one is handed out.
-
-    `select`: gives `COLUMNS`; its parameters are the kind's `number`, the id and name to go on after, and how many.
-    `after`: the first of these. Raises: ManifestError.
-    """
-    place = after
-    while True:
-        with translated(manifest.path):
-            rows: list[Row] = manifest.connection.execute(select, (number, *place, _PAGE)).fetchall()
-        yield from (record_of(kind, row) for row in rows)
-        if len(rows) < _PAGE:
-            break
-        place = rows[-1][:2]
-
-
-_SNOWFLAKE_TABLES = frozenset({"media_attachments", "accounts"})
-_REFETCHED_BY_MASTODON = frozenset({"preview_cards", "preview_card_providers"})
-_UNKNOWN = math.inf  # comes after every age
-_ID, _UPDATED = 1, 6  # of a row
-
-T = TypeVar("T", bound=tuple[Any, ...])
-"""Kind, id, name, fallback, flags, size, updated, and what else is asked for."""
-
-
-def stages(kinds: Mapping[int, Kind], order: Order) -> list[dict[int, Kind]]:
-    """Kinds by number in groups, of which each is worked through before the next one."""
-    if order is not Order.LOCAL_FIRST:
-        return [dict(kinds)]
-    local = {number: kind for number, kind in kinds.items() if _is_only_here(kind)}
-    return [local, {number: kind for number, kind in kinds.items() if number not in local}]
-
-
-def merged(chunks: Mapping[Kind, Iterable[Sequence[T]]], *, newest: bool) -> Iterator[T]:
-    """Rows of all kinds from the newest (or oldest) on; each kind comes in chunks, in this order by id."""
-    streams = [_dated(kind, some, -1 if newest else 1) for kind, some in chunks.items()]
-    return map(itemgetter(1), heapq.merge(*streams, key=itemgetter(0)))
-
-
-def _is_only_here(kind: Kind) -> bool:
-    """Whether nobody could fetch such objects again once they are lost."""
-    return not kind.remote and kind.table not in _REFETCHED_BY_MASTODON
-
-
-def _dated(kind: Kind, chunks: Iterable[Sequence[T]], sign: int) -> Iterator[tuple[float, T]]:
-    """Rows of a kind, each with its turn: ascending numbers, the sign being that of time.
-
-    A row has the turn of the first one that comes after it, within its chunk and the next, if that is earlier:
-    an old account that changed its avatar yesterday must not hold up those behind it.
-    """
-    is_snowflake = kind.table in _SNOWFLAKE_TABLES
-    for rows, following in pairwise(chain(chunks, ([],))):
-        behind = min((_turn(row, sign, is_snowflake) for row in following), default=_UNKNOWN)
-        turns = accumulate((_turn(row, sign, is_snowflake) for row in reversed(rows)), min, initial=behind)
-        yield from zip(reversed(list(turns)[1:]), rows, strict=True)
-
-
-def _turn(row: tuple[Any, ...], sign: int, is_snowflake: bool) -> float:
-    updated: int | None = row[_UPDATED]
-    if updated is not None:
-        return sign * updated
-    return sign * (row[_ID] >> 16) / 1000 if is_snowflake else _UNKNOWN
+def claim_of(kind: Kind, values: RawRow) -> Claim:
+    """An entry that is pending, for a worker."""
+    row = EntryRow._make(values)
+    entry = entry_of(kind, row)
+    if row.arrived is None and row.md5 is None and row.etag is None:  # as for most
+        return Claim(entry, row.attempts)
+    arrival = Arrival(row.presence, row.md5, row.etag, row.source_key, ORIGIN_OF[row.origin])
+    return Claim(entry, row.attempts, arrival)

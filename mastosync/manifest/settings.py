@@ -10,13 +10,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mastosync.manifest.codes import DONE, GONE
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.entry_writer import ARRIVED, HAS_ARRIVED
-from mastosync.manifest.meta import delete_meta, meta_of, set_meta
-from mastosync.manifest.rows import COLUMNS, iter_chosen
+from mastosync.manifest.history import delete_meta, meta_of, note_change, set_meta
+from mastosync.manifest.reader import NEXT_PAGE, iter_chosen
+from mastosync.manifest.rows import ARRIVED, COLUMNS, DONE, GONE, HAS_ARRIVED, LOWEST_ID
 from mastosync.manifest.sqlite_errors import sound
-from mastosync.manifest.verifications import note_change
 from mastosync.model import CACHE_CONTROL, Presence, Record
 
 _ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
@@ -30,10 +28,10 @@ WHERE state <> {DONE} AND reason = {GONE} AND {HAS_ARRIVED})
 """
 _DONE_AFTER = f"""
 SELECT {COLUMNS} FROM entries
-WHERE kind = ? AND (id, name) > (?, ?) AND state = {DONE} ORDER BY id, name LIMIT ?
+WHERE kind = ? AND state = {DONE} {NEXT_PAGE}
 """
 _SETTINGS, _PLACE, _OF_GONE = "settings", "settings_applied", "settings_of_gone"
-_BEFORE_ALL = (0, -(2**63), "")
+_BEFORE_ALL = (0, LOWEST_ID, "")
 
 
 class ObjectSettings(NamedTuple):
@@ -150,7 +148,7 @@ def note_applied(manifest: Manifest, current: ObjectSettings, place: AppliedUpTo
 def end_applying(manifest: Manifest, current: ObjectSettings, *, left: int, gone: int = 0) -> bool:
     """Note that everything that is done has been looked at, and `left` objects could not be brought in line.
 
-    `gone`: so many stay as they are, as their rows are gone, which no plan knows yet.
+    `gone`: how many stay as they are, as their rows are gone, which no plan knows yet.
     Returns: whether all that lies there has these settings, so that the others are forgotten. Something that lies there
     and is not done may be confirmed as it lies. Raises: ManifestError.
     """
@@ -166,7 +164,7 @@ def end_applying(manifest: Manifest, current: ObjectSettings, *, left: int, gone
 def _keep_for_gone(manifest: Manifest, current: ObjectSettings, gone: int) -> None:
     """What is gone is not brought in line: keep the settings under which it may lie there, for its return.
 
-    `gone`: so many more are than the last plan knows.
+    `gone`: how many more are gone than the last plan knows.
     """
     if gone or manifest.connection.execute(_ANY_GONE).fetchone()[0]:
         noted = noted_settings(manifest)
@@ -208,7 +206,7 @@ def iter_done_after(manifest: Manifest, place: AppliedUpTo | None) -> Iterator[t
         if number < first:
             continue
         after = (row_id, name) if number == first else _BEFORE_ALL[1:]
-        for record in iter_chosen(manifest, _DONE_AFTER, number, kind, after):
+        for record in iter_chosen(manifest, _DONE_AFTER, kind, after=after):
             yield AppliedUpTo(number, record.entry.id, record.entry.name), record
 
 

@@ -1,4 +1,4 @@
-"""What SQLite and the system say of a manifest's files, as a ManifestError with a remedy."""
+"""What SQLite says of a manifest, as a ManifestError with a remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mastosync.errors import ManifestError, MastosyncError, OutputError
+from mastosync.errors import ManifestError, MastosyncError
 from mastosync.language import deferred, say, tr
 from mastosync.new_files import of_others_told
 
@@ -110,18 +110,6 @@ def sound(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def read_from(name: str) -> Iterator[None]:
-    """Turn what the system says of a file that a manifest is made of into a ManifestError."""
-    try:
-        yield
-    except OSError as error:
-        raise ManifestError(
-            tr("cannot read {name}: {strerror}", name=name, strerror=error.strerror),
-            hint=tr("it must be a file that you may read; nothing was changed"),
-        ) from error
-
-
-@contextmanager
 def copied(manifest: Path, copy: Path, error_type: type[MastosyncError] = ManifestError) -> Iterator[None]:
     """`translated`, where SQLite reads the one and writes the other: it says what is wrong, and not with which.
 
@@ -135,20 +123,3 @@ def copied(manifest: Path, copy: Path, error_type: type[MastosyncError] = Manife
         of_the_copy = extended & 0xFF in _OF_WRITERS or extended in _WRITING
         with translated(copy, error_type) if of_the_copy else translated(manifest):
             raise
-
-
-@contextmanager
-def written(path: Path, error_type: type[MastosyncError] = OutputError) -> Iterator[None]:
-    """Turn what the system says of a file that is being made into an OutputError, or another. Pipes may break."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise error_type(
-            tr("cannot write {path}: {strerror}", path=path, strerror=error.strerror),
-            hint=tr("free some space, or name another place, and run the same command again: nothing was changed")
-            if full
-            else tr("its folder must exist and be writable by you; name another place otherwise"),
-        ) from error

@@ -1,7 +1,4 @@
-"""A place for findings that may be many: a database of its own, in no folder, gone with its connection.
-
-Inserting entries by the thousand, in a thread of its own: SQLite writes while the next ones are computed.
-"""
+"""What is too much for memory: findings in a database without a name (`Scratch`), new entries (`EntryLoader`)."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from typing import Self
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.connection import translated
+from mastosync.manifest.rows import EntryPlace
 
 _SCHEMA = """
 CREATE TABLE orphans (key TEXT PRIMARY KEY, size INTEGER NOT NULL, modified TEXT NOT NULL) WITHOUT ROWID;
@@ -24,9 +22,6 @@ CREATE TABLE absent (kind INTEGER, id INTEGER, name TEXT, PRIMARY KEY (kind, id,
 CREATE TABLE elsewhere (kind INTEGER, id INTEGER, name TEXT, PRIMARY KEY (kind, id, name)) WITHOUT ROWID;
 """
 _ABSENT = "SELECT kind, id, name FROM absent EXCEPT SELECT kind, id, name FROM elsewhere ORDER BY kind, id, name"
-
-OrphanPlace = tuple[int, int, str]
-"""Kind, id and name of an entry."""
 
 Orphan = tuple[str, int, str]
 """Key, size in bytes, and when it was modified."""
@@ -46,8 +41,9 @@ def _temporary() -> Iterator[None]:
 
 
 class Scratch:
-    """What a comparison of the manifest with the source finds. Use as a context manager, in one thread.
+    """What a comparison of the manifest with the source finds, in a database that is gone with its connection.
 
+    Use as a context manager, in one thread.
     Every method raises ManifestError, as when the disk is full.
     """
 
@@ -70,12 +66,12 @@ class Scratch:
         with _temporary():
             self._connection.executemany("INSERT OR IGNORE INTO orphans VALUES (?, ?, ?)", orphans)
 
-    def add_absent(self, places: Iterable[OrphanPlace]) -> None:
+    def add_absent(self, places: Iterable[EntryPlace]) -> None:
         """Take in entries whose object does not lie under its canonical key."""
         with _temporary():
             self._connection.executemany("INSERT OR IGNORE INTO absent VALUES (?, ?, ?)", places)
 
-    def add_elsewhere(self, places: Iterable[OrphanPlace]) -> None:
+    def add_elsewhere(self, places: Iterable[EntryPlace]) -> None:
         """Take in entries that have an object under another key."""
         with _temporary():
             self._connection.executemany("INSERT OR IGNORE INTO elsewhere VALUES (?, ?, ?)", places)
@@ -83,10 +79,10 @@ class Scratch:
     def iter_orphans(self) -> Iterator[Orphan]:
         """All of them by key."""
         with _temporary():
-            for orphan in self._connection.execute("SELECT key, size, modified FROM orphans ORDER BY key"):  # noqa: UP028 - see `StrandReader.iter_rows`
+            for orphan in self._connection.execute("SELECT key, size, modified FROM orphans ORDER BY key"):  # noqa: UP028 - see `SegmentReader.iter_rows`
                 yield orphan
 
-    def iter_missing(self) -> Iterator[OrphanPlace]:
+    def iter_missing(self) -> Iterator[EntryPlace]:
         """Entries that have no object at all, by kind and id."""
         with _temporary():
             for place in self._connection.execute(_ABSENT):  # noqa: UP028 - as above
@@ -100,8 +96,9 @@ Line = tuple[int, str, int, int | None, str | None, int | None]
 
 
 class EntryLoader:
-    """Takes new entries. Use as a context manager within a transaction, which it neither begins nor ends.
+    """Inserts new entries in a thread of its own, while the next ones are computed.
 
+    Use as a context manager within a transaction, which it neither begins nor ends.
     One statement inserts thousands of lines. That costs less than a statement a line, and SQLite
     is left to itself for long enough: a thread that needs Python's lock for every line would wait
     for it every time. At most one load is on its way, so that memory stays bounded.

@@ -1,26 +1,31 @@
-"""Work: claiming pending entries and recording what became of them.
+"""Work: claiming pending entries in a useful order, and recording what became of them.
 
-Which stores a run waits for right now, for whoever looks on. It counts for nothing once that run has ended.
+Entries of a kind come in the order of their ids, straight from an index; kinds are merged by age (`merged`), so nothing
+is sorted, and no more is in memory than two chunks of each kind. A run also notes which stores it waits for right now,
+which counts for nothing once it has ended.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain, pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from mastosync.errors import ExitCode
-from mastosync.manifest.codes import DONE, OPTIONAL_FLAG, ORIGIN_OF, PENDING, PRIVATE_FLAG
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.entry_writer import Settled, claim, note_access, release, settle, take_back_claims
+from mastosync.manifest.entry_writer import Settlement, claim, note_access, recover_claims, release, write_outcomes
+from mastosync.manifest.history import LAST_END, delete_meta, meta_of, set_meta
 from mastosync.manifest.identity import StoreIdentity, require_same
-from mastosync.manifest.lifecycle import presence_of
-from mastosync.manifest.meta import LAST_END, delete_meta, meta_of, set_meta
-from mastosync.manifest.rows import merged, stages
+from mastosync.manifest.reader import NEXT_PAGE, iter_pages
+from mastosync.manifest.rows import COLUMNS, DONE, HIGHEST_ID, LOWEST_ID, PENDING, claim_of
 from mastosync.manifest.sqlite_errors import sound
-from mastosync.model import Arrival, Claim, Entry, EntryState, Order, Outcome, Presence
+from mastosync.model import Claim, Entry, EntryState, Kind, Order, Outcome, Presence
 
 _WAITING = "waiting"
 
@@ -50,16 +55,11 @@ def waiting_for(manifest: Manifest) -> tuple[Outage, ...]:
         return tuple(Outage(**each) for each in json.loads(found)) if found else ()
 
 
-_NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
-_COLUMNS = (
-    "e.kind, e.id, e.name, e.fallback, e.flags, e.size, e.updated, e.attempts, e.arrived, e.md5, e.etag, e.source_key, "
-    "e.origin"
-)
 _PENDING_OF_KIND = f"""
-SELECT {_COLUMNS} FROM entries e INDEXED BY entries_open WHERE e.state = {PENDING} AND {_NOT_DONE} AND e.kind = ?
-"""
-_FROM_THE_LAST = f"{_PENDING_OF_KIND} AND (e.id, e.name) < (?, ?) ORDER BY e.id DESC, e.name DESC LIMIT ?"
-_FROM_THE_FIRST = f"{_PENDING_OF_KIND} AND (e.id, e.name) > (?, ?) ORDER BY e.id, e.name LIMIT ?"
+SELECT {COLUMNS} FROM entries INDEXED BY entries_open WHERE state = {PENDING} AND state <> {DONE} AND kind = ?
+"""  # the second `state` shows SQLite that the partial index serves
+_FROM_THE_LAST = f"{_PENDING_OF_KIND} AND (id, name) < (?, ?) ORDER BY id DESC, name DESC LIMIT ?"
+_FROM_THE_FIRST = f"{_PENDING_OF_KIND} {NEXT_PAGE}"
 _PENDING_COUNTS = f"SELECT kind, objects FROM counts WHERE state = {PENDING} AND objects > 0"
 _ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
 _START_RUN = "INSERT INTO runs (started_at, updated_at, workers) VALUES (?, ?, ?)"
@@ -73,12 +73,13 @@ SELECT id, updated_at, done, failed, skipped, bytes FROM runs WHERE id = ?
 """
 _END_RUN = "UPDATE runs SET updated_at = ?, ended_at = ? WHERE id = ?"
 
-_BEFORE_ALL, _AFTER_ALL = (-(2**63), ""), (2**63 - 1, "\U0010ffff")
+_BEFORE_ALL, _AFTER_ALL = (LOWEST_ID, ""), (HIGHEST_ID, "\U0010ffff")
 _CHUNK = 500  # rows: two chunks of every kind are in memory at once
 _SAMPLE_SECONDS = 60.0
 
-_Row = tuple[Any, ...]
-"""What `_COLUMNS` give."""
+_SNOWFLAKE_TABLES = frozenset({"media_attachments", "accounts"})
+_REFETCHED_BY_MASTODON = frozenset({"preview_cards", "preview_card_providers"})
+_UNKNOWN = math.inf  # comes after every age
 
 
 @dataclass(slots=True)
@@ -114,43 +115,25 @@ class WorkQueue:
         chosen = self.manifest.kinds(self.types)
         having = [number for number, _ in self._rows(_PENDING_COUNTS) if number in chosen]
         for stage in stages({number: chosen[number] for number in sorted(having)}, self.order):
-            chunks = {kind: self._iter_chunks(number) for number, kind in stage.items()}
-            yield from map(self._claim, merged(chunks, newest=self.order is not Order.OLDEST))
+            chunks = {kind: self._iter_chunks(number, kind) for number, kind in stage.items()}
+            yield from merged(chunks, newest=self.order is not Order.OLDEST)
 
-    def _iter_chunks(self, kind: int) -> Iterator[list[_Row]]:
+    def _iter_chunks(self, number: int, kind: Kind) -> Iterator[list[Claim]]:
         """What is pending of a kind, by ascending id for the oldest first, else by descending."""
         oldest_first = self.order is Order.OLDEST
-        query, place = (_FROM_THE_FIRST, _BEFORE_ALL) if oldest_first else (_FROM_THE_LAST, _AFTER_ALL)
-        while rows := self._rows(query, (kind, *place, _CHUNK)):
-            yield rows
-            place = rows[-1][1:3]
+        query, after = (_FROM_THE_FIRST, _BEFORE_ALL) if oldest_first else (_FROM_THE_LAST, _AFTER_ALL)
+        for rows in iter_pages(self.manifest, query, (number,), after, _CHUNK):
+            yield [claim_of(kind, row) for row in rows]
 
-    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+    def _rows(self, query: str) -> list[Any]:
         with translated(self.manifest.path):
-            return self.manifest.connection.execute(query, values).fetchall()
-
-    def _claim(self, row: _Row) -> Claim:
-        kind, row_id, name, fallback, flags, size, updated, attempts, arrived, md5, etag, source_key, origin = row
-        entry = Entry(
-            kind=self.manifest.kind(kind),
-            id=row_id,
-            name=name,
-            fallback=fallback,
-            optional=bool(flags & OPTIONAL_FLAG),
-            private=bool(flags & PRIVATE_FLAG),
-            size=size,
-            updated=updated,
-        )
-        if arrived is None and md5 is None and etag is None:  # as for most
-            return Claim(entry, attempts)
-        presence = presence_of(flags, PENDING, arrived, has_digest=md5 is not None or etag is not None)
-        return Claim(entry, attempts, Arrival(presence, md5, etag, source_key, ORIGIN_OF[origin]))
+            return self.manifest.connection.execute(query).fetchall()
 
     def start_run(self, workers: int) -> None:
         """Open the record of this run. What dead ones have left claimed may have arrived."""
         now = time.time()
         with self.manifest.transaction() as connection:
-            take_back_claims(self.manifest)
+            recover_claims(self.manifest)
             note_waiting(self.manifest, ())  # a run that has died may have left some
             self._run = connection.execute(_START_RUN, (now, now, workers)).lastrowid or 0
             self._sample(now)
@@ -176,8 +159,8 @@ class WorkQueue:
 
         `access`: claimed entries that are written with another one than their rows ask for, or were, or may have been.
 
-        A claim is in the file before its entry is worked on: whoever finds it later knows that the
-        object may have arrived. Raises: ManifestError, and then nothing has changed.
+        A claim is in the file before its entry is worked on: if it is found later, the object may have arrived.
+        Raises: ManifestError, and then nothing has changed.
         """
         with self.manifest.transaction() as connection:
             self._record(outcomes)
@@ -186,12 +169,12 @@ class WorkQueue:
             note_access(connection, self.manifest, access)
 
     def note_waiting(self, outages: Sequence[Outage]) -> None:
-        """Let whoever looks on know which stores this run waits for. Raises: ManifestError."""
+        """Show other processes which stores this run waits for. Raises: ManifestError."""
         with self.manifest.transaction():
             note_waiting(self.manifest, outages)
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
-        settle(self.manifest, [Settled(outcome) for outcome in outcomes])
+        write_outcomes(self.manifest, [Settlement(outcome) for outcome in outcomes])
         tally = dict.fromkeys(EntryState, 0)
         sent_bytes = 0
         for outcome in outcomes:
@@ -208,3 +191,45 @@ class WorkQueue:
         """Keep how far this run has come."""
         self.manifest.connection.execute(_SAMPLE, (self._run,))
         self._sampled_at = now
+
+
+def stages(kinds: Mapping[int, Kind], order: Order) -> list[dict[int, Kind]]:
+    """Kinds by number in groups, of which each is worked through before the next one."""
+    if order is not Order.LOCAL_FIRST:
+        return [dict(kinds)]
+    local = {number: kind for number, kind in kinds.items() if _is_only_here(kind)}
+    return [local, {number: kind for number, kind in kinds.items() if number not in local}]
+
+
+def merged(chunks: Mapping[Kind, Iterable[Sequence[Claim]]], *, newest: bool) -> Iterator[Claim]:
+    """Claims of all kinds from the newest (or oldest) on; each kind comes in chunks, in this order by id.
+
+    Within a kind, ids follow time closely enough. Between kinds, ages are compared: that of an entry's file where its
+    row tells it, else that of the row where its id carries one; what has neither comes last.
+    """
+    streams = [_dated(kind, some, -1 if newest else 1) for kind, some in chunks.items()]
+    return map(itemgetter(1), heapq.merge(*streams, key=itemgetter(0)))
+
+
+def _is_only_here(kind: Kind) -> bool:
+    """Whether nobody could fetch such objects again once they are lost."""
+    return not kind.remote and kind.table not in _REFETCHED_BY_MASTODON
+
+
+def _dated(kind: Kind, chunks: Iterable[Sequence[Claim]], sign: int) -> Iterator[tuple[float, Claim]]:
+    """Claims of a kind, each with its turn: ascending numbers, the sign being that of time.
+
+    A claim has the turn of the first one that comes after it, within its chunk and the next, if that is earlier:
+    an old account that changed its avatar yesterday must not hold up those behind it.
+    """
+    is_snowflake = kind.table in _SNOWFLAKE_TABLES
+    timed = ((claims, [_rank(claim.entry, sign, is_snowflake) for claim in claims]) for claims in chunks)
+    for (claims, own), (_, following) in pairwise(chain(timed, [((), [])])):
+        turns = accumulate(reversed(own), min, initial=min(following, default=_UNKNOWN))
+        yield from zip(reversed(list(turns)[1:]), claims, strict=True)
+
+
+def _rank(entry: Entry, sign: int, is_snowflake: bool) -> float:
+    if entry.updated is not None:
+        return sign * entry.updated
+    return sign * (entry.id >> 16) / 1000 if is_snowflake else _UNKNOWN

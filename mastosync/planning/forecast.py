@@ -8,7 +8,7 @@ thousand objects a page. Not counted are repeated requests and looking for what 
 
 **A tool that lists**, as `rclone copy` without flags: a LIST for each directory of the source, as its listings stop at
 every slash; for each object a HEAD (its time stands in metadata: `--use-server-modtime` saves it), a GET, a PUT and a
-HEAD of what was written (`--s3-no-head` saves it). At an empty destination nothing is listed; but whoever copies from
+HEAD of what was written (`--s3-no-head` saves it). At an empty destination nothing is listed; but who copies from
 an instance that is in use copies twice, and the second pass lists both ends (and needs `--checksum`, or a HEAD of each
 object comes to it). With `--fast-list` a listing does not stop at slashes and takes a page for every thousand objects,
 all of which it holds in memory first. Both list what no row refers to as well, which nobody can count before.

@@ -1,19 +1,22 @@
 """Planning: from one snapshot of the database to the manifest, table by table, window by window.
 
-What a plan leaves out on request: files of other servers that Mastodon would fetch again by itself.
+A plan may leave out files of other servers that Mastodon would fetch again by itself (`marked`), and may read only what
+has changed since the last one (`delta_base`). docs/design/planning.md and docs/design/following.md have the reasons.
 """
 
 from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, DeltaBase, PlanDelta
+from mastosync.language import tr
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, ManifestReport, PlanDelta, last_transaction
 from mastosync.mastodon.paperclip import groups_of
 from mastosync.model import CACHE_TABLES, TABLES, EntryGroup, Kind
 from mastosync.planning.survey import DAY_SECONDS, Survey, Surveyor
@@ -22,34 +25,6 @@ from mastosync.progress import PlanProgress, ProgressListener
 if TYPE_CHECKING:
     from mastosync.errors import PlanRefused
     from mastosync.mastodon.database import RowBatch, SnapshotInfo
-
-
-def marked(group: EntryGroup, since: float) -> Iterator[EntryGroup]:
-    """The same entries, those of the cache that came before `since` (seconds since the epoch) marked as excluded.
-
-    What is of this server stays in, and so do avatars, headers and emojis of others, and what nobody knows the age of.
-    """
-    if not (group.kind.remote and group.kind.table in CACHE_TABLES and group.updated):
-        yield group
-        return
-    old = [came is not None and came < since for came in group.updated]
-    if any(old):
-        yield _of(group, old)._replace(excluded=True)
-    if not all(old):
-        yield _of(group, [not each for each in old])
-
-
-def _of(group: EntryGroup, chosen: Sequence[bool]) -> EntryGroup:
-    """Some entries of a group."""
-    if all(chosen):
-        return group
-    return group._replace(
-        ids=tuple(compress(group.ids, chosen)),
-        names=tuple(compress(group.names, chosen)),
-        fallbacks=group.fallbacks and tuple(compress(group.fallbacks, chosen)),
-        sizes=group.sizes and tuple(compress(group.sizes, chosen)),
-        updated=group.updated and tuple(compress(group.updated, chosen)),
-    )
 
 
 Scope = Literal["all", "local", "remote"]
@@ -114,6 +89,30 @@ class PlanOptions:
     def as_details(self) -> dict[str, Any]:
         """For the record of the snapshot."""
         return {"types": list(self.types), "only": self.only, "limit": self.limit, "max_age": self.max_age}
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaTerms:
+    """When a plan may be incremental."""
+
+    overlap: timedelta = timedelta(minutes=15)  # read again: a change is seen when its transaction has ended
+    full_every: timedelta = timedelta(hours=24)  # the last plan that read everything is not older
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaBase:
+    """What an incremental plan goes on from."""
+
+    since: datetime  # rows that changed from then on have to be read
+    highest: Mapping[str, int]  # id that was seen, by table; all above have to be read
+
+
+class SnapshotMark(NamedTuple):
+    """By what is known whether a database is the one that was read before, and not as it was before that."""
+
+    database: str
+    snapshot_id: str  # in PostgreSQL's notation
+    moved: bool = False  # of the same name, on another server than the last plan's
 
 
 @dataclass(slots=True)
@@ -216,10 +215,75 @@ class Planner:
         return total
 
 
+def delta_base(
+    report: ManifestReport, options: Mapping[str, Any], snapshot: SnapshotMark, now: datetime, terms: DeltaTerms
+) -> tuple[DeltaBase | None, str]:
+    """From where on to read, or None and the reason why everything has to be read.
+
+    `options` and `snapshot` are those of the plan to be made, `now` is by the clock of its server. What was planned
+    with other options says nothing of what these take in. Raises: ManifestError.
+    """
+    if options.get("limit") is not None:
+        return None, tr("with --limit, not every row is planned")
+    last = whole = None
+    for plan in report.iter_snapshots():
+        if "highest" not in plan.details or not _has(plan.details, options):
+            break
+        last = last or plan
+        if not plan.incremental:
+            whole = plan
+            break
+    if last is None or whole is None:
+        return None, tr("no plan with these options has read all of it yet")
+    if now - whole.taken_at >= terms.full_every:
+        return None, tr("the last plan that read all of it is too old")
+    if last.taken_at > now or not _follows(snapshot, last.details):
+        return None, tr("it is another database, or was restored to an earlier state")
+    return DeltaBase(last.taken_at - terms.overlap, dict(last.details["highest"])), ""
+
+
+def _has(details: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    return all(details.get(name) == value for name, value in options.items())
+
+
+def _follows(snapshot: SnapshotMark, earlier: Mapping[str, Any]) -> bool:
+    """Whether a snapshot is of the same database, and not from before."""
+    same = snapshot.database == earlier.get("database") and not snapshot.moved
+    return same and last_transaction(snapshot.snapshot_id) >= last_transaction(str(earlier.get("snapshot_id")))
+
+
 def _groups_of(batch: RowBatch, since: float | None) -> list[EntryGroup]:
     """The entries of a batch; what is older than `since`, where that may be left out, is marked."""
     groups = [group for spec, media in batch.media for group in groups_of(spec, media)]
     return groups if since is None else [each for group in groups for each in marked(group, since)]
+
+
+def marked(group: EntryGroup, since: float) -> Iterator[EntryGroup]:
+    """The same entries, those of the cache that came before `since` (seconds since the epoch) marked as excluded.
+
+    What is of this server stays in, and so do avatars, headers and emojis of others, and what nobody knows the age of.
+    """
+    if not (group.kind.remote and group.kind.table in CACHE_TABLES and group.updated):
+        yield group
+        return
+    old = [came is not None and came < since for came in group.updated]
+    if any(old):
+        yield _of(group, old)._replace(excluded=True)
+    if not all(old):
+        yield _of(group, [not each for each in old])
+
+
+def _of(group: EntryGroup, chosen: Sequence[bool]) -> EntryGroup:
+    """Some entries of a group."""
+    if all(chosen):
+        return group
+    return group._replace(
+        ids=tuple(compress(group.ids, chosen)),
+        names=tuple(compress(group.names, chosen)),
+        fallbacks=group.fallbacks and tuple(compress(group.fallbacks, chosen)),
+        sizes=group.sizes and tuple(compress(group.sizes, chosen)),
+        updated=group.updated and tuple(compress(group.updated, chosen)),
+    )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Nothing is kept of single entries: a survey of ten million is as small as one of ten.
 
-How many directories there are in the keys of a plan: whoever lists one after the other looks into each of them.
+It also counts the directories in the keys of a plan: a tool that lists them one after the other looks into each.
 
 Paperclip has one for every three digits of an id and one for every style, so there are more directories than objects.
 """
@@ -146,7 +146,7 @@ class Survey:
         return total(line for line in self.lines if excluded is None or line.excluded == excluded)
 
     def directory_count(self) -> int:
-        """How many directories whoever lists one after the other has to look into."""
+        """How many directories a tool that lists one after the other has to look into."""
         return sum(count for _, _, count in self.directories)
 
     def as_json(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import tr
-from mastosync.manifest import Row, SegmentReader, record_of
+from mastosync.manifest import RawRow, SegmentReader, record_of
 from mastosync.mastodon.paperclip import KeyRange, SortedSegment, iter_strands, root_of
 from mastosync.model import Record
 from mastosync.runtime.retry import RetryingStore
@@ -27,7 +27,7 @@ class Placed(NamedTuple):
 
     key: str
     kind: int  # its number in the manifest
-    row: Row
+    row: RawRow
     canonical: bool  # it is the key that Mastodon asks for
 
 

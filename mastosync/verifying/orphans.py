@@ -19,7 +19,7 @@ from typing import Any
 
 from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred
-from mastosync.manifest import Orphan, OrphanPlace, Scratch, SegmentReader, record_of
+from mastosync.manifest import EntryPlace, Orphan, Scratch, SegmentReader, record_of
 from mastosync.mastodon.paperclip import KeyRange, iter_candidates, root_of
 from mastosync.model import Entry, Record
 from mastosync.progress import CheckProgress, ProgressListener
@@ -124,8 +124,8 @@ class _KeyBatch:
     orphans: list[Orphan] = field(default_factory=list)
     newer: Tallied = field(default_factory=Tallied)
     copies: Tallied = field(default_factory=Tallied)
-    absent: list[OrphanPlace] = field(default_factory=list)  # not under the canonical key
-    elsewhere: list[OrphanPlace] = field(default_factory=list)  # under another one
+    absent: list[EntryPlace] = field(default_factory=list)  # not under the canonical key
+    elsewhere: list[EntryPlace] = field(default_factory=list)  # under another one
 
     def note(self, placed: Placed, found: ListedObject | None) -> None:
         """Remember where an entry has, or has not, an object."""
@@ -194,7 +194,7 @@ class OrphanFinder:
             if not record.entry.optional:
                 yield record
 
-    def _iter_missing(self) -> Iterator[tuple[OrphanPlace, Record]]:
+    def _iter_missing(self) -> Iterator[tuple[EntryPlace, Record]]:
         with SegmentReader.opened(self.path) as reader:
             kinds = reader.kinds()
             for place in self.scratch.iter_missing():
@@ -215,7 +215,7 @@ class OrphanFinder:
             self.scratch.add_elsewhere(there)
             in_vain += len(some) - len(there)
 
-    def _places_of_found(self, missing: tuple[OrphanPlace, Record]) -> Iterator[OrphanPlace]:
+    def _places_of_found(self, missing: tuple[EntryPlace, Record]) -> Iterator[EntryPlace]:
         place, record = missing
         if self._lies_somewhere(record.entry):
             yield place

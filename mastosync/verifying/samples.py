@@ -13,7 +13,7 @@ from itertools import chain, count, islice
 from operator import itemgetter
 from typing import NamedTuple, Protocol, TypeAlias
 
-from mastosync.manifest.codes import PRIVATE_FLAG
+from mastosync.manifest import PRIVATE_FLAG
 from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.model import Kind, Record
 from mastosync.verifying.listing_merge import Placed

@@ -32,8 +32,8 @@ from mastosync.manifest import (
     ManifestReport,
     SegmentReader,
     correct,
-    found_misread,
     found_wrong,
+    found_wrong_access,
 )
 from mastosync.mastodon.paperclip import KeyRange, canonical_key
 from mastosync.model import Entry, EntryState, Outcome, Record
@@ -214,7 +214,7 @@ class Verifier:
         corrections = [
             (
                 fault.record,
-                reopened(fault.record, found_misread(fault.record.presence), f"verify: {fault.detail}"),
+                reopened(fault.record, found_wrong_access(fault.record.presence), f"verify: {fault.detail}"),
             )
             for fault in certain
         ]
@@ -384,7 +384,7 @@ def _outcome_of(judgement: CheckResult) -> Outcome | None:
     record = judgement.record
     if judgement.verdict in FAULTS:
         detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
-        found = found_misread if judgement.exposed else found_wrong
+        found = found_wrong_access if judgement.exposed else found_wrong
         return reopened(record, found(record.presence), detail)
     if judgement.verdict is CheckStatus.FINE and judgement.etag is not None:
         return still_done(record, record.md5, judgement.etag)

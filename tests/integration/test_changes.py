@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mastosync.manifest import DeltaBase, Manifest, ManifestReport, PlanWriter, WorkQueue
+from mastosync.manifest import Manifest, ManifestReport, PlanWriter, WorkQueue
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.queries import select_named
 from mastosync.model import EntryState, Kind, Outcome, Reason
-from mastosync.planning.planner import Planner, PlanOptions, PlanResult, Scope
+from mastosync.planning.planner import DeltaBase, Planner, PlanOptions, PlanResult, Scope
 from mastosync.planning.survey import Surveyor
 from mastosync.progress import NoProgress
 from scripts.lab.addresses import DatabaseAddress

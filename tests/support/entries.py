@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mastosync.manifest import Approach, approach_to, begun
+from mastosync.manifest import Approach, approach_to, write_started
 from mastosync.model import NOTHING, NOTHING_ARRIVED, Arrival, Claim, Entry, EntryGroup, Kind, Presence
 
 LOCAL = Kind("accounts", "avatar", "original", "accounts/avatars", remote=False, cached=False)
@@ -26,7 +26,7 @@ def entry(
 
 def claim(of: Entry, *, left_behind: bool = False) -> Claim:
     """`left_behind`: by a dead run, so that its object may have arrived."""
-    return Claim(of, 0, Arrival(begun(NOTHING, private=of.private)) if left_behind else NOTHING_ARRIVED)
+    return Claim(of, 0, Arrival(write_started(NOTHING, private=of.private)) if left_behind else NOTHING_ARRIVED)
 
 
 def written_before(of: Entry, presence: Presence, attempts: int = 1) -> Claim:

@@ -424,7 +424,7 @@ def one_after_the_other(
 
 def place_of(kind: Kind, row_id: int) -> Place:
     """Where an entry is."""
-    return next(place for place, (own, number) in WHERE.items() if (own.room, number) == (kind.room, row_id))
+    return next(place for place, (own, number) in WHERE.items() if (own.namespace, number) == (kind.namespace, row_id))
 
 
 def key_of(place: Place) -> str:

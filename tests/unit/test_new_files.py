@@ -26,7 +26,7 @@ from mastosync.store.s3.route import closed_folder_of_aws, plain_route
 from tests.support.entries import entry
 from tests.support.manifests import planned
 from tests.unit.app import test_files
-from tests.unit.manifest.test_written_files import WRITERS, site
+from tests.unit.test_new_files_written import WRITERS, site
 
 MASTODON = 12_345, 12_346
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others, and become them")

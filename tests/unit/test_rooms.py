@@ -212,7 +212,14 @@ def test_no_import_leads_back_to_where_it_began() -> None:
 
 def test_no_other_module_has_sql_for_what_is_remembered_by_name() -> None:
     writers = {name_of(path) for path in MODULES if re.search(r"(FROM|INTO|UPDATE) meta\b", path.read_text())}
-    assert writers == {"manifest.meta"}
+    assert writers == {"manifest.history"}
+
+
+def test_no_other_module_changes_entries() -> None:
+    """New ones are inserted in bulk by the loader of a plan; all else is in one place, with counters and claims."""
+    pattern = r"(UPDATE|DELETE FROM|INSERT( OR \w+)? INTO|REPLACE INTO) (entries|claims)\b"
+    writers = {name_of(path) for path in MODULES if re.search(pattern, path.read_text(), re.IGNORECASE)}
+    assert writers == {"manifest.entry_writer", "manifest.temporary_database"}
 
 
 def test_every_module_fits_its_purpose() -> None:

@@ -1,4 +1,4 @@
-"""Prints a manifest of the newest version as SQL. Run this after a migration was added, N being its number:
+"""Prints a manifest of the newest version as SQL. Run this when migration N was added, and keep what it prints:
 
 python -m tests.support.manifest_versions > tests/support/manifest_versions/vN.sql
 """
@@ -24,10 +24,12 @@ from mastosync.manifest import (
     accept,
     correct,
     found_wrong,
+    newest_version,
     record_verification,
 )
 from mastosync.model import FAILURE_REASONS, TABLES, Claim, Entry, EntryState, Kind, Origin, Outcome, Reason
 from tests.support.entries import grouped
+from tests.support.manifest_versions import digest_line
 
 SOURCE = StoreIdentity("http://127.0.0.1:9", "old-media", "")
 DESTINATION = StoreIdentity("http://127.0.0.1:9", "new-media", "")
@@ -103,6 +105,7 @@ def fill(path: Path) -> None:
 
 def as_sql(path: Path) -> Iterable[str]:
     with closing(sqlite3.connect(path)) as connection:
+        yield digest_line(newest_version())
         for name in ("application_id", "user_version"):
             yield f"PRAGMA {name} = {connection.execute(f'PRAGMA {name}').fetchone()[0]};"
         yield from connection.iterdump()

@@ -1,3 +1,4 @@
+-- 0001_initial.sql: 2ccd38202d8d01ccfd4903bb287188bc280dec8f40b550958dbda12cff0f49cd
 -- A manifest of version 1, made by the code that had no other: every state and reason, claims, runs, two plans.
 PRAGMA application_id = 1297307982;
 PRAGMA user_version = 1;

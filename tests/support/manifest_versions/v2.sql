@@ -1,3 +1,4 @@
+-- 0002_proof.sql: ba65770e63b744491e18b8b9cf160b29d74a16d4aa4937d0e88daae3f1807967
 PRAGMA application_id = 1297307982;
 PRAGMA user_version = 2;
 BEGIN TRANSACTION;

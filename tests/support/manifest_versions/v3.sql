@@ -1,3 +1,4 @@
+-- 0003_time.sql: b397f5bed493c448440e89f83f4ec3dbaf0ea16f30a8fe67897c4f62a0444506
 PRAGMA application_id = 1297307982;
 PRAGMA user_version = 3;
 BEGIN TRANSACTION;

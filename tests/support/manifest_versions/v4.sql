@@ -1,3 +1,4 @@
+-- 0004_lifecycle.sql: cb8e035563482707c0d2ac48282314b1c6c203a30ac7b590b52cc830e5d7cca6
 PRAGMA application_id = 1297307982;
 PRAGMA user_version = 4;
 BEGIN TRANSACTION;

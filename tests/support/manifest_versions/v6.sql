@@ -1,3 +1,4 @@
+-- 0006_accepted.sql: 6e00c7a28805c2f6675e84f02ada1bce6e2614690b9836e62d02de2c75ec5921
 PRAGMA application_id = 1297307982;
 PRAGMA user_version = 6;
 BEGIN TRANSACTION;

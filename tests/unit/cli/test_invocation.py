@@ -12,7 +12,7 @@ from mastosync.cli.main import main
 from mastosync.manifest import StoreIdentity
 from tests.support.entries import entry
 from tests.support.manifests import planned
-from tests.unit.manifest.test_written_files import CONFIG
+from tests.unit.test_new_files_written import CONFIG
 
 _STORES = StoreIdentity("http://127.0.0.1:9", "old", ""), StoreIdentity("https://s3.example.com", "new", "")
 

@@ -17,7 +17,7 @@ from mastosync.errors import OutputError
 from mastosync.manifest import StoreIdentity
 from tests.support.entries import entry
 from tests.support.manifests import planned
-from tests.unit.manifest.test_written_files import CONFIG
+from tests.unit.test_new_files_written import CONFIG
 
 FULL = Path("/dev/full")
 LISTS = [

@@ -28,7 +28,7 @@ from mastosync.errors import (
     PrivacyLost,
     StoreUnusable,
 )
-from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, begun, reopen, take_over
+from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, reopen, take_over, write_started
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import NOTHING, Claim, End, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, NoProgress
@@ -380,7 +380,7 @@ def test_what_failed_in_doubt_is_looked_for_when_it_is_tried_again(tmp_path: Pat
 
     def in_doubt(claim: Claim) -> Outcome:
         seen.append(approach_of(claim))
-        presence = {1: begun(NOTHING, private=False), 3: NOTHING}.get(len(seen))
+        presence = {1: write_started(NOTHING, private=False), 3: NOTHING}.get(len(seen))
         return Outcome(claim.entry, EntryState.FAILED, Reason.NETWORK, presence=presence)
 
     with planned(tmp_path / "m.db", [entry(1)]) as manifest:

@@ -9,7 +9,7 @@ import pytest
 
 from mastosync.copying.transfer import TransferOptions
 from mastosync.manifest import Checker, Manifest, ManifestReport, repair_counters
-from mastosync.manifest.codes import GONE, REASON_CODE, SKIPPED, STATE_CODE
+from mastosync.manifest.rows import GONE, REASON_CODE, SKIPPED, STATE_CODE
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Presence, Reason
 from tests.support.entries import LOCAL

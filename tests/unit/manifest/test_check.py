@@ -18,7 +18,6 @@ from mastosync.config import Config
 from mastosync.errors import ExitCode, Interrupted, ManifestError
 from mastosync.manifest import (
     Checker,
-    Fault,
     Manifest,
     ManifestReport,
     ObjectSettings,
@@ -26,12 +25,12 @@ from mastosync.manifest import (
     WorkQueue,
     applied_to,
     check,
-    noted_settings,
     remembered_database,
     take_over,
     writer_lock,
 )
-from mastosync.manifest.check import CheckedPart
+from mastosync.manifest.check import CheckedPart, Fault
+from mastosync.manifest.settings import noted_settings
 from mastosync.model import EntryState, Outcome, Reason
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal

@@ -25,15 +25,12 @@ from mastosync.manifest import (
     PlanWriter,
     accept,
     approach_to,
-    begun,
     claim,
+    contradiction,
     correct,
-    doubt_access,
-    flaw,
     forget_arrival,
-    found_misread,
     found_wrong,
-    note_access,
+    found_wrong_access,
     release,
     reopen,
     repair_counters,
@@ -41,11 +38,11 @@ from mastosync.manifest import (
     take_back_acceptance,
     take_over,
     try_again,
+    write_started,
 )
 from mastosync.manifest.check import _IS_SANE
-from mastosync.manifest.codes import FLAGS, REASON_CODE, STATE_CODE
-from mastosync.manifest.entry_writer import HAS_ARRIVED, Settled, settle
-from mastosync.manifest.lifecycle import presence_of
+from mastosync.manifest.entry_writer import Settlement, note_access, write_outcomes
+from mastosync.manifest.rows import FLAGS, HAS_ARRIVED, REASON_CODE, STATE_CODE, presence_of
 from mastosync.model import (
     ACCEPTABLE_REASONS,
     FAILURE_REASONS,
@@ -76,7 +73,9 @@ GONE, EXCLUDED = (EntryState.SKIPPED, Reason.GONE), (EntryState.SKIPPED, Reason.
 KEPT_BACK = (EntryState.SKIPPED, Reason.PRIVATE)
 DISPENSABLE = (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)
 EVERY: list[State] = [PENDING, DONE, *FAILED, KEPT_BACK, DISPENSABLE, EXCLUDED, GONE]
-EVERY_PRESENCE = [presence for presence in map(Presence, range(16)) if flaw(EntryState.PENDING, presence) is None]
+EVERY_PRESENCE = [
+    presence for presence in map(Presence, range(16)) if contradiction(EntryState.PENDING, presence) is None
+]
 
 
 def table(after: str) -> list[dict[str, str]]:
@@ -231,7 +230,7 @@ def released(kept: Kept) -> None:
 
 def doubted(kept: Kept) -> None:
     with kept.manifest.transaction() as connection:
-        doubt_access(connection, kept.manifest, kept.entries.values())
+        note_access(connection, kept.manifest, ((each, ACCESS) for each in kept.entries.values()))
 
 
 def heeded(kept: Kept) -> None:
@@ -255,7 +254,7 @@ def done(of: Entry, **more: object) -> Outcome:
 def came_to(outcome: Callable[[Record], Outcome]) -> Callable[[Kept], None]:
     def happen(kept: Kept) -> None:
         with kept.manifest.transaction():
-            settle(kept.manifest, [Settled(outcome(each), each.state, each.reason) for each in kept.records])
+            write_outcomes(kept.manifest, [Settlement(outcome(each), each.state, each.reason) for each in kept.records])
 
     return happen
 
@@ -280,7 +279,7 @@ def judged(verdict: CheckStatus, etag: str | None = None) -> Callable[[Record], 
 
 
 def unreadable(record: Record) -> Outcome:
-    return Outcome(record.entry, EntryState.PENDING, attempts=0, presence=found_misread(record.presence))
+    return Outcome(record.entry, EntryState.PENDING, attempts=0, presence=found_wrong_access(record.presence))
 
 
 def hidden_by_now(record: Record) -> Outcome | None:
@@ -316,10 +315,10 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "done": came_to(lambda record: done(record.entry)),
     "failed": came_to(failed(lambda _: None)),
     "failed, and the answer to a write is lost": came_to(
-        failed(lambda record: begun(record.presence, private=record.entry.private))
+        failed(lambda record: write_started(record.presence, private=record.entry.private))
     ),
     "failed, and nobody can tell who reads what was written as private": came_to(
-        failed(lambda record: begun(record.presence, private=record.entry.private) | ACCESS)
+        failed(lambda record: write_started(record.presence, private=record.entry.private) | ACCESS)
     ),
     "everybody reads what was written as private": doubted,
     "about to be written as private, as the source keeps its file from everybody": heeded,
@@ -350,17 +349,17 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
         lambda record: outcome_of(record, Applied(ApplyStatus.FAILED, found=found_wrong(record.presence)))
     ),
     "stored again as private, and read by everybody, or nobody can tell by whom": corrected(
-        lambda record: outcome_of(record, Applied(ApplyStatus.FAILED, found=found_misread(record.presence)))
+        lambda record: outcome_of(record, Applied(ApplyStatus.FAILED, found=found_wrong_access(record.presence)))
     ),
     "stored again, read by everybody before, and by nobody since, or nobody can tell": corrected(
-        lambda record: to_be_stored(record, found_misread(record.presence), "nobody reads it any more")
+        lambda record: to_be_stored(record, found_wrong_access(record.presence), "nobody reads it any more")
     ),
     "stored again as private and not opened, as its row is private by now": corrected(
         lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=False)._replace(copied=AGAIN))
     ),
     "not opened, as its row is private by now, and not to be stored again": corrected(
         lambda record: outcome_of(
-            record, _closed(record, Row.PRIVATE, read=False)._replace(found=found_misread(record.presence))
+            record, _closed(record, Row.PRIVATE, read=False)._replace(found=found_wrong_access(record.presence))
         )
     ),
     "read by everybody already, and its row is private by now": corrected(
@@ -544,6 +543,6 @@ def test_sql_and_functions_agree_on_what_lies_there(
         ask("UPDATE entries SET md5 = ?, arrived = ?, state = ?", (md5, stored, STATE_CODE[state]))
         ask("UPDATE entries SET reason = ?", (REASON_CODE[reason],))
         is_sane, has_arrived = ask(f"SELECT {_IS_SANE}, {HAS_ARRIVED} FROM entries").fetchone()  # noqa: S608 - constants
-    assert is_sane == (stored is None or (not is_done and flaw(state, Presence(stored)) is None))
+    assert is_sane == (stored is None or (not is_done and contradiction(state, Presence(stored)) is None))
     if is_sane and not is_done:
         assert has_arrived == bool(presence_of(0, STATE_CODE[state], stored, has_digest=has_digest))

@@ -21,8 +21,8 @@ from mastosync.manifest import (
     PlanWriter,
     StoreIdentity,
     WorkQueue,
-    begun,
     reopen,
+    write_started,
 )
 from mastosync.model import FAILURE_REASONS, NOTHING, Claim, Entry, EntryState, Kind, Outcome, Presence, Reason
 from tests.support.entries import grouped
@@ -257,9 +257,8 @@ class ManifestMachine(RuleBasedStateMachine):
             EntryState.SKIPPED: data.draw(st.sampled_from([Reason.PRIVATE, Reason.OPTIONAL_MISSING])),
         }[state]
         done = state is EntryState.DONE
-        wrote = (
-            None if done or not data.draw(st.booleans()) else begun(claim.arrival.presence, private=claim.entry.private)
-        )
+        begun = write_started(claim.arrival.presence, private=claim.entry.private)
+        wrote = None if done or not data.draw(st.booleans()) else begun
         md5 = b"\1" * 16 if done else None
         outcome = Outcome(claim.entry, state, reason, size=size if done else None, md5=md5, presence=wrote)
         assert self.queue is not None

@@ -167,7 +167,7 @@ def test_what_lies_at_the_store_by_now_is_told_from_a_page_too() -> None:
     """What was recorded may not be what lies there: then the store describes that."""
     of = record(1, private=True)
     presence = Presence.AS_PUBLIC | Presence.STALE
-    stale = replace(of, entry=of.entry._replace(size=None), md5=None, presence=presence)
+    stale = of._replace(entry=of.entry._replace(size=None), md5=None, presence=presence)
     store = MemoryStore()
     site = Site({canonical_key(of.entry, ""): RIGHT})
 

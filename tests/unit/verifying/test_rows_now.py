@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +63,7 @@ def refused(manifest: Manifest, keeper: Keeper | None = None, others: int = 1) -
     result = PublicResult("https://files.example", listing=False, acl="public-read")
     records = list(ManifestReport(manifest).iter_records())
     for each in records:
-        adopted = replace(each, origin=Origin.ADOPTED)
+        adopted = each._replace(origin=Origin.ADOPTED)
         key = canonical_key(each.entry, PREFIX)
         result.faults.append(PublicFault(adopted, key, "answered 403", keeper=keeper, refused=True))
     result.by_kind[LOCAL] = Asked(len(records) + others, 0, len(records))

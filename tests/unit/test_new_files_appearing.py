@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mastosync import new_files
 from mastosync.errors import OutputError, UsageError
-from mastosync.manifest import appearing
-from mastosync.manifest import atomic_file as whole_files
+from mastosync.new_files import appearing
 
 
 def no_links(*_: object, **__: object) -> None:
@@ -27,7 +27,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def come_after_the_last_look(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    look, looks = whole_files.require_room_for, []
+    look, looks = new_files.require_room_for, []
 
     def looked(path: Path, *, replace: bool) -> None:
         look(path, replace=replace)
@@ -35,7 +35,7 @@ def come_after_the_last_look(target: Path, monkeypatch: pytest.MonkeyPatch) -> N
         if len(looks) == 2:
             target.write_text("somebody else's")
 
-    monkeypatch.setattr(whole_files, "require_room_for", looked)
+    monkeypatch.setattr(new_files, "require_room_for", looked)
 
 
 def test_it_has_all_of_its_content_and_is_its_owners(target: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mastosync.errors import ManifestError
-from mastosync.manifest import DeltaBase, DeltaTerms, Manifest, ManifestReport, PlanWriter, SnapshotMark, delta_base
-from mastosync.planning.planner import PlanOptions
+from mastosync.manifest import Manifest, ManifestReport, PlanWriter
+from mastosync.planning.planner import DeltaBase, DeltaTerms, PlanOptions, SnapshotMark, delta_base
 from tests.support.manifests import DESTINATION, SOURCE
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mastosync.manifest import WorkQueue
-from mastosync.manifest.rows import merged, stages
-from mastosync.model import Entry, Kind, Order
+from mastosync.manifest.work_queue import merged, stages
+from mastosync.model import Claim, Entry, Kind, Order
 from tests.support.entries import LOCAL, REMOTE, entry
 from tests.support.manifests import planned
 
@@ -79,34 +78,33 @@ rows = st.dictionaries(
 def test_every_row_comes_once_in_the_order_of_its_kind(
     of_kinds: list[dict[int, int | None]], chunk: int, newest: bool
 ) -> None:
-    lists = {
-        kind: _rows(number, ids, newest=newest) for number, (kind, ids) in enumerate(zip(KINDS, of_kinds, strict=False))
-    }
+    lists = {kind: _claims(kind, ids, newest=newest) for kind, ids in zip(KINDS, of_kinds, strict=False)}
     found = list(merged({kind: chunked(each, chunk) for kind, each in lists.items()}, newest=newest))
-    for number, each in enumerate(lists.values()):
-        assert [row for row in found if row[0] == number] == each
+    for kind, each in lists.items():
+        assert [claim for claim in found if claim.entry.kind == kind] == each
 
 
 @settings(max_examples=150, deadline=None)
 @given(of_kinds=st.lists(st.sets(st.integers(0, 10_000), max_size=30), min_size=1, max_size=4), newest=st.booleans())
 def test_where_ids_follow_time_so_does_the_work(of_kinds: list[set[int]], newest: bool) -> None:
     lists = {
-        kind: _rows(number, dict(enumerate(sorted(times))), newest=newest)
-        for number, (kind, times) in enumerate(zip(KINDS, of_kinds, strict=False))
+        kind: _claims(kind, dict(enumerate(sorted(times))), newest=newest)
+        for kind, times in zip(KINDS, of_kinds, strict=False)
     }
-    found = [row[6] for row in merged({kind: chunked(each, 5) for kind, each in lists.items()}, newest=newest)]
-    assert found == sorted(found, reverse=newest)
+    found = merged({kind: chunked(each, 5) for kind, each in lists.items()}, newest=newest)
+    times = [claim.entry.updated or 0 for claim in found]
+    assert times == sorted(times, reverse=newest)
 
 
 KINDS = (LOCAL, REMOTE, CARD, UPLOAD)
 
 
-def _rows(number: int, ids: dict[int, int | None], *, newest: bool) -> list[tuple[Any, ...]]:
-    return [(number, row_id, "a.png", None, 0, None, ids[row_id]) for row_id in sorted(ids, reverse=newest)]
+def _claims(kind: Kind, ids: dict[int, int | None], *, newest: bool) -> list[Claim]:
+    return [Claim(entry(row_id, kind=kind, updated=ids[row_id]), 0) for row_id in sorted(ids, reverse=newest)]
 
 
-def chunked(rows: list[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
-    return (rows[at : at + size] for at in range(0, len(rows), size))
+def chunked(claims: list[Claim], size: int) -> Iterator[list[Claim]]:
+    return (claims[at : at + size] for at in range(0, len(claims), size))
 
 
 def test_stages_leave_nothing_out() -> None:
