@@ -267,14 +267,14 @@ class App:
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
-        from mastosync.app.doctor import database_way, way_to
-        from mastosync.doctor import Doctor, ManifestPlace
+        from mastosync.app.doctor import database_target, store_target
+        from mastosync.doctor import Doctor, ManifestTarget
 
         return Doctor(
-            source=way_to(self.config, "source"),
-            destination=way_to(self.config, "destination"),
-            database=database_way(self.config, self._tunnel),
-            manifest=ManifestPlace(
+            source=store_target(self.config, "source"),
+            destination=store_target(self.config, "destination"),
+            database=database_target(self.config, self._tunnel),
+            manifest=ManifestTarget(
                 self.manifest_path,
                 partial(identities, self.config),
                 network_allowed=self.config.manifest.network_filesystem == "allow",

@@ -1,4 +1,4 @@
-"""How `doctor` gets to stores and database: with less patience than a copy, and never to write where media lie."""
+"""How `doctor` opens stores and database: with short timeouts, and never a destination that is the source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mastosync.app.stores import identities, of_changed_file
-from mastosync.doctor import DatabaseWay, FolderWay, StoreWay
+from mastosync.doctor import BucketTarget, DatabaseTarget, FolderTarget
 from mastosync.language import tr
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ _CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
 _READ_SECONDS = 10.0
 
 
-def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
-    """The way to one of the stores."""
-    return _folder_way(config, role) if _folder_of(config, role).path else _bucket_way(config, role)
+def store_target(config: Config, role: Role) -> BucketTarget | FolderTarget:
+    """One of the stores, and how to open it."""
+    return _folder_target(config, role) if _folder_of(config, role).path else _bucket_target(config, role)
 
 
-def database_way(config: Config, tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]) -> DatabaseWay:
-    """The way to the database; `tunnel` opens the tunnel to it, if there is one, and tells its near end."""
+def database_target(
+    config: Config, tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]
+) -> DatabaseTarget:
+    """The database, and how to open it; `tunnel` opens the tunnel to it, if there is one, and tells its near end."""
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.mastodon.identity import Examination
 
@@ -40,10 +42,10 @@ def database_way(config: Config, tunnel: Callable[[], AbstractContextManager[tup
 
     ssh = config.tunnel
     gateway = tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=ssh.ssh_host, ssh_port=ssh.ssh_port)
-    return DatabaseWay(gateway if ssh.enabled else "", tunnel, connect)
+    return DatabaseTarget(gateway if ssh.enabled else "", tunnel, connect)
 
 
-def _folder_way(config: Config, role: Role) -> FolderWay:
+def _folder_target(config: Config, role: Role) -> FolderTarget:
     from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
 
     folder = _folder_of(config, role)
@@ -57,10 +59,10 @@ def _folder_way(config: Config, role: Role) -> FolderWay:
         ):
             yield store, probe
 
-    return FolderWay(opened, folder.keep_free)
+    return FolderTarget(opened, folder.keep_free)
 
 
-def _bucket_way(config: Config, role: Role) -> StoreWay:
+def _bucket_target(config: Config, role: Role) -> BucketTarget:
     from mastosync.store.s3.curl import CurlStore
     from mastosync.store.s3.probe import S3Probe
 
@@ -78,7 +80,7 @@ def _bucket_way(config: Config, role: Role) -> StoreWay:
         with closing(CurlStore(quick, role=role, connections=1)) as store, closing(S3Probe(quick, role=role)) as probe:
             yield store, probe
 
-    return StoreWay(opened, bucket.key_prefix, of_changed_file(config, role))
+    return BucketTarget(opened, bucket.key_prefix, of_changed_file(config, role))
 
 
 def _folder_of(config: Config, role: Role) -> FilesystemConfig:

@@ -17,7 +17,7 @@ from mastosync.store.base import Room
 from mastosync.store.http.anonymous import Glimpse
 
 
-class Culprit(StrEnum):
+class RefusalCause(StrEnum):
     """What has to be put right before a store can be used."""
 
     ENDPOINT = "endpoint"
@@ -113,7 +113,7 @@ class StoreProbe(Protocol):
         """
         ...
 
-    def culprit(self, error: MastosyncError) -> Culprit:
+    def cause_of(self, error: MastosyncError) -> RefusalCause:
         """What the refusal of a whole store is due to."""
         ...
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from mastosync.app.cutover import CutoverOptions, cutover
-from mastosync.app.doctor import way_to
+from mastosync.app.doctor import store_target
 from mastosync.app.media_host import system_redirect
 from mastosync.app.pinning import pin
 from mastosync.cli.commands.cutover import render_cutover, render_written
@@ -40,7 +40,7 @@ from mastosync.cutover import (
     steps_back,
     steps_over,
 )
-from mastosync.doctor import StoreWay
+from mastosync.doctor import BucketTarget
 from mastosync.errors import ConfigError, UsageError
 from mastosync.findings.deleted import Deleted, SharedBucket, shared_bucket
 from mastosync.manifest import (
@@ -998,10 +998,10 @@ def with_env(tmp_path: Path, *lines: str, **destination: Any) -> Config:  # noqa
 
 def test_a_doctor_knows_what_a_switch_may_have_done_to_the_keys(tmp_path: Path) -> None:
     config = with_env(tmp_path, access_key="old")
-    way = way_to(config, "source")
-    assert isinstance(way, StoreWay)
+    way = store_target(config, "source")
+    assert isinstance(way, BucketTarget)
     assert "are the keys of the destination now. Write those of the old store under [s3.source]" in way.of_keys
-    assert way_to(config, "destination").of_keys == ""  # type: ignore[union-attr]
+    assert store_target(config, "destination").of_keys == ""  # type: ignore[union-attr]
 
 
 def test_the_keys_are_kept_before_it_is_go(tmp_path: Path) -> None:

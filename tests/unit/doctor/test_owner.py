@@ -8,8 +8,9 @@ import pytest
 
 from mastosync.cutover import Grade as CutoverGrade
 from mastosync.cutover import judge
-from mastosync.doctor.findings import Chart, Finding, Grade, Subject
+from mastosync.doctor.checks import Reporter
 from mastosync.doctor.folder import check_owner
+from mastosync.findings import CheckSubject, Finding, Grade
 from mastosync.model import Access, Owner, Ownership
 from tests.unit.cutover.test_cutover import evidence
 
@@ -31,7 +32,7 @@ def without_mastodon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def doctored(found: Ownership, made: Owner, *, mode: int = 0o644, folder: int = 0o755) -> Finding:
-    return check_owner(Chart(Subject.DESTINATION), found, Access(made, mode, folder))
+    return check_owner(Reporter(CheckSubject.DESTINATION), found, Access(made, mode, folder))
 
 
 @pytest.mark.parametrize(
