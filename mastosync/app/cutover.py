@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any
 from mastosync.app.mastodon import OwnSettings, acl_of_way_back, has_one_key, keys_at_stake, own_settings
 from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect, tells_host
 from mastosync.app.pinning import is_pinned, pinned_file
-from mastosync.app.reporting import report
+from mastosync.app.reporting import may_delete
 from mastosync.app.stores import settings_of
 from mastosync.checking.public_access import Readers, readers_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
 from mastosync.config.env_file import edited
 from mastosync.cutover import (
-    Cutover,
-    Evidence,
+    CommandLine,
+    CutoverAssessment,
+    CutoverEvidence,
+    Failback,
     Fallback,
-    Mastosync,
     MediaHost,
     NewFiles,
     Secrets,
     Step,
-    WayBack,
-    WayOver,
-    judge,
-    steps_back,
-    steps_over,
+    Switchover,
+    assess_cutover,
+    failback_steps,
+    switchover_steps,
 )
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.findings.deleted import Deleted, gone_as_json, shared_bucket
@@ -40,7 +40,6 @@ from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
 from mastosync.mastodon.settings import HOSTS, Setting, changed, lasts, storage_settings
 from mastosync.model import Ownership, Reason
-from mastosync.progress import NoProgress
 from mastosync.status import status_of
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class CutoverOptions:
 class CutoverReport:
     """Go or no-go, and how."""
 
-    cutover: Cutover
+    cutover: CutoverAssessment
     env: Path | None  # Mastodon's file, if it was read
     env_text: Secret | None  # what stands in it
     settings: list[Setting]  # lines that have to change
@@ -197,7 +196,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     old, new = (str(about.store(role)) for role in ("source", "destination"))
     done = told and _is_done(known, manifest, evidence)
     return CutoverReport(
-        cutover=judge(evidence),
+        cutover=assess_cutover(evidence),
         env=known.mastodon.file,
         env_text=known.mastodon.text,
         settings=known.settings,
@@ -206,8 +205,8 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         fallback=fallback,
         refusal=refusal,
         deleted=evidence.deleted,
-        over=steps_over(replace(_way_over(known, evidence, refusal), old=old, done=done)) if told else [],
-        back=steps_back(_way_back(known, old, new)) if told else [],
+        over=switchover_steps(replace(_switchover(known, evidence, refusal), old=old, done=done)) if told else [],
+        back=failback_steps(_failback(known, old, new)) if told else [],
         switched=known.switched,
         done=done,
         env_syntax=config.env.syntax,
@@ -245,22 +244,23 @@ def _fallback(known: _Known) -> tuple[MediaHost | None, UsageError | None]:
 
 def _evidence(
     known: _Known, manifest: Manifest, about: ManifestReport, status: Status, refusal: UsageError | None
-) -> Evidence:
+) -> CutoverEvidence:
     """What the manifest remembers, beside what else is known."""
     source, destination = known.stores
     is_bucket, proofs = isinstance(destination, S3Config), verifications(manifest)
+    counts, plans = about.counts(), list(about.iter_snapshots())
     ownership, unseen = _ownership(destination)
-    return Evidence(
-        counts=about.counts(),
-        plans=list(about.iter_snapshots()),
+    return CutoverEvidence(
+        counts=counts,
+        plans=plans,
         verifications=proofs,
         running=status.running,
         done_since=about.done_since(proofs[0].ended_at) if proofs else 0,
         public=is_bucket,
-        deleted=Deleted.in_manifest(manifest),
+        deleted=Deleted.known_from(manifest, counts, plans),
         now=time.time(),
         exposed=status.exposed,
-        lying_there=about.lying_there(),
+        unidentified=about.lying_there(),
         relation=relation(manifest),
         shared=shared_bucket(manifest),
         fallback=known.options.fallback,
@@ -271,23 +271,23 @@ def _evidence(
         takes_acls=is_bucket and known.acls,
         by_hand=(refusal.message, refusal.hint) if refusal else None,
         elsewhere=known.mastodon.elsewhere(source, destination),
-        doubt=known.mastodon.doubt(source, destination),
+        unclear=known.mastodon.doubt(source, destination),
         ownership=ownership,
         unseen=unseen,
         settings=status.settings,
         other_settings=status.other_settings,
-        lost=count_lost(manifest),
+        lost_by_plan=count_lost(manifest),
         change=last_change(manifest),
         gap=manifest.gap,
     )
 
 
-def _is_done(known: _Known, manifest: Manifest, evidence: Evidence) -> bool:
-    """Whether the old store may go, by the report. It reads all of the manifest, and is asked only if it may say so."""
+def _is_done(known: _Known, manifest: Manifest, evidence: CutoverEvidence) -> bool:
+    """Whether the old store may go, by the report's verdict, which may read all of the manifest."""
     looked = evidence.verifications and not evidence.done_since
     if evidence.some_pending or known.settings or not (looked and known.switched and known.mastodon.place):
         return False
-    return report(known.config, manifest, 0, known.options.env, NoProgress()).verdict.may_go
+    return may_delete(known.config, manifest, known.options.env)
 
 
 def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, str] | None]:
@@ -303,7 +303,7 @@ def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, s
         return None, (error.message, error.hint or tr("correct it, and run this again"))
 
 
-def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> WayOver:
+def _switchover(known: _Known, evidence: CutoverEvidence, refusal: UsageError | None) -> Switchover:
     """What the steps are made of."""
     config, options, env, host = known.config, known.options, known.mastodon.place, known.host
     source, destination = known.stores
@@ -312,8 +312,8 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
     left = [*_names(Path(NewFiles().env))[1], *(kept_before if known.switched else [])]
     if kept and known.settings:
         left.append(kept)
-    return WayOver(
-        Mastosync(options.global_options),
+    return Switchover(
+        CommandLine(options.global_options),
         options.again(options.media_host if host and tells_host(config, host) else host or CHANGE_ME),
         options.nginx_file,
         report=options.report,
@@ -321,7 +321,7 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
         fallback=options.fallback,
         shared=evidence.shared,
         gone=evidence.deleted.gone,
-        lost=evidence.lost,
+        lost_by_plan=evidence.lost_by_plan,
         env=env,
         env_kept=kept,
         secrets=_secrets(known),
@@ -345,13 +345,13 @@ def _secrets(known: _Known) -> Path | None:
     return known.config.env.file if is_pinned(known.config) else None
 
 
-def _way_back(known: _Known, old: str, new: str) -> WayBack:
+def _failback(known: _Known, old: str, new: str) -> Failback:
     folders = [isinstance(store, FilesystemConfig) for store in known.stores]
     again = known.options.again(known.host or CHANGE_ME, back=True)
-    tool = Mastosync(known.options.global_options)
+    tool = CommandLine(known.options.global_options)
     acl = acl_of_way_back(known.config, known.mastodon)
     read = not folders[0] and readers_of(acl or "") is Readers.EVERYBODY
-    return WayBack(
+    return Failback(
         tool,
         again,
         known.config.path,

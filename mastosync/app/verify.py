@@ -19,7 +19,7 @@ from mastosync.checking.public_access import Readers, readers_of
 from mastosync.checking.row_check import Opening
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
-from mastosync.findings.public_looks import looks_at
+from mastosync.findings.public_looks import public_summary
 from mastosync.language import tr
 from mastosync.manifest import (
     LastChange,
@@ -166,7 +166,7 @@ def _pace(config: Config, workers: int) -> CopyOptions:
 
 def _wrong_before(manifest: Manifest, prefix: str, acl: str) -> set[str]:
     """Keys, without the prefix, that anybody got otherwise than is right when somebody looked."""
-    looks = looks_at(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange(), acl)
+    looks = public_summary(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange(), acl)
     return {key.removeprefix(root_of(prefix) or "") for key in looks.keys}
 
 

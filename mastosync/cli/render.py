@@ -210,7 +210,7 @@ def render_status(status: Status, manifest: Path) -> str:
     lines += [_line(tr("waiting"), text) for text in _waits(status)]
     lines.append(_line(tr("progress"), progress_of(status)))
     if status.verification is not None:
-        from mastosync.findings.shared import undigested_told
+        from mastosync.findings.messages import undigested_message
 
         undigested = status.verification.details.get("unproven", 0)
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
@@ -223,7 +223,7 @@ def render_status(status: Status, manifest: Path) -> str:
                     fine=found["fine"] + undigested,
                     checked=found["checked"],
                 )
-                + undigested_told(undigested),
+                + undigested_message(undigested),
             )
         )
     lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
@@ -283,10 +283,10 @@ def _reasons_table(status: Status) -> str:
 
 def _kept_back_lines(status: Status) -> list[str]:
     """How many private objects were left out, and how to decide what becomes of them."""
-    from mastosync.findings.shared import exposed_told, hiding
+    from mastosync.findings.messages import exposed_message, exposed_remedy
 
     exposed = status.exposed.objects
-    lines = [f"{exposed_told(exposed)}:", hiding()] if exposed else []
+    lines = [f"{exposed_message(exposed)}:", exposed_remedy()] if exposed else []
     kept_back = status.reasons.get(Reason.PRIVATE.value, 0) - status.exposed.kept_back
     if kept_back <= 0:
         return lines
@@ -303,9 +303,9 @@ def _kept_back_lines(status: Status) -> list[str]:
 
 def _settings_lines(status: Status) -> list[str]:
     """That something may lie there under other settings, and what brings it in line; nothing if nothing does."""
-    from mastosync.findings.shared import settings_told
+    from mastosync.findings.messages import settings_notice
 
-    told = settings_told(status.settings, status.other_settings)
+    told = settings_notice(status.settings, status.other_settings)
     return [f"{told.message}: {told.remedy}"] if told else []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from mastosync.findings.deleted import stays_told
+from mastosync.findings.deleted import lost_rows_message
 from mastosync.language import tr, trn
 from mastosync.units import human_bytes
 
@@ -36,7 +36,7 @@ def render_round(done: Round[FollowResult], result: FollowResult) -> str:
     if result.pruning is not None:
         said.append(tr("{count} removed", count=f"{result.pruning.removed:,}"))
         if result.pruning.lost:
-            said.append(stays_told(result.pruning.lost))
+            said.append(lost_rows_message(result.pruning.lost))
     line = tr("round {number}: {what} in {seconds} s", number=done.number, what=", ".join(said), seconds=_short(done))
     return line + _next(done)
 
@@ -76,7 +76,7 @@ def render_pruning(result: Pruning, *, adopted: bool) -> str:
             )
         )
     if result.lost:
-        lines.append(stays_told(result.lost))
+        lines.append(lost_rows_message(result.lost))
     if result.failed:
         lines.append(tr("{count} could not be removed, such as:", count=f"{result.failed:,}"))
         lines += [f"  {example}" for example in result.examples]

@@ -27,9 +27,9 @@ def render_dry_run(result: PlanResult, outlook: Outlook, head: str, notes: Seque
 
 def cache_control_lines(config: Config) -> list[str]:
     """What objects are given on their way to a bucket."""
-    from mastosync.findings.shared import cache_control_told
+    from mastosync.findings.messages import cache_control_message
 
-    return [cache_control_told(config.destination.cache_control, from_disk=config.source_folder.path is not None)]
+    return [cache_control_message(config.destination.cache_control, from_disk=config.source_folder.path is not None)]
 
 
 def render_surveyed(surveyed: Surveyed, outlook: Outlook | None) -> str:

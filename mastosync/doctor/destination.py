@@ -17,7 +17,7 @@ from mastosync.doctor.checks import STORE_ERRORS, Findings
 from mastosync.doctor.probes import DATA, FOLDER, MD5, ComparedStore, ProbeObjects, check_apart, put_options
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.findings import Finding, Grade
-from mastosync.findings.shared import cache_control_told
+from mastosync.findings.messages import cache_control_message
 from mastosync.language import say, tr
 from mastosync.model import Entry, Kind
 from mastosync.runtime.steps import BlockingCall, Steps, run_to_end
@@ -117,7 +117,7 @@ def _check_reading_back(end: CheckedStore, key: str, sent: PutOptions) -> Findin
 
 def _cache_control(end: CheckedStore, given: str | None, *, from_disk: bool) -> Finding:
     """What browsers and caches will go by."""
-    said = cache_control_told(given, from_disk=from_disk)
+    said = cache_control_message(given, from_disk=from_disk)
     if given or not from_disk:
         return end.reporter.ok("cache-control", said)
     return end.reporter.warning(

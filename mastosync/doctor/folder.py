@@ -12,7 +12,7 @@ from mastosync.doctor.checks import STORE_ERRORS, Findings, OneRetry, Reporter
 from mastosync.doctor.probes import DATA, FOLDER, MD5, ComparedStore, check_apart
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.findings import Finding, Grade
-from mastosync.findings.shared import giving, of_root_told, others_told
+from mastosync.findings.messages import foreign_owner_message, ownership_remedy, root_owner_message
 from mastosync.language import tr, trn
 from mastosync.model import Access, Entry, ObjectHeaders, Ownership
 from mastosync.runtime.stop import StopSignal
@@ -240,8 +240,8 @@ def check_owner(reporter: Reporter, found: Ownership, probe: Access) -> Finding:
     """`probe`: of a public object that was just written. Mastodon is taken for whoever the folder belongs to."""
     if probe.owner.user != found.wanted.user:
         return _of_somebody_else(reporter, found, probe)
-    if told := of_root_told(found) or others_told(found):
-        return reporter.warning("owner", told, giving(found))
+    if told := root_owner_message(found) or foreign_owner_message(found):
+        return reporter.warning("owner", told, ownership_remedy(found))
     if not found.runs_as.user and found.gives:
         said = tr("mastosync runs as root: what it writes is given to {owner}", owner=probe.owner)
     elif probe.owner == found.wanted:
@@ -270,7 +270,7 @@ def _of_somebody_else(reporter: Reporter, found: Ownership, probe: Access) -> Fi
     remedy = tr(
         "root may not give files away here: the disk refuses it, or this process lacks CAP_CHOWN or CAP_DAC_OVERRIDE;"
         " run mastosync as that user; {giving}",
-        giving=giving(found),
+        giving=ownership_remedy(found),
     )
     return reporter.warning("owner", said, remedy)
 

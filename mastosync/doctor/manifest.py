@@ -17,7 +17,7 @@ from mastosync.doctor.checks import Findings, Reporter
 from mastosync.doctor.database import DatabaseFacts
 from mastosync.errors import ConfigError, ManifestError, PlanRefused, StoreUnusable
 from mastosync.findings import Finding
-from mastosync.findings.shared import settings_told
+from mastosync.findings.messages import settings_notice
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
@@ -209,7 +209,7 @@ def _check_file(reporter: Reporter, place: ManifestTarget, path: Path, facts: Ma
             else:
                 yield reporter.ok("manifest", said)
             others = other_settings(manifest, place.settings) if place.settings is not None else ()
-            if told := settings_told(place.settings, others):
+            if told := settings_notice(place.settings, others):
                 yield reporter.warning("settings", told.message, told.remedy)
     except ManifestError as error:
         yield reporter.failure("manifest", error)

@@ -20,8 +20,9 @@ from mastosync.cli.render import table
 from mastosync.cli.terminal import padded
 from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
-from mastosync.cutover import CutoverVerdict, Fallback, Finding, Grade, LossOutcome, Step
+from mastosync.cutover import CutoverVerdict, Fallback, LossOutcome, Step
 from mastosync.errors import ExitCode, UsageError
+from mastosync.findings import Finding, Grade
 from mastosync.language import tr
 from mastosync.terminal_text import as_json, one_line
 
@@ -197,7 +198,7 @@ def render_cutover(report: CutoverReport) -> str:
 
 
 def _finding(found: Finding) -> str:
-    words = {Grade.OK: tr("ok"), Grade.WARNING: tr("warning"), Grade.NO_GO: tr("NO-GO")}
+    words = {Grade.OK: tr("ok"), Grade.WARNING: tr("warning"), Grade.FAILURE: tr("NO-GO")}
     line = f"{padded(words[found.grade], 8)} {found.check:<10} {one_line(found.message)}"
     return line + (f"\n{'':<20}-> {one_line(found.remedy)}" if found.remedy else "")
 
@@ -206,7 +207,7 @@ def _losses(report: CutoverReport) -> str:
     meanings = {
         LossOutcome.FOR_GOOD: tr("lost for good"),
         LossOutcome.FETCHABLE: tr("other servers may have it"),
-        LossOutcome.UNPROVEN: tr("something lies at the new store"),
+        LossOutcome.UNIDENTIFIED: tr("something lies at the new store"),
         LossOutcome.DISPENSABLE: tr("Mastodon does without, or makes it anew"),
     }
     rows = [

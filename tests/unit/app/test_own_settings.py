@@ -16,7 +16,7 @@ from mastosync.app.cutover import CutoverOptions, CutoverReport, cutover
 from mastosync.app.mastodon import own_settings
 from mastosync.app.pinning import is_pinned
 from mastosync.config import Config, FilesystemConfig, load_config
-from mastosync.cutover import Mastosync, Secrets, WayOver, steps_over
+from mastosync.cutover import CommandLine, Secrets, Switchover, switchover_steps
 from tests.unit.engine_kit import entry, planned
 
 ENV = """\
@@ -199,8 +199,8 @@ def test_a_redirect_to_one_media_host_does_not_overwrite_that_to_another(tmp_pat
     """Two instances are served by one nginx, and either may have been written before."""
     commands = []
     for host in ("files.one.example", "files.two.example:8443"):
-        way = WayOver(Mastosync(), ("cutover",), host=host, from_folder=True, system=f"# {host}", env=None)
-        (step,) = (step for step in steps_over(way) if "snippets" in step.what)
+        way = Switchover(CommandLine(), ("cutover",), host=host, from_folder=True, system=f"# {host}", env=None)
+        (step,) = (step for step in switchover_steps(way) if "snippets" in step.what)
         file = f"/etc/nginx/snippets/mastodon-system-{host.replace(':', '-')}.conf"
         assert f"include {file};" in step.what
         commands += [line.replace("/etc/nginx", f"{tmp_path}/nginx") for line in step.lines if file in line]

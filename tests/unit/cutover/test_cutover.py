@@ -21,27 +21,26 @@ from mastosync.cli.commands.cutover import render_cutover, render_written
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_config
 from mastosync.config.env_file import assignment
 from mastosync.cutover import (
-    Cutover,
+    CommandLine,
+    CutoverAssessment,
+    CutoverEvidence,
     CutoverVerdict,
-    Evidence,
+    Failback,
     Fallback,
-    Finding,
-    Grade,
     LossOutcome,
-    Mastosync,
     MediaHost,
     NewFiles,
     PublicBucket,
     PublicFolder,
     Secrets,
-    WayBack,
-    WayOver,
-    judge,
-    steps_back,
-    steps_over,
+    Switchover,
+    assess_cutover,
+    failback_steps,
+    switchover_steps,
 )
 from mastosync.doctor import BucketTarget
 from mastosync.errors import ConfigError, UsageError
+from mastosync.findings import Finding, Grade
 from mastosync.findings.deleted import Deleted, SharedBucket, shared_bucket
 from mastosync.manifest import (
     HIGHEST_ID,
@@ -101,20 +100,20 @@ def public(asked: int = 10, faults: int = 0, *, exposed: int = 0, listed: bool =
     }
 
 
-def evidence(*counts: CountLine, plans: Sequence[SnapshotRecord] = (), **known: Any) -> Evidence:  # noqa: ANN401
+def evidence(*counts: CountLine, plans: Sequence[SnapshotRecord] = (), **known: Any) -> CutoverEvidence:  # noqa: ANN401
     """All is well but for what is said."""
     known = {"verifications": [proof(public=public())], "running": False, "done_since": 0, "public": True, **known}
     known.setdefault("relation", Relation.TWO)
     known.setdefault("deleted", Deleted(Removable(0, 0), NOW - HOUR, later=False))
-    return Evidence([ARRIVED, *counts], plans or [plan()], now=NOW, **known)
+    return CutoverEvidence([ARRIVED, *counts], plans or [plan()], now=NOW, **known)
 
 
-def found(looked_at: Evidence) -> dict[str, Finding]:
-    return {each.check: each for each in judge(looked_at).findings}
+def found(looked_at: CutoverEvidence) -> dict[str, Finding]:
+    return {each.check: each for each in assess_cutover(looked_at).findings}
 
 
 def test_when_all_is_well_it_is_go() -> None:
-    result = judge(evidence())
+    result = assess_cutover(evidence())
     assert result.verdict is CutoverVerdict.GO
     assert {each.grade for each in result.findings} == {Grade.OK}
     assert not result.losses
@@ -144,7 +143,7 @@ def test_when_all_is_well_it_is_go() -> None:
 def test_what_has_not_arrived_decides_by_whether_somebody_would_miss_it(
     line: CountLine, verdict: CutoverVerdict
 ) -> None:
-    assert judge(evidence(line)).verdict is verdict
+    assert assess_cutover(evidence(line)).verdict is verdict
 
 
 @pytest.mark.parametrize("reason", [Reason.MISSING, Reason.OPTIONAL_MISSING])  # the second as an older plan had it
@@ -154,19 +153,19 @@ def test_a_lost_picture_that_stands_still_is_a_loss(reason: Reason, place: tuple
     """It is what everybody sees who has not turned on that pictures move."""
     kind = Kind(*place, "static", f"{place[0]}/{place[1]}s", remote, cached=remote)
     state = EntryState.FAILED if reason is Reason.MISSING else EntryState.SKIPPED
-    result = judge(evidence(CountLine(kind, state, reason, 1, 0)))
+    result = assess_cutover(evidence(CountLine(kind, state, reason, 1, 0)))
     assert result.losses == {(place[0], remote, LossOutcome.FETCHABLE if remote else LossOutcome.FOR_GOOD): 1}
 
 
 def test_what_may_lie_at_the_new_store_is_not_called_lost() -> None:
-    result = judge(evidence(failed(BACKUP, Reason.MISSING, 2), lying_there={BACKUP: 2}))
-    assert result.losses == {("backups", False, LossOutcome.UNPROVEN): 2}
+    result = assess_cutover(evidence(failed(BACKUP, Reason.MISSING, 2), unidentified={BACKUP: 2}))
+    assert result.losses == {("backups", False, LossOutcome.UNIDENTIFIED): 2}
     told = {each.check: each for each in result.findings}
     assert "lost" not in told
     assert "something lies at the new store" in told["unproven"].message
     assert result.verdict is CutoverVerdict.GO
-    part = judge(evidence(failed(BACKUP, Reason.MISSING, 2), lying_there={BACKUP: 1}))
-    assert part.losses == {("backups", False, LossOutcome.UNPROVEN): 1, ("backups", False, LossOutcome.FOR_GOOD): 1}
+    part = assess_cutover(evidence(failed(BACKUP, Reason.MISSING, 2), unidentified={BACKUP: 1}))
+    assert part.losses == {("backups", False, LossOutcome.UNIDENTIFIED): 1, ("backups", False, LossOutcome.FOR_GOOD): 1}
 
 
 def test_what_has_no_digest_to_compare_is_found_as_well_as_it_can_be() -> None:
@@ -180,7 +179,7 @@ def test_what_has_no_digest_to_compare_is_found_as_well_as_it_can_be() -> None:
 def test_what_the_source_has_lost_is_told_by_what_becomes_of_it() -> None:
     lines = [failed(kind, Reason.MISSING, 2) for kind in (LOCAL, REMOTE, CARD, BACKUP, ICON)]
     optional = CountLine(FAVICON, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, 3, 0)
-    result = judge(evidence(*lines, optional))
+    result = assess_cutover(evidence(*lines, optional))
     assert result.losses == {
         ("media_attachments", True, LossOutcome.FETCHABLE): 2,
         ("accounts", False, LossOutcome.FOR_GOOD): 2,
@@ -200,7 +199,7 @@ def test_what_the_source_has_lost_is_told_by_what_becomes_of_it() -> None:
     [
         ([plan(DAY - 1)], Grade.OK),
         ([plan(DAY + 1)], Grade.WARNING),
-        ([plan(7 * DAY + 1)], Grade.NO_GO),
+        ([plan(7 * DAY + 1)], Grade.FAILURE),
         ([plan(HOUR), plan(9 * DAY)], Grade.OK),
         ([plan(HOUR, types=["accounts"]), plan(2 * DAY)], Grade.WARNING),  # the rest is as old as it was
         ([plan(HOUR, limit=10), plan(2 * DAY)], Grade.WARNING),
@@ -226,11 +225,11 @@ def test_a_plan_ages(plans: list[SnapshotRecord], grade: Grade) -> None:
     ],
 )
 def test_what_no_plan_took_in_is_not_forgotten(plans: list[SnapshotRecord], verdict: CutoverVerdict) -> None:
-    assert judge(evidence(plans=plans)).verdict is verdict
+    assert assess_cutover(evidence(plans=plans)).verdict is verdict
 
 
 def test_an_old_plan_of_the_cache_is_no_obstacle() -> None:
-    result = judge(evidence(plans=[plan(HOUR, only="local"), plan(9 * DAY)]))
+    result = assess_cutover(evidence(plans=[plan(HOUR, only="local"), plan(9 * DAY)]))
     assert result.verdict is CutoverVerdict.GO_WITH_FALLBACK
     assert "9 days" in next(each.message for each in result.findings if each.check == "cache-plan")
 
@@ -246,7 +245,7 @@ def test_how_much_was_new_tells_how_much_has_come_since() -> None:
 @pytest.mark.parametrize(
     ("known", "grade"),
     [
-        ({"verifications": []}, Grade.NO_GO),
+        ({"verifications": []}, Grade.FAILURE),
         ({"verifications": [proof()]}, Grade.OK),
         ({"verifications": [proof()], "done_since": 3}, Grade.WARNING),
         ({"verifications": [proof()], "change": LastChange(NOW - HOUR / 2, "apply-settings")}, Grade.WARNING),
@@ -257,22 +256,22 @@ def test_how_much_was_new_tells_how_much_has_come_since() -> None:
     ],
 )
 def test_what_arrived_should_be_verified(known: dict[str, Any], grade: Grade) -> None:
-    told = judge(evidence(public=False, **known))
+    told = assess_cutover(evidence(public=False, **known))
     assert next(each.grade for each in told.findings if each.check == "verify") is grade
-    assert told.verdict is (CutoverVerdict.NO_GO if grade is Grade.NO_GO else CutoverVerdict.GO)
+    assert told.verdict is (CutoverVerdict.NO_GO if grade is Grade.FAILURE else CutoverVerdict.GO)
 
 
 @pytest.mark.parametrize(
     ("asked", "grade"),
     [
-        (None, Grade.NO_GO),
-        (public(0), Grade.NO_GO),  # nothing was done then
-        (public(0, listed=True), Grade.NO_GO),
+        (None, Grade.FAILURE),
+        (public(0), Grade.FAILURE),  # nothing was done then
+        (public(0, listed=True), Grade.FAILURE),
         (public(), Grade.OK),
         (public(10, 1), Grade.WARNING),
-        (public(10, 10), Grade.NO_GO),  # nobody would see anything
-        (public(10, 1, exposed=1), Grade.NO_GO),
-        (public(listed=True), Grade.NO_GO),
+        (public(10, 10), Grade.FAILURE),  # nobody would see anything
+        (public(10, 1, exposed=1), Grade.FAILURE),
+        (public(listed=True), Grade.FAILURE),
     ],
 )
 def test_everybody_has_to_be_able_to_read_what_is_public_alone(asked: dict[str, Any] | None, grade: Grade) -> None:
@@ -294,7 +293,7 @@ def test_a_look_of_few_and_one_from_before_objects_were_stored_anew_prove_nothin
     whole = proof(ago=2 * HOUR, public=public())
     for proofs, change in (([few], LastChange()), ([few, whole], LastChange(NOW - 1.5 * HOUR, "apply-settings"))):
         told = found(evidence(verifications=proofs, change=change))["public"]
-        assert (told.grade, told.remedy) == (Grade.NO_GO, "mastosync verify --public")
+        assert (told.grade, told.remedy) == (Grade.FAILURE, "mastosync verify --public")
         assert "too few objects of accounts" in told.message
     told = found(evidence(verifications=[whole], change=LastChange(NOW - 1.5 * HOUR, "apply-settings")))["public"]
     assert told.message.startswith("no objects of accounts were tried")
@@ -302,7 +301,7 @@ def test_a_look_of_few_and_one_from_before_objects_were_stored_anew_prove_nothin
 
 
 def test_a_manifest_that_lacks_its_newest_entries_is_a_no_go() -> None:
-    told = judge(evidence(gap=Gap("entries are missing", "run `mastosync plan`")))
+    told = assess_cutover(evidence(gap=Gap("entries are missing", "run `mastosync plan`")))
     assert told.verdict is CutoverVerdict.NO_GO
     assert told.findings[0].as_json() | {"needs_fallback": False} == {
         "check": "gap",
@@ -327,7 +326,10 @@ def test_what_left_the_database_and_lies_at_the_destination_is_told_with_what_re
     assert told.grade is Grade.WARNING
     assert "3 objects (4.0 KiB)" in told.message
     assert "mastosync prune --apply" in told.remedy
-    assert judge(evidence(deleted=Deleted(Removable(3, 4096), NOW - HOUR, later=False))).verdict is CutoverVerdict.GO
+    assert (
+        assess_cutover(evidence(deleted=Deleted(Removable(3, 4096), NOW - HOUR, later=False))).verdict
+        is CutoverVerdict.GO
+    )
 
 
 @pytest.mark.parametrize(
@@ -344,7 +346,7 @@ def test_what_was_deleted_since_the_last_whole_plan_is_not_known(deleted: Delete
     assert told in findings["deletions"].message
     assert "mastosync plan && mastosync prune" in findings["deletions"].remedy
     assert "gone" not in findings, "nobody knows"
-    assert judge(evidence(deleted=deleted)).verdict is CutoverVerdict.GO
+    assert assess_cutover(evidence(deleted=deleted)).verdict is CutoverVerdict.GO
 
 
 def test_settings_that_have_changed_since_a_copy_are_a_warning_with_what_puts_it_right() -> None:
@@ -472,7 +474,7 @@ def test_one_bucket_that_a_look_has_found_is_one_whatever_its_names_are(tmp_path
 @pytest.mark.parametrize(
     ("seen", "grade"),
     [
-        (None, Grade.NO_GO),
+        (None, Grade.FAILURE),
         (Relation.UNKNOWN, Grade.WARNING),
         (Relation.ONE_BUCKET, Grade.OK),
         (Relation.TWO, Grade.OK),
@@ -487,7 +489,7 @@ def test_nobody_is_switched_over_before_somebody_has_looked_at_both_stores(seen:
 def test_what_was_kept_back_and_lies_there_for_everybody_is_told_apart() -> None:
     kept_back = CountLine(LOCAL, EntryState.SKIPPED, Reason.PRIVATE, 5, 0)
     told = found(evidence(kept_back, exposed=Exposed(2, 2)))
-    assert told["exposed"].grade is Grade.NO_GO
+    assert told["exposed"].grade is Grade.FAILURE
     assert "2 private objects are at the destination" in told["exposed"].message
     assert "`mastosync verify --public`" in told["exposed"].remedy
     assert "3 private objects were not copied" in told["private"].message
@@ -497,7 +499,7 @@ def test_what_was_kept_back_and_lies_there_for_everybody_is_told_apart() -> None
 def test_what_is_private_and_lies_there_for_everybody_is_a_no_go_whatever_became_of_it() -> None:
     denied = CountLine(LOCAL._replace(remote=True, cached=True), EntryState.FAILED, Reason.DENIED, 1, 0)
     told = found(evidence(denied, exposed=Exposed(1)))
-    assert told["exposed"].grade is Grade.NO_GO
+    assert told["exposed"].grade is Grade.FAILURE
     assert "`mastosync retry-failed`" in told["exposed"].remedy
 
 
@@ -798,7 +800,7 @@ def test_what_users_delete_stays_readable_no_longer_than_the_switch_takes(tmp_pa
 @pytest.mark.parametrize(
     ("findings", "said"),
     [
-        ([Finding("pending", Grade.NO_GO, "")], "NO-GO"),
+        ([Finding("pending", Grade.FAILURE, "")], "NO-GO"),
         ([Finding("cache", Grade.WARNING, "", needs_fallback=True)], "GO, with the fallback"),
         ([], "GO"),
     ],
@@ -807,7 +809,7 @@ def test_who_writes_a_file_is_sent_to_no_lines_that_are_not_shown(
     findings: list[Finding], said: str, tmp_path: Path
 ) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = replace(cutover(configured(tmp_path), manifest, NAMED), cutover=Cutover(findings))
+        report = replace(cutover(configured(tmp_path), manifest, NAMED), cutover=CutoverAssessment(findings))
     *_, verdict = render_written(report, Path("media.conf"), None).splitlines()
     assert verdict.startswith(f"{said}: ")
     assert not {"above", "below"} & set(re.findall(r"[a-z]+", verdict))
@@ -899,14 +901,16 @@ def test_a_folder_is_asked_as_one(tmp_path: Path) -> None:
 
 
 def test_the_steps_name_configuration_and_manifest_again() -> None:
-    way = WayOver(Mastosync(("-c", "my.ini")), ("cutover", "--media-host", "m"), public=False)
-    commands = [command for step in steps_over(way) for command in step.lines]
+    way = Switchover(CommandLine(("-c", "my.ini")), ("cutover", "--media-host", "m"), public=False)
+    commands = [command for step in switchover_steps(way) for command in step.lines]
     assert "mastosync -c my.ini cutover --media-host m --nginx mastodon-media.conf" in commands
     assert "mastosync -c my.ini cutover --media-host m --fallback cache --nginx mastodon-media-cache.conf" in commands
     assert "mastosync -c my.ini copy" in commands
     assert "mastosync -c my.ini prune --apply" in commands
     assert not any("--public" in command for command in commands)
-    (written,) = steps_over(WayOver(Mastosync(), ("cutover",), Path("my conf"), host="m.example:8443"))[0].lines
+    (written,) = switchover_steps(Switchover(CommandLine(), ("cutover",), Path("my conf"), host="m.example:8443"))[
+        0
+    ].lines
     assert written.startswith(
         "cp --backup=numbered 'my conf' /etc/nginx/conf.d/mastodon-media-m.example-8443.conf && nginx -t"
     )
@@ -917,17 +921,17 @@ OLD, NEW = "bucket 'old-a' at https://s3.example.com", "bucket 'new-a' at https:
 
 def test_the_way_back_is_told_with_names_that_are_free() -> None:
     files, again = NewFiles(back="back-2.ini", back_manifest="back 2.db"), ("cutover", "--media-host", "m")
-    way = WayBack(Mastosync(("-c", "my.ini")), again, Path("my.ini"), OLD, NEW, 15, folders=True, files=files)
-    exchange, bring, over, _ = steps_back(way)
+    way = Failback(CommandLine(("-c", "my.ini")), again, Path("my.ini"), OLD, NEW, 15, folders=True, files=files)
+    exchange, bring, over, _ = failback_steps(way)
     assert exchange.lines == ("mastosync -c my.ini init --reverse --output back-2.ini",)
     assert "mastosync -c back-2.ini --manifest 'back 2.db' adopt --deep" in bring.lines
     assert over.lines == ("mastosync -c back-2.ini --manifest 'back 2.db' cutover --media-host m",)
-    assert not steps_back(replace(way, config=None))[0].commands
+    assert not failback_steps(replace(way, config=None))[0].commands
 
 
 def test_the_way_back_says_which_store_is_which_and_when_its_orphans_can_be_told() -> None:
-    way = WayBack(Mastosync(), ("cutover",), Path("my.ini"), OLD, NEW, 15, folders=False)
-    _, bring, over, orphaned = steps_back(way)
+    way = Failback(CommandLine(), ("cutover",), Path("my.ini"), OLD, NEW, 15, folders=False)
+    _, bring, over, orphaned = failback_steps(way)
     assert f"the new store is {OLD}" in over.what
     assert f"deleted at the end, is {NEW}" in over.what
     assert f"still at {OLD}" in orphaned.what
@@ -936,14 +940,14 @@ def test_the_way_back_says_which_store_is_which_and_when_its_orphans_can_be_told
     assert words.index("mastosync -c back.ini --manifest back.db copy") + 1 == words.index(
         "mastosync -c back.ini --manifest back.db apply-settings"
     ), "what lies there has the headers of whoever stored it"
-    to_folder = steps_back(replace(way, public=False))[1]
+    to_folder = failback_steps(replace(way, public=False))[1]
     assert "apply-settings" not in str(to_folder.lines), "a disk keeps no headers"
 
 
 @pytest.mark.parametrize("from_folder", [False, True])
 def test_the_last_step_names_what_is_deleted(from_folder: bool) -> None:
-    way = WayOver(Mastosync(), ("cutover",), old=OLD, from_folder=from_folder, secrets=Path("config.secrets"))
-    *_, report, secrets = steps_over(way)
+    way = Switchover(CommandLine(), ("cutover",), old=OLD, from_folder=from_folder, secrets=Path("config.secrets"))
+    *_, report, secrets = switchover_steps(way)
     assert OLD in report.what
     assert "remove config.secrets, too" in secrets.what
     assert OLD in secrets.what
@@ -951,15 +955,15 @@ def test_the_last_step_names_what_is_deleted(from_folder: bool) -> None:
 
 
 def test_who_waits_for_the_log_of_the_fallback_is_told_where_it_is() -> None:
-    way = WayOver(Mastosync(), ("cutover",), host="m.example:8443")
+    way = Switchover(CommandLine(), ("cutover",), host="m.example:8443")
     log = "/var/log/nginx/mastodon-media-m.example-8443-fallback.log"
-    assert any(log in step.what for step in steps_over(way))
+    assert any(log in step.what for step in switchover_steps(way))
 
 
 def test_when_all_is_done_only_the_end_is_told() -> None:
     """A fallback that was taken down would be put back, to a bucket that may be deleted already."""
-    way = WayOver(Mastosync(), ("cutover",), old=OLD, switched=True, changes=False, new_host=False, done=True)
-    commands = [command for step in steps_over(way) for command in step.lines]
+    way = Switchover(CommandLine(), ("cutover",), old=OLD, switched=True, changes=False, new_host=False, done=True)
+    commands = [command for step in switchover_steps(way) for command in step.lines]
     assert [command.split()[0] for command in commands] == ["sed", "mastosync"]
     assert commands[-1] == "mastosync report"
 
@@ -969,13 +973,13 @@ def test_when_all_is_done_only_the_end_is_told() -> None:
 
 @pytest.mark.parametrize("secrets", [Secrets.UNPINNED, Secrets.LOST])
 def test_who_would_lose_the_keys_of_the_old_store_may_not_switch(secrets: Secrets) -> None:
-    result = judge(evidence(secrets=secrets))
+    result = assess_cutover(evidence(secrets=secrets))
     assert result.verdict is CutoverVerdict.NO_GO
     assert {each.check for each in result.findings if each.grade is not Grade.OK} == {"secrets"}
 
 
 def test_without_a_media_host_nobody_may_switch() -> None:
-    assert judge(evidence(media_host=False)).verdict is CutoverVerdict.NO_GO
+    assert assess_cutover(evidence(media_host=False)).verdict is CutoverVerdict.NO_GO
 
 
 def env_of(folder: Path, *lines: str) -> Path:
@@ -1009,7 +1013,7 @@ def test_the_keys_are_kept_before_it_is_go(tmp_path: Path) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(config, manifest, CutoverOptions(global_options=("-c", "config.ini")))
         (told,) = (each for each in report.cutover.findings if each.check == "secrets")
-        assert (told.grade, told.remedy) == (Grade.NO_GO, "mastosync pin-secrets")
+        assert (told.grade, told.remedy) == (Grade.FAILURE, "mastosync pin-secrets")
         assert "pin-secrets" not in str(report.over), "it is no step that comes once this says GO"
         assert f"remove {tmp_path / 'config.secrets'}, too" in report.over[-1].what
         pin(config, {})
@@ -1049,7 +1053,7 @@ def test_keys_of_a_file_that_names_the_new_store_are_not_taken_for_those_of_the_
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(config, manifest, CutoverOptions())
         (told,) = (each for each in report.cutover.findings if each.check == "secrets")
-        assert (told.grade, report.over) == (Grade.NO_GO, [])
+        assert (told.grade, report.over) == (Grade.FAILURE, [])
         assert "under [s3.source]" in told.remedy
         path.write_text(re.sub(r"env:AWS_\w+", "kept", path.read_text()))  # what the remedy says
         report = cutover(load_config(path, {}), manifest, CutoverOptions())
@@ -1136,7 +1140,7 @@ def test_no_steps_are_told_that_cannot_work(tmp_path: Path) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(config, manifest, CutoverOptions())
     (told,) = (each for each in report.cutover.findings if each.check == "secrets")
-    assert told.grade is Grade.NO_GO
+    assert told.grade is Grade.FAILURE
     assert "[s3.source]" in told.remedy
     assert (report.over, report.back) == ([], [])
 
@@ -1217,7 +1221,7 @@ def test_a_mastodon_that_uses_neither_store_is_not_switched(tmp_path: Path, line
 
 def test_where_nothing_was_copied_it_is_no_go() -> None:
     nothing = replace(evidence(), counts=[])
-    assert {each.check for each in judge(nothing).findings if each.grade is Grade.NO_GO} == {"pending"}
+    assert {each.check for each in assess_cutover(nothing).findings if each.grade is Grade.FAILURE} == {"pending"}
 
 
 @pytest.mark.parametrize("host", ["https://files.example/", "files example", "files.example/media"])
@@ -1238,8 +1242,8 @@ def test_keys_of_the_new_store_are_not_kept_as_those_of_the_old(tmp_path: Path) 
 
 def test_what_somebody_has_given_up_keeps_nobody_from_switching() -> None:
     line = replace(failed(LOCAL, Reason.CORRUPT, 2), accepted=2)
-    assert judge(evidence(line)).verdict is CutoverVerdict.GO
-    assert judge(evidence(replace(line, accepted=1))).verdict is CutoverVerdict.NO_GO
+    assert assess_cutover(evidence(line)).verdict is CutoverVerdict.GO
+    assert assess_cutover(evidence(replace(line, accepted=1))).verdict is CutoverVerdict.NO_GO
 
 
 @pytest.mark.parametrize(
@@ -1261,15 +1265,15 @@ def test_an_endpoint_is_known_however_it_is_written(endpoint: str, configured: s
 def test_media_that_mastodon_keeps_private_are_not_opened(tmp_path: Path) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(with_env(tmp_path, "S3_PERMISSION=private"), manifest, CutoverOptions())
-    assert {each.grade for each in report.cutover.findings if each.check == "permission"} == {Grade.NO_GO}
+    assert {each.grade for each in report.cutover.findings if each.check == "permission"} == {Grade.FAILURE}
 
 
 def test_where_nginx_cannot_be_told_it_is_no_go_if_the_fallback_is_needed(tmp_path: Path) -> None:
     told = ("nginx cannot be told", "write it by hand")
     waiting = CountLine(REMOTE, EntryState.PENDING, None, 1, 0)
-    assert judge(evidence(waiting, by_hand=told)).verdict is CutoverVerdict.NO_GO
-    assert judge(evidence(by_hand=told)).verdict is CutoverVerdict.GO
-    steps = steps_over(WayOver(Mastosync(), ("cutover",), by_hand="nginx cannot be told"))
+    assert assess_cutover(evidence(waiting, by_hand=told)).verdict is CutoverVerdict.NO_GO
+    assert assess_cutover(evidence(by_hand=told)).verdict is CutoverVerdict.GO
+    steps = switchover_steps(Switchover(CommandLine(), ("cutover",), by_hand="nginx cannot be told"))
     assert not any("--nginx" in command for step in steps for command in step.lines)
 
 
@@ -1277,8 +1281,8 @@ def test_no_settings_are_emptied_where_new_ones_cannot_be_written(tmp_path: Path
     """The commands stand on one line: the next runs only if the one before has done its work."""
     env = tmp_path / ".env.production"
     env.write_text("SECRET_KEY_BASE=1\n")
-    way = WayOver(Mastosync(), ("cutover",), env=env, env_kept=tmp_path / "kept")
-    (command,) = next(step.lines for step in steps_over(way) if "--new-env" in str(step.lines))
+    way = Switchover(CommandLine(), ("cutover",), env=env, env_kept=tmp_path / "kept")
+    (command,) = next(step.lines for step in switchover_steps(way) if "--new-env" in str(step.lines))
     subprocess.run(["bash", "-c", f"mastosync() {{ false; }}; {command}"], cwd=tmp_path, check=False)
     assert env.read_text() == "SECRET_KEY_BASE=1\n"
 
@@ -1301,17 +1305,20 @@ def test_one_key_for_both_stores_is_never_lost(tmp_path: Path) -> None:
 
 
 def test_where_all_is_private_nobody_has_to_be_able_to_read_it() -> None:
-    assert judge(evidence(verifications=[proof()], acl="private")).verdict is CutoverVerdict.GO
+    assert assess_cutover(evidence(verifications=[proof()], acl="private")).verdict is CutoverVerdict.GO
     for wrong in ({"listed": True}, {"exposed": 1, "faults": 1}):
         looked = evidence(verifications=[proof(public=public(**wrong))], acl="private")
-        assert judge(looked).verdict is CutoverVerdict.NO_GO
-    assert judge(evidence(verifications=[proof(public=public(faults=9))], acl="private")).verdict is CutoverVerdict.GO
+        assert assess_cutover(looked).verdict is CutoverVerdict.NO_GO
+    assert (
+        assess_cutover(evidence(verifications=[proof(public=public(faults=9))], acl="private")).verdict
+        is CutoverVerdict.GO
+    )
 
 
 def test_a_look_at_what_was_all_private_does_not_tell_that_everybody_can_read() -> None:
     looked = evidence(verifications=[proof(public={**public(), "all_private": True})], acl="auto")
     assert found(looked)["public"].remedy == "mastosync verify --public"
-    assert judge(looked).verdict is CutoverVerdict.NO_GO
+    assert assess_cutover(looked).verdict is CutoverVerdict.NO_GO
 
 
 @pytest.mark.parametrize("acl", ["private", "auto"])

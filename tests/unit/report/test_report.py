@@ -44,9 +44,9 @@ from mastosync.manifest import (
 )
 from mastosync.model import TABLES, EntryState, Origin, Outcome, Reason
 from mastosync.progress import NoProgress
-from mastosync.report import Evidence, Proof, Report, Run, Switch, judge
+from mastosync.report import NOT_YET, CopyRun, DeletionEvidence, Report, Switch, VerificationRun, assess_deletion
 from mastosync.report.history import PACES, ProgressSample, paces_of, runs_of
-from mastosync.report.page.document import render_page
+from mastosync.report.page import render_page
 from mastosync.runtime.stop import StopSignal
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
 from tests.unit.manifests import restored
@@ -283,17 +283,17 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp()
 HOUR, DAY = 3_600.0, 86_400.0
 
 
-def run(begin: float, seconds: float, done: int = 0, *, samples: tuple[ProgressSample, ...] = ()) -> Run:
-    return Run(1, begin, begin + seconds, begin + seconds, 8, done, 0, 0, done * 1_000, samples)
+def run(begin: float, seconds: float, done: int = 0, *, samples: tuple[ProgressSample, ...] = ()) -> CopyRun:
+    return CopyRun(1, begin, begin + seconds, begin + seconds, 8, done, 0, 0, done * 1_000, samples)
 
 
-def steadily(begin: float, seconds: float, each_minute: int) -> Run:
+def steadily(begin: float, seconds: float, each_minute: int) -> CopyRun:
     minutes = range(int(seconds / 60) + 1)
     samples = tuple(ProgressSample(begin + 60 * at, each_minute * at, each_minute * at * 1_000) for at in minutes)
     return run(begin, seconds, each_minute * (len(samples) - 1), samples=samples)
 
 
-def moved(runs: list[Run]) -> float:
+def moved(runs: list[CopyRun]) -> float:
     """Objects that the pace adds up to, where a run is always at work."""
     return sum((pace.end - pace.begin) * pace.objects_per_second for pace in paces_of(runs))
 
@@ -364,8 +364,8 @@ DELTA = SnapshotRecord(1, PLAN.taken_at, WHOLE | {"incremental": True})
 COPY = run(NOON + 60, 60, 10)
 
 
-def proof(at: float, **details: Any) -> Proof:  # noqa: ANN401
-    return Proof(at, at + 1, {"checked": 10, "fine": 10, "listed": True, "read": {"objects": 0}, **details})
+def proof(at: float, **details: Any) -> VerificationRun:  # noqa: ANN401
+    return VerificationRun(at, at + 1, {"checked": 10, "fine": 10, "listed": True, "read": {"objects": 0}, **details})
 
 
 LISTED = proof(NOON + 1_000)
@@ -376,7 +376,7 @@ UNREAD = proof(NOON + 1_000, unread=2, fine=8)
 PART = proof(NOON + 1_500, checked=3, fine=3, read={"objects": 3}, public=LOOK)
 UNASKED = proof(NOON + 4_000, public={"faults": [], "anybody_can_list": False, "asked": 0})
 ENV = Path("/home/mastodon/live/.env.production")
-ALL_WELL = Evidence(
+ALL_WELL = DeletionEvidence(
     [DONE],
     [PLAN],
     [COPY],
@@ -394,15 +394,16 @@ def line(state: EntryState, reason: Reason | None) -> CountLine:
     return CountLine(REMOTE, state, reason, 3, 30)
 
 
-def grades(evidence: Evidence) -> dict[str, str]:
+def grades(evidence: DeletionEvidence) -> dict[str, str]:
     """What is not all right."""
-    return {each.check: each.grade.value for each in judge(evidence).findings if each.grade != "ok"}
+    told = assess_deletion(evidence).as_json()["findings"]
+    return {each["check"]: each["status"] for each in told if each["status"] != "ok"}
 
 
 def test_the_old_store_may_go_when_everything_was_done() -> None:
-    assert judge(ALL_WELL).may_go
+    assert assess_deletion(ALL_WELL).may_go
     assert grades(ALL_WELL) == {}
-    assert all(not each.remedy for each in judge(ALL_WELL).findings)
+    assert all(not each.remedy for each in assess_deletion(ALL_WELL).findings)
 
 
 @pytest.mark.parametrize(
@@ -420,13 +421,13 @@ def test_the_old_store_may_go_when_everything_was_done() -> None:
 def test_what_became_of_entries_decides(state: EntryState, reason: Reason | None, found: dict[str, str]) -> None:
     evidence = replace(ALL_WELL, counts=[DONE, line(state, reason)])
     assert grades(evidence) == found
-    assert judge(evidence).may_go is ("not-yet" not in found.values())
-    assert all(each.remedy for each in judge(evidence).findings if each.grade != "ok")
+    assert assess_deletion(evidence).may_go is ("not-yet" not in found.values())
+    assert all(each.remedy for each in assess_deletion(evidence).findings if each.grade != "ok")
 
 
 def test_what_was_read_and_has_no_digest_to_compare_is_told_apart() -> None:
     read = proof(NOON + 5_000, fine=215, checked=217, unproven=2, read={"objects": 217})
-    findings = judge(replace(ALL_WELL, proofs=[LISTED, read, PUBLIC])).findings
+    findings = assess_deletion(replace(ALL_WELL, verifications=[LISTED, read, PUBLIC])).findings
     (told,) = (each for each in findings if each.check == "read-back")
     assert "215 with the right digest, 2 without one to compare" in told.message
     assert told.grade.value == "ok"
@@ -434,12 +435,12 @@ def test_what_was_read_and_has_no_digest_to_compare_is_told_apart() -> None:
 
 def test_what_is_missing_is_told_apart_from_what_lies_at_the_new_store_unproven() -> None:
     lost = CountLine(REMOTE, EntryState.FAILED, Reason.MISSING, 3, 0, accepted=3)
-    told = replace(ALL_WELL, counts=[DONE, lost], lying_there=1)
-    findings = {each.check: each for each in judge(told).findings}
+    told = replace(ALL_WELL, counts=[DONE, lost], unidentified=1)
+    findings = {each.check: each for each in assess_deletion(told).findings}
     assert findings["lost"].message.startswith("2 objects are missing at the old store too, so deleting it loses")
     assert findings["lost"].message.endswith("; you accepted 2 of them as lost")
     assert findings["unproven"].message.startswith("1 object is missing at the source, but something lies")
-    assert grades(replace(told, lying_there=3)) == {"unproven": "warning"}
+    assert grades(replace(told, unidentified=3)) == {"unproven": "warning"}
 
 
 def test_what_lies_unproven_is_counted_in_the_manifest(tmp_path: Path) -> None:
@@ -480,18 +481,18 @@ FEW = proof(NOON + 4_000, checked=1, fine=1)
         (lambda e: replace(e, running=True), {"running": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, WHOLE | {"limit": 9})]), {"plan": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, {})]), {"plan": "not-yet"}),
-        (lambda e: replace(e, lost=12), {"plan": "not-yet"}),
-        (lambda e: replace(e, lost=12, plans=[PLAN, replace(PLAN, number=2)]), {"plan": "not-yet"}),
+        (lambda e: replace(e, lost_by_plan=12), {"plan": "not-yet"}),
+        (lambda e: replace(e, lost_by_plan=12, plans=[PLAN, replace(PLAN, number=2)]), {"plan": "not-yet"}),
         (lambda e: replace(e, plans=[PLAN, replace(DELTA, number=2)]), {}),
         (lambda e: replace(e, now=NOON + 30 * DAY), {"plan": "warning"}),
         (lambda e: replace(e, runs=[COPY, LATER]), {"verify": "not-yet", "read-back": "not-yet"}),
         (lambda e: replace(e, runs=[COPY, run(NOON + 5_000, 60, 0)]), {}),
-        (lambda e: replace(e, proofs=[]), {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"}),
-        (lambda e: replace(e, proofs=[READ]), {"public": "not-yet"}),
-        (lambda e: replace(e, proofs=[READ, UNASKED]), {"public": "not-yet"}),
-        (lambda e: replace(e, proofs=[UNREAD, PART]), {"verify": "not-yet"}),
-        (lambda e: replace(e, proofs=[UNREAD, PART, READ]), {}),
-        (lambda e: replace(e, proofs=[READ, PUBLIC, UNASKED]), {}),
+        (lambda e: replace(e, verifications=[]), {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"}),
+        (lambda e: replace(e, verifications=[READ]), {"public": "not-yet"}),
+        (lambda e: replace(e, verifications=[READ, UNASKED]), {"public": "not-yet"}),
+        (lambda e: replace(e, verifications=[UNREAD, PART]), {"verify": "not-yet"}),
+        (lambda e: replace(e, verifications=[UNREAD, PART, READ]), {}),
+        (lambda e: replace(e, verifications=[READ, PUBLIC, UNASKED]), {}),
         (lambda e: replace(e, gap=Gap("entries are missing", "plan")), {"gap": "not-yet"}),
         (lambda e: replace(e, change=LastChange(NOON + 2_500, "adopt")), {"read-back": "not-yet"}),
         (
@@ -499,45 +500,49 @@ FEW = proof(NOON + 4_000, checked=1, fine=1)
             {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"},
         ),
         (
-            lambda e: replace(e, proofs=[proof(NOON + 900, unread=1), READ, PUBLIC, proof(NOON + 4_000, checked=1)]),
+            lambda e: replace(
+                e, verifications=[proof(NOON + 900, unread=1), READ, PUBLIC, proof(NOON + 4_000, checked=1)]
+            ),
             {},
         ),
         (
-            lambda e: replace(e, proofs=[proof(NOON + 900, unread=1, public=LOOK, read={"objects": 1}), FEW]),
+            lambda e: replace(e, verifications=[proof(NOON + 900, unread=1, public=LOOK, read={"objects": 1}), FEW]),
             {"verify": "not-yet", "read-back": "not-yet"},
         ),
         (lambda e: replace(e, switch=Switch()), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV, problem="it cannot be read")), {"switch": "not-yet"}),
-        (lambda e: replace(e, proofs=[LISTED, PUBLIC]), {"read-back": "not-yet"}),
-        (lambda e: replace(e, proofs=[READ], public=False), {"backup": "warning"}),
-        (lambda e: replace(e, proofs=[READ], switch=e.switch._replace(acl="private")), {}),
+        (lambda e: replace(e, verifications=[LISTED, PUBLIC]), {"read-back": "not-yet"}),
+        (lambda e: replace(e, verifications=[READ], public=False), {"backup": "warning"}),
+        (lambda e: replace(e, verifications=[READ], acl="private"), {}),
         (
             lambda e: replace(
                 e,
-                proofs=[*e.proofs, proof(NOON + 4_000, public={"faults": [{}], "exposed": 1})],
-                switch=e.switch._replace(acl="private"),
+                verifications=[*e.verifications, proof(NOON + 4_000, public={"faults": [{}], "exposed": 1})],
+                acl="private",
             ),
             {"verify": "not-yet", "public": "not-yet"},
         ),
         (
-            lambda e: replace(e, proofs=[READ, proof(NOON + 4_000, public={"faults": [], "all_private": True})]),
+            lambda e: replace(e, verifications=[READ, proof(NOON + 4_000, public={"faults": [], "all_private": True})]),
             {"public": "not-yet"},
         ),
         (lambda e: replace(e, counts=[replace(DONE, objects=11)]), {"verify": "not-yet"}),
-        (lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, lost=1)]), {"verify": "not-yet"}),
-        (lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, unread=1)]), {"verify": "not-yet"}),
+        (lambda e: replace(e, verifications=[*e.verifications, proof(NOON + 4_000, lost=1)]), {"verify": "not-yet"}),
+        (lambda e: replace(e, verifications=[*e.verifications, proof(NOON + 4_000, unread=1)]), {"verify": "not-yet"}),
         (
-            lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, public={"faults": [{}]})]),
+            lambda e: replace(e, verifications=[*e.verifications, proof(NOON + 4_000, public={"faults": [{}]})]),
             {"verify": "not-yet", "public": "not-yet"},
         ),
         (
-            lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, public={"anybody_can_list": True})]),
+            lambda e: replace(
+                e, verifications=[*e.verifications, proof(NOON + 4_000, public={"anybody_can_list": True})]
+            ),
             {"verify": "not-yet", "public": "not-yet"},
         ),
     ],
 )
-def test_what_was_done_decides(edit: Callable[[Evidence], Evidence], found: dict[str, str]) -> None:
+def test_what_was_done_decides(edit: Callable[[DeletionEvidence], DeletionEvidence], found: dict[str, str]) -> None:
     assert grades(edit(ALL_WELL)) == found
 
 
@@ -556,20 +561,20 @@ def test_where_the_newest_upload_was_found_tells_whether_mastodon_was_restarted(
     copied: int, found: int, grade: str, said: str
 ) -> None:
     newest = {Origin.COPIED: int(NOON + copied * HOUR), Origin.ADOPTED: int(NOON + found * HOUR)}
-    for switch in (ALL_WELL.switch, Switch(ENV, changed_at=NOON, unsure="a container's path", left=True)):
+    for switch in (ALL_WELL.switch, Switch(ENV, changed_at=NOON, unclear="a container's path", left=True)):
         looked_at = replace(ALL_WELL, newest=newest, switch=switch)
-        (told,) = (each for each in judge(looked_at).findings if each.check == "switch")
+        (told,) = (each for each in assess_deletion(looked_at).findings if each.check == "switch")
         assert told.grade.value == grade
         assert said in told.message
         assert bool(told.remedy) is (grade != "ok")
 
 
 def test_where_a_bucket_may_be_another_only_an_upload_proves_that_it_is_the_new_store() -> None:
-    switch = Switch(ENV, changed_at=NOON, unsure="a container's address", left=True, alike=True)
+    switch = Switch(ENV, changed_at=NOON, unclear="a container's address", left=True, alike=True)
     assert grades(replace(ALL_WELL, switch=switch)) == {}
     unknown = replace(ALL_WELL, switch=switch, newest={})
     assert grades(unknown) == {"switch": "not-yet"}
-    (told,) = (each for each in judge(unknown).findings if each.check == "switch")
+    (told,) = (each for each in assess_deletion(unknown).findings if each.check == "switch")
     assert "upload a picture" in told.remedy
     assert "`mastosync report --env FILE`" in told.remedy
 
@@ -591,10 +596,10 @@ def test_what_came_to_the_old_store_until_the_switch_has_to_be_planned(
 ) -> None:
     taken = [(datetime.fromtimestamp(NOON + after, UTC), details) for after, details in plans]
     records = [SnapshotRecord(number, *each) for number, each in enumerate(taken, 1)]
-    for switch in (ALL_WELL.switch, Switch(ENV, changed_at=NOON, unsure="a container's path", left=True)):
+    for switch in (ALL_WELL.switch, Switch(ENV, changed_at=NOON, unclear="a container's path", left=True)):
         looked_at = replace(ALL_WELL, plans=records, switch=switch)
         assert grades(looked_at) == ({} if grade == "ok" else {"switch": "not-yet"})
-        (told,) = (each for each in judge(looked_at).findings if each.check == "switch")
+        (told,) = (each for each in assess_deletion(looked_at).findings if each.check == "switch")
         assert ("2026-11-01 12:00:00 UTC" in told.message) is (grade != "ok")
         assert ("`mastosync plan`" in told.remedy) is (grade != "ok")
 
@@ -657,7 +662,7 @@ def test_a_manifest_alone_tells_what_mastodons_settings_have_to_name(
     env.write_text("".join(f"{line}\n" for line in ("LOCAL_DOMAIN=social.example", *lines)))
     change(path, f"UPDATE snapshots SET details = json_set(details, '$.began_at', {time.time() + 60})")  # noqa: S608
     (told,) = (each for each in app(path).report(0, env).verdict.findings if each.check == "switch")
-    assert told.grade.value == grade
+    assert told.as_json(NOT_YET)["status"] == grade
     assert said in told.message
     if grade == "not-yet" and "still uses" not in said:
         assert "`mastosync report --env FILE`" in told.remedy, "nobody is kept waiting for good"
@@ -667,7 +672,7 @@ def test_what_was_deleted_and_lies_at_the_new_store_is_told() -> None:
     """It would not be lost with the old store, but whoever knows its address can read it."""
     told = replace(ALL_WELL, gone=Removable(3, 4096))
     assert grades(told) == {"gone": "warning"}
-    (finding,) = (each for each in judge(told).findings if each.check == "gone")
+    (finding,) = (each for each in assess_deletion(told).findings if each.check == "gone")
     assert "3 objects (4.0 KiB)" in finding.message
     assert "mastosync prune --apply" in finding.remedy
 
@@ -675,8 +680,8 @@ def test_what_was_deleted_and_lies_at_the_new_store_is_told() -> None:
 def test_in_one_bucket_only_the_old_objects_may_go() -> None:
     shared = SharedBucket.of(StoreIdentity("s", "media", "old"), StoreIdentity("s", "media", "new"))
     told = replace(ALL_WELL, gone=Removable(1, 0), shared=shared)
-    assert judge(told).may_go
-    findings = {each.check: each for each in judge(told).findings}
+    assert assess_deletion(told).may_go
+    findings = {each.check: each for each in assess_deletion(told).findings}
     assert "has to stay" in findings["one-bucket"].message
     assert "'old/'" in findings["one-bucket"].remedy
     assert "prune" not in findings["gone"].remedy
@@ -693,7 +698,7 @@ def one_bucket(path: Path) -> None:
 def test_no_form_of_a_report_says_that_a_bucket_may_go_in_which_the_media_lie(path: Path, may_go: bool) -> None:
     one_bucket(path)
     report = app(path).report(failures=0)
-    verdict = judge(replace(ALL_WELL, shared=report.shared)) if may_go else report.verdict
+    verdict = assess_deletion(replace(ALL_WELL, shared=report.shared)) if may_go else report.verdict
     report = replace(report, verdict=verdict)
     for text in (render_report(report), render_page(report)):
         assert "old store may be deleted" not in text.lower()
@@ -711,7 +716,7 @@ def test_no_form_of_a_report_says_that_a_bucket_may_go_in_which_the_media_lie(pa
 def test_the_verdict_names_the_store_that_it_is_about(path: Path, old: StoreIdentity, may_go: bool) -> None:
     """On the way back the old bucket is the one that was new before."""
     report = replace(app(path).report(failures=0), source=old)
-    report = replace(report, verdict=judge(ALL_WELL) if may_go else report.verdict)
+    report = replace(report, verdict=assess_deletion(ALL_WELL) if may_go else report.verdict)
     said = "MAY BE DELETED: " if may_go else "SEE not-yet ("
     assert f"{said}{old}" in render_report(report)
     assert str(old) in html.unescape(render_page(report).split('id="verdict"')[1][:400])
@@ -748,14 +753,14 @@ def test_what_is_gone_is_counted_in_the_manifest(path: Path) -> None:
 )
 def test_what_was_wrong_without_credentials_is_told_by_its_kind(faults: list[dict[str, Any]], said: str) -> None:
     look = LOOK | {"faults": faults, "exposed": sum("exposed" in each for each in faults)}
-    evidence = replace(ALL_WELL, proofs=[*ALL_WELL.proofs, proof(NOON + 4_000, public=look)])
-    (told,) = (each for each in judge(evidence).findings if each.check == "public")
+    evidence = replace(ALL_WELL, verifications=[*ALL_WELL.verifications, proof(NOON + 4_000, public=look)])
+    (told,) = (each for each in assess_deletion(evidence).findings if each.check == "public")
     assert told.message == said
 
 
 def test_a_verification_that_found_faults_is_forgiven_when_a_later_one_finds_none() -> None:
     first = proof(NOON + 500, lost=2)
-    assert grades(replace(ALL_WELL, proofs=[first, *ALL_WELL.proofs])) == {}
+    assert grades(replace(ALL_WELL, verifications=[first, *ALL_WELL.verifications])) == {}
 
 
 def test_a_migration_that_was_made_is_judged_from_its_manifest(tmp_path: Path) -> None:
@@ -768,7 +773,7 @@ def test_a_migration_that_was_made_is_judged_from_its_manifest(tmp_path: Path) -
             queue.commit(outcomes=[Outcome(claim.entry, EntryState.DONE, size=5, md5=bytes(16))])
         queue.end_run()
     report: Report = app(path).report(failures=0)
-    found = {each.check: each.grade.value for each in report.verdict.findings}
+    found = {each["check"]: each["status"] for each in report.verdict.as_json()["findings"]}
     assert found["pending"] == found["failed"] == "ok"
     assert found["plan"] == found["verify"] == "not-yet"
     assert report.copied.objects == report.totals.done == 2
