@@ -1,4 +1,4 @@
-"""What proves that everything has arrived: both stores held against the manifest."""
+"""`verify`, `adopt` and `orphans`: both stores compared with the manifest."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from mastosync.runtime.stop import leaving
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
 from mastosync.verifying.adopter import Adopter, Adoption, AdoptOptions
+from mastosync.verifying.listing_merge import RandomSample, Sample
 from mastosync.verifying.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
-from mastosync.verifying.public_check import PublicCheck, waiting_for
-from mastosync.verifying.samples import PublicSample, RankedSample, Sample
+from mastosync.verifying.public_check import PublicCheck, PublicSample, access_to_site
 from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def verify(
     listener: ProgressListener,
     databases: Databases,
 ) -> Verification:
-    """Hold the destination against the manifest, and remember what came of it. See `App.verify`."""
+    """Check the destination, and remember the result. See `App.verify`."""
     began = time.time()
     if public is not None and config.destination_folder.path:
         raise UsageError(
@@ -81,10 +81,10 @@ def verify(
     some_arrived = WorkQueue(manifest).any_done()
     acl = config.destination.acl
     unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
-    lots = RankedSample(options.sample or 0)
+    read_back = RandomSample(options.sample or 0)
     sample = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
     opening = Opening(partial(files_of, partial(right_database, manifest.path, databases)))
-    samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
+    samples: list[Sample] = [*([read_back] if options.deep else []), *([sample] if public else [])]
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
     with leaving(left), open_stores(config, pace, stop, ("destination",), some_arrived=some_arrived) as (store_access,):
@@ -99,7 +99,7 @@ def verify(
                 if options.sample is None:
                     verifier.by_reading(pool, verifier.iter_done(), verifier.entries())
                 else:
-                    drawn = lots.records()
+                    drawn = read_back.records()
                     verifier.by_reading(pool, drawn, len(drawn))
         if public is not None:
             exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
@@ -143,7 +143,7 @@ def adopt(
 def orphans(
     config: Config, manifest: Manifest, workers: int, stop: StopSignal, listener: ProgressListener
 ) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
-    """Hold the source against the manifest. See `App.orphans`."""
+    """Compare the source with the manifest. See `App.orphans`."""
     options = OrphansOptions(workers, timedelta(minutes=config.follow.overlap_minutes))
     report = ManifestReport(manifest)
     planned_at = report.whole_snapshot().taken_at
@@ -195,7 +195,7 @@ def _as_anybody(
         site = opened(destination.public_url or bucket_url)
         bucket = opened(bucket_url) if destination.public_url else None
         of_site = StoreAccess(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
-        of_site = waiting_for(site, of_site, config.copy.outage_patience)
+        of_site = access_to_site(site, of_site, config.copy.outage_patience)
         try:
             check = PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop, destination.acl)
             return check.run(records, of)

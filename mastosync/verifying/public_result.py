@@ -1,4 +1,4 @@
-"""What `verify --public` has found, and what becomes of it."""
+"""What `verify --public` has found, and what is to be done about it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mastosync.language import say, tr
 from mastosync.model import TABLES, EntryState, Kind, Origin, Record
 
 
-class Keeper(Enum):
-    """Who gives what the new store itself refuses."""
+class ServedBy(Enum):
+    """What serves an object that the new store itself refuses."""
 
     OLD_STORE = auto()  # by the fallback of the media host
     CACHE = auto()  # of the media host
@@ -23,32 +23,26 @@ class Keeper(Enum):
 
 FROM = {
     None: "",
-    Keeper.OLD_STORE: " from the old store, which the media host asks",
-    Keeper.CACHE: " from the cache of the media host",
+    ServedBy.OLD_STORE: " from the old store, which the media host asks",
+    ServedBy.CACHE: " from the cache of the media host",
 }
-"""Where somebody got what the new store refuses."""
+"""What serves it, in the detail of a fault."""
 
 
 class PublicFault(NamedTuple):
-    """An object that anybody gets otherwise than is right."""
+    """An object that anybody reads without credentials who may not, or not as it should be."""
 
     record: Record
     key: str
     detail: str
-    exposed: bool = False  # nobody may read it, and anybody can
-    unread: bool = False  # nothing can be said: the site kept failing
-    keeper: Keeper | None = None  # None: the new store itself is at fault, or nobody knows who
-    headers: bool = False  # anybody gets it, and only its headers are not right
+    kind: FaultKind = FaultKind.UNREADABLE
+    served_by: ServedBy | None = None  # None: the new store itself is at fault, or nobody knows what is
     refused: bool = False  # strangers are to read it, and the new store does not give it
 
     @property
-    def kind(self) -> FaultKind:
-        """What is wrong, in a word."""
-        if self.exposed:
-            return FaultKind.EXPOSED
-        if self.unread:
-            return FaultKind.UNCLEAR
-        return FaultKind.HEADERS if self.headers else FaultKind.UNREADABLE
+    def exposed(self) -> bool:
+        """Whether nobody may read it, and anybody can."""
+        return self.kind is FaultKind.EXPOSED
 
 
 @dataclass(slots=True)
@@ -113,7 +107,7 @@ class PublicResult:
     def remedies(self) -> list[str]:
         """What to do about these, for people."""
         told = []
-        exposing = {fault.keeper for fault in self.faults if fault.exposed}
+        exposing = {fault.served_by for fault in self.faults if fault.exposed}
         if any(fault.exposed and not fault.record.entry.private for fault in self.faults):
             told.append(
                 tr(
@@ -128,21 +122,21 @@ class PublicResult:
                     remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
                 )
             )
-        if Keeper.OLD_STORE in exposing:
+        if ServedBy.OLD_STORE in exposing:
             told.append(
                 tr(
                     "the new store keeps them private, and the fallback brings them from the old one: make them private"
                     " there, or let it answer for less (`mastosync cutover --fallback cache --nginx FILE`, or none)"
                 )
             )
-        if Keeper.CACHE in exposing:
+        if ServedBy.CACHE in exposing:
             told.append(
                 tr(
                     "the new store keeps them private, and nginx gives them from its cache for a day at most: empty the"
                     " folder that `proxy_cache_path` names, or wait"
                 )
             )
-        if any(fault.keeper is Keeper.OLD_STORE and not fault.exposed for fault in self.faults):
+        if any(fault.served_by is ServedBy.OLD_STORE and not fault.exposed for fault in self.faults):
             told.append(
                 tr(
                     "what only the old store gives is gone when the fallback is: make these objects public at the new"
@@ -158,11 +152,15 @@ class PublicResult:
         What is public and we wrote ourselves would be written the same again. What is private and can be read at the
         store is not done, whoever wrote it, and a copy proves that it hides it.
         """
-        given = [fault for fault in self.faults if fault.exposed and fault.keeper is None]
+        given = [fault for fault in self.faults if fault.exposed and fault.served_by is None]
         exposed = [fault for fault in given if fault.record.state is EntryState.DONE]
         if self.nothing_is_right:
             return exposed
-        adopted = [fault for fault in self.faults if fault.record.origin is Origin.ADOPTED and not fault.unread]
+        adopted = [
+            fault
+            for fault in self.faults
+            if fault.record.origin is Origin.ADOPTED and fault.kind is not FaultKind.UNCLEAR
+        ]
         return exposed + [fault for fault in adopted if not fault.exposed]
 
     def drop(self, fault: PublicFault, row: Row) -> None:
@@ -178,8 +176,8 @@ class PublicResult:
     def expose(self, fault: PublicFault) -> None:
         """Its row is private by now, and anybody reads it."""
         record = made_private(fault.record)
-        detail = f"its row is private by now, and anybody can read it{FROM[fault.keeper]}"
-        told = fault._replace(record=record, detail=detail, exposed=True, refused=False)
+        detail = f"its row is private by now, and anybody can read it{FROM[fault.served_by]}"
+        told = fault._replace(record=record, detail=detail, kind=FaultKind.EXPOSED, refused=False)
         self.faults[self.faults.index(fault)] = told
         self.by_kind[record.entry.kind].private += 1
 

@@ -1,7 +1,8 @@
-"""Verifying: the destination held against the manifest.
+"""`verify`: check that the destination has every object that the manifest marks done, as it was recorded.
 
-First by listing, range by range side by side; what a listing does not tell as it was recorded is asked
-for by itself. Then by reading back, all or a sample. What is lost or different goes back to pending.
+First by listing, several ranges at a time; an object that a listing does not show as recorded is asked for by itself.
+Then by reading back, all objects or a sample. What is lost or different goes back to pending. The design is in
+docs/design/verifying.md.
 """
 
 from __future__ import annotations
@@ -44,14 +45,13 @@ from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import ListedObject
-from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched, record_at
-from mastosync.verifying.public_result import Keeper, PublicFault, PublicResult
-from mastosync.verifying.samples import Sample, Ticket
+from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, Sample, SampleRank, iter_matched, record_at
+from mastosync.verifying.public_result import PublicFault, PublicResult, ServedBy
 
 _log = logging.getLogger(__name__)
 
 _BATCH = 1_000  # entries of which a range tells at once
-_JUDGEMENTS = 100  # or of so many that are not as recorded
+_RESULTS = 100  # or of so many that are not as recorded
 _RANGES_A_WORKER = 4  # some take longer than others
 _ASKED_AT_MOST = 1_000  # objects that no listing had and no HEAD found: then the listing is believed
 _DONE = (EntryState.DONE,)
@@ -59,7 +59,7 @@ _DONE = (EntryState.DONE,)
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """How closely to look."""
+    """How thoroughly to check."""
 
     workers: int = 8
     types: tuple[str, ...] = ()  # tables; empty: all
@@ -121,12 +121,12 @@ class Verification:
 
 @dataclass(slots=True)
 class _EntryBatch:
-    """What a range tells at a time."""
+    """Results of a part of a range."""
 
     fine: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
     fine_bytes: int = 0
     judgements: list[CheckResult] = field(default_factory=list)  # of all others
-    drawn: list[tuple[Sample, Ticket, Record]] = field(default_factory=list)
+    drawn: list[tuple[Sample, SampleRank, Record]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -167,16 +167,16 @@ class Verifier:
 
         def batches(keys: KeyRange) -> Iterator[_EntryBatch]:
             with SegmentReader.opened(self.path, _DONE) as reader:
-                yield from self._range(space.iter_placed(reader, keys), listing.iter_range(keys), reader)
+                yield from self._range(space.iter_entries(reader, keys), listing.iter_range(keys), reader)
 
-        with self._telling("verify", entries):
+        with self._showing("verify", entries):
             for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
                 self._take_batch(batch)
         self.result.listed = True
 
     def by_reading(self, pool: WorkerPool[Record, CheckResult], records: Iterable[Record], objects: int) -> None:
         """Read these objects back. They count anew unless they were counted by a listing. Raises: MastosyncError."""
-        with self._telling("read back", objects):
+        with self._showing("read back", objects):
             pending: list[CheckResult] = []
             wanted = (each for each in records if each.entry not in self.rows.gone)  # these a listing has counted
             for _, judgement, error in pool.all_ended(wanted):
@@ -228,7 +228,7 @@ class Verifier:
             self.rows.private += 1
             if not read:
                 correct(self.manifest, [(fault.record, _private_by_now(fault.record))])
-            if read or fault.keeper is Keeper.OLD_STORE:
+            if read or fault.served_by is ServedBy.OLD_STORE:
                 public.expose(fault)
             else:
                 public.drop(fault, Row.PRIVATE)
@@ -249,35 +249,35 @@ class Verifier:
         with SegmentReader.opened(self.path, _DONE) as reader:
             for number in reader.kinds(self.options.types):
                 for row in reader.iter_rows(number, -(2**63), 2**63 - 1):
-                    yield record_at(reader, Placed("", number, row, canonical=True))
+                    yield record_at(reader, KeyedEntry("", number, row, canonical=True))
 
     def entries(self) -> int:
         """How many entries are done, of the types that are looked at."""
         return ManifestReport(self.manifest).entries(states=(EntryState.DONE,), types=self.options.types)
 
     def _range(
-        self, entries: Iterator[Placed], listed: Iterator[ListedObject], reader: SegmentReader
+        self, entries: Iterator[KeyedEntry], listed: Iterator[ListedObject], reader: SegmentReader
     ) -> Iterator[_EntryBatch]:
         """One range, in a thread of its own."""
         batch = _EntryBatch()
-        pairs = ((placed, found) for placed, found in iter_matched(entries, listed) if placed is not None)
-        for seen, (placed, found) in enumerate(pairs, 1):
-            _, _, _, _, size, _, _, _, md5, etag, *_ = placed.row
+        pairs = ((keyed, found) for keyed, found in iter_matched(entries, listed) if keyed is not None)
+        for seen, (keyed, found) in enumerate(pairs, 1):
+            _, _, _, _, size, _, _, _, md5, etag, *_ = keyed.row
             if found is not None and found.size == size and same_etag(found.etag, expected_etag(md5, etag)):
-                batch.fine[placed.kind] += 1
+                batch.fine[keyed.kind] += 1
                 batch.fine_bytes += found.size
                 for sample in self.samples:
-                    if (ticket := sample.ticket(placed)) is not None:
-                        batch.drawn.append((sample, ticket, record_at(reader, placed)))
+                    if (rank := sample.rank(keyed)) is not None:
+                        batch.drawn.append((sample, rank, record_at(reader, keyed)))
             else:
-                batch.judgements.append(self._judged(record_at(reader, placed), found))
-            if seen % _BATCH == 0 or len(batch.judgements) >= _JUDGEMENTS:
+                batch.judgements.append(self._checked_alone(record_at(reader, keyed), found))
+            if seen % _BATCH == 0 or len(batch.judgements) >= _RESULTS:
                 yield batch
                 self.stop.require_going_on()
                 batch = _EntryBatch()
         yield batch
 
-    def _judged(self, record: Record, found: ListedObject | None) -> CheckResult:
+    def _checked_alone(self, record: Record, found: ListedObject | None) -> CheckResult:
         key = canonical_key(record.entry, self.prefix)
         if found is None and self._not_found >= _ASKED_AT_MOST and not self._listing_errs:
             return CheckResult(record, CheckStatus.LOST, f"no listing has {key!r}")
@@ -295,8 +295,8 @@ class Verifier:
         for judgement in batch.judgements:
             self._count(judgement)
         self._settle(batch.judgements)
-        for sample, ticket, record in batch.drawn:
-            sample.take(ticket, record)
+        for sample, rank, record in batch.drawn:
+            sample.take(rank, record)
         faults = sum(judgement.verdict is not CheckStatus.FINE for judgement in batch.judgements)
         self._advance(batch.fine.total() + len(batch.judgements), faults)
 
@@ -337,9 +337,9 @@ class Verifier:
     def _verdicts(self, table: str) -> Counter[CheckStatus]:
         return self.result.by_type.setdefault(table, Counter())
 
-    def _telling(self, what: str, total: int) -> _Telling:
+    def _showing(self, what: str, total: int) -> _ShownProgress:
         self._progress = CheckProgress(what, total)
-        return _Telling(self.listener, self._progress, self.result)
+        return _ShownProgress(self.listener, self._progress, self.result)
 
     def _advance(self, checked: int, faults: int) -> None:
         self._progress.checked += checked
@@ -347,7 +347,7 @@ class Verifier:
         self.listener.advanced(self._progress)
 
 
-class _Telling:
+class _ShownProgress:
     """Shows progress for as long as the block runs, and takes its time."""
 
     def __init__(self, listener: ProgressListener, progress: CheckProgress, result: Verification) -> None:

@@ -16,7 +16,7 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Record, RemoteFile
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
-from mastosync.verifying.public_result import Asked, Keeper, PublicFault, PublicResult
+from mastosync.verifying.public_result import Asked, PublicFault, PublicResult, ServedBy
 from mastosync.verifying.verifier import Verifier, VerifyOptions
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import LOCAL, entry, store_access
@@ -58,14 +58,14 @@ def of_state(manifest: Manifest, state: EntryState) -> dict[int, bool]:
     return {each.entry.id: each.entry.private for each in records}
 
 
-def refused(manifest: Manifest, keeper: Keeper | None = None, others: int = 1) -> PublicResult:
+def refused(manifest: Manifest, served_by: ServedBy | None = None, others: int = 1) -> PublicResult:
     """All of them were brought by another tool, and strangers are given none at the new store; others are fine."""
     result = PublicResult("https://files.example", listing=False, acl="public-read")
     records = list(ManifestReport(manifest).iter_records())
     for each in records:
         adopted = replace(each, origin=Origin.ADOPTED)
         key = canonical_key(each.entry, PREFIX)
-        result.faults.append(PublicFault(adopted, key, "answered 403", keeper=keeper, refused=True))
+        result.faults.append(PublicFault(adopted, key, "answered 403", served_by=served_by, refused=True))
     result.by_kind[LOCAL] = Asked(len(records) + others, 0, len(records))
     return result
 
@@ -101,7 +101,7 @@ def test_what_everybody_reads_at_the_store_and_is_private_by_now_is_stored_as_pr
 def test_what_only_the_old_store_still_gives_stays_a_fault(tmp_path: Path) -> None:
     with copied(tmp_path / "m.db", [HIDDEN]) as (manifest, store):
         close(store, [HIDDEN])
-        made, public = verifier(manifest, store, Rows()), refused(manifest, Keeper.OLD_STORE)
+        made, public = verifier(manifest, store, Rows()), refused(manifest, ServedBy.OLD_STORE)
         made.take_public(public)
         assert of_state(manifest, EntryState.DONE) == {2: True}
         assert (public.exposed, made.result.reopened) == (1, 0)
