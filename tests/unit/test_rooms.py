@@ -203,3 +203,13 @@ def test_no_other_module_has_sql_for_what_is_remembered_by_name() -> None:
 def test_every_module_fits_its_purpose() -> None:
     """Past 400 lines a module is split by what it knows."""
     assert not {name_of(path): lines for path in MODULES if (lines := path.read_text().count("\n")) > 400}
+
+
+def test_no_class_name_stands_twice() -> None:
+    """Whoever searches for a name finds one thing."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name_of(path))
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}

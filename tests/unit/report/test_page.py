@@ -24,7 +24,7 @@ from mastosync.report.markup import Markup, round_marks, tag, time_marks
 from mastosync.report.page import render_page
 from mastosync.units import human_bytes
 from tests.unit.manifests import restored
-from tests.unit.report.test_report import DAY, HOUR, NOON, app, steadily
+from tests.unit.report.kit import DAY, HOUR, NOON, app, steadily
 
 HOSTILE = "</script><img src=//evil.example onerror=\"alert('1')\"><!-- &amp; ]]> \x00\x1b[31m\u202e\ud800 {0} %s"
 VOID = {"meta"}
