@@ -8,15 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, ParamSpec, TypeVar
 
-from mastosync.errors import (
-    ConfigError,
-    ExitCode,
-    Interrupted,
-    MastosyncError,
-    ObjectError,
-    StoreUnusable,
-    Throttled,
-)
+from mastosync.errors import ConfigError, ExitCode, Interrupted, MastosyncError, ObjectError, StoreUnusable, Throttled
 from mastosync.findings import CheckSubject, Finding, Grade
 from mastosync.language import tr
 from mastosync.runtime.stop import StopSignal
