@@ -211,7 +211,7 @@ def losses_of(
 ) -> dict[tuple[str, bool, LossOutcome], int]:
     """Files that the source has lost, by table, and by whether they are of other servers.
 
-    `present`: of so many the destination has something.
+    `present`: for how many of them the destination has something.
     """
     found: Counter[tuple[str, bool, LossOutcome]] = Counter()
     for line in counts:

@@ -16,7 +16,7 @@ from mastosync.findings.messages import (
     uncovered_notice,
     undigested_message,
 )
-from mastosync.findings.public_looks import PublicSummary, Reading, public_summary
+from mastosync.findings.public_looks import PublicCheckStatus, PublicSummary, public_summary
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -172,18 +172,18 @@ def verified(evidence: CutoverEvidence) -> Iterator[Finding]:
 def read_by_everybody(evidence: CutoverEvidence) -> Iterator[Finding]:
     """Whether the destination was read as browsers do, and everybody reads what they should: see `readers_of`."""
     checks = public_summary(reversed(evidence.verifications), evidence.counts, evidence.change, evidence.acl)
-    reading = checks.reading
-    if reading is Reading.UNTRIED:
+    status = checks.status
+    if status is PublicCheckStatus.UNTRIED:
         yield Finding("public", Grade.FAILURE, never_read_message(), checks.remedy)
-    if checks.told is None or reading in (Reading.UNTRIED, Reading.NEEDLESS):
+    if checks.told is None or status in (PublicCheckStatus.UNTRIED, PublicCheckStatus.NEEDLESS):
         return
     told, age = checks.told, human_seconds(max(evidence.now - checks.ended_at, 0))
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
     correct = tr("correct it, and run `{verify}` again", verify=checks.remedy)
     again = _copy_first(checks) if evidence.some_pending else correct
-    if reading is Reading.LISTED:
+    if status is PublicCheckStatus.LISTED:
         yield Finding("public", Grade.FAILURE, tr("{age} ago anybody could list the bucket", age=age), correct)
-    elif reading is Reading.EXPOSED:
+    elif status is PublicCheckStatus.EXPOSED:
         message = trn(
             "{age} ago anybody could read {objects} private object",
             "{age} ago anybody could read {objects} private objects",

@@ -337,8 +337,8 @@ class Failback:
     old: str  # both stores, as people name them: on the way back the names "old" and "new" change places
     new: str
     minutes: int  # so new an object is no orphan yet
-    folders: bool  # a disk is at one end, whose files only reading tells
-    public: bool = True  # the old store is a bucket: what lies there has the headers of whoever stored it
+    folders: bool  # one end is a disk, whose files have to be read to compare them
+    public: bool = True  # the old store is a bucket: what lies there may have other headers
     read: bool = True  # everybody has to be able to read at the old store, which is a bucket
     files: NewFiles = field(default_factory=NewFiles)
 

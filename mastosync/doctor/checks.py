@@ -1,4 +1,4 @@
-"""How `doctor` checks: who writes its findings, how it asks a store, and what all findings come to."""
+"""What all checks of `doctor` share: they make findings, ask a store with one retry, and come to an exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Findings = Generator[Finding, None, T]
-"""Checks of one subject, one after the other; in the end, what later ones want to know of them."""
+"""Checks of one subject, one after the other; they return what later checks need to know."""
 
 STORE_ERRORS = (ObjectError, StoreUnusable)
 """What a store may answer with. The wish to stop is not among them."""
@@ -78,7 +78,7 @@ class Diagnosis:
         return next((found.exit_code for found in self.findings if found.grade is Grade.FAILURE), ExitCode.OK)
 
     def summary(self) -> dict[Grade, int]:
-        """How many there are of each grade."""
+        """How many findings there are of each grade."""
         return {grade: sum(found.grade is grade for found in self.findings) for grade in Grade}
 
     def as_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Diagnosis:
 
 
 def drained(checks: Findings[T]) -> tuple[list[Finding], T]:
-    """Make all checks: what they found, and what they return."""
+    """Run all checks. Returns: their findings, and what they return."""
     findings = []
     while True:
         try:

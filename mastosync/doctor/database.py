@@ -78,7 +78,7 @@ def check_database(reporter: Reporter, target: DatabaseTarget, types: Sequence[s
                     made.append(found.check)
                     yield found
     except (DatabaseError, ConfigError) as error:
-        if isinstance(error, NoMastodonTables):  # which is found out by whoever is connected
+        if isinstance(error, NoMastodonTables):  # which only a connection finds out
             made += ["connection", "server", "pooler"]
             yield reporter.ok("connection", tr("the database accepts the login"))
         failed = next((check for check in DATABASE_CHECKS if check not in made), DATABASE_CHECKS[-1])

@@ -1,4 +1,4 @@
-"""All checks, one subject beside the other: a broken database does not hide a broken bucket, nor wait for it."""
+"""All checks, the subjects at the same time: a broken database does not hide a broken bucket, nor wait for it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _BESIDES = 50  # the manifest, the log, the interpreter's own
 
 @dataclass(frozen=True, slots=True)
 class BucketTarget:
-    """How to get to a store. Opening it may raise ConfigError and StoreUnusable."""
+    """A bucket, and how to open it. Opening it may raise ConfigError and StoreUnusable."""
 
     opened: Callable[[], AbstractContextManager[tuple[ObjectStore, StoreProbe]]]
     prefix: str
@@ -64,7 +64,7 @@ class Doctor:
     stop: StopSignal
 
     def run(self) -> Iterator[Finding]:
-        """Check everything at once, and tell it in order, each subject when it is done.
+        """Check all subjects at the same time. Yields findings in order, those of a subject when it is done.
 
         Raises: Interrupted if asked to stop, when what was written has been removed.
         """

@@ -29,7 +29,7 @@ _ENOUGH = 3  # missing objects that make a wrong place of it
 
 @dataclass(frozen=True, slots=True)
 class FolderTarget:
-    """How to get to a folder. Opening it may raise ConfigError."""
+    """A folder, and how to open it. Opening it may raise ConfigError."""
 
     opened: Callable[[], AbstractContextManager[tuple[ObjectStore, FolderProbe]]]
     keep_free: int  # bytes that copying leaves free
@@ -37,7 +37,7 @@ class FolderTarget:
 
 @dataclass(frozen=True, slots=True)
 class CheckedFolder:
-    """One of the two stores, and how it is asked."""
+    """A folder, and how it is asked."""
 
     reporter: Reporter
     store: ObjectStore  # as a copy uses it
@@ -200,7 +200,7 @@ def _names(reporter: Reporter, *, folds: bool) -> Finding:
 
 
 def _disk(end: CheckedFolder, keep_free: int, pending: Mapping[str, int] | None) -> Finding:
-    """Of several disks, the one that has the least room for what goes there."""
+    """Room for what is pending; of several disks, the one that is filled most."""
     reporter = end.reporter
     try:
         rooms = end.ask(end.probe.rooms, pending or {})
@@ -231,7 +231,7 @@ def _disk(end: CheckedFolder, keep_free: int, pending: Mapping[str, int] | None)
 
 
 def _fullness(room: Room, keep_free: int) -> tuple[float, int]:
-    """More of a disk that has less room for what goes there."""
+    """The higher, the less room a disk has for what goes there."""
     usable = max(0, room.free_bytes - keep_free)
     return room.pending_bytes / max(1, usable), -usable
 
@@ -291,11 +291,11 @@ def _abilities(found: Ownership, probe: Access) -> str:
 
 @contextmanager
 def _removed(end: CheckedFolder, *keys: str) -> Iterator[None]:
-    """Whatever happens, nothing of these is left. Raises: StoreUnusable if something is."""
+    """Remove these objects at the end, whatever happens. Raises: StoreUnusable if one is left."""
     try:
         yield
     finally:
-        clean_up = OneRetry(StopSignal())  # whoever asked to stop does not mean this
+        clean_up = OneRetry(StopSignal())  # it goes on although somebody has asked to stop
         failures = list[ObjectError | StoreUnusable]()
         for key in keys:
             try:

@@ -1,7 +1,4 @@
-"""The manifest: whether it can be made or gone on with, and is the one of this configuration.
-
-Where the manifest lies: what kind of disk it is, and how much of it is free.
-"""
+"""The manifest: whether it can be created or used, has room, and is the one of this configuration."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ _LEAST_BYTES = 64 * 1024 * 1024
 
 
 def check_file_system(reporter: Reporter, folder: Path, *, network_allowed: bool) -> Finding:
-    """SQLite's write-ahead log wants a disk of this machine, and a manifest wants to outlive it being switched off."""
+    """SQLite's write-ahead log needs a local disk, and a manifest has to outlive a restart."""
     kind = kind_of_disk(folder)
     if not kind:
         return reporter.skip("file-system", tr("this system does not say what kind of file system it is"))
@@ -72,7 +69,7 @@ def check_file_system(reporter: Reporter, folder: Path, *, network_allowed: bool
 
 
 def check_disk(reporter: Reporter, path: Path, entries: int) -> Finding:
-    """Whether a manifest of so many entries (0: nobody knows) has room. What it already takes up counts as free."""
+    """Whether a manifest of `entries` (0: not known) has room. What it already takes up counts as free."""
     try:
         taken = path.stat().st_size if path.exists() else 0
         free = shutil.disk_usage(path.parent).free
@@ -105,7 +102,7 @@ _SEEN = 100  # to find them
 
 @dataclass(frozen=True, slots=True)
 class ManifestTarget:
-    """Where the manifest lies, and whose it should be."""
+    """Where the manifest lies, and to which stores it should belong."""
 
     path: Path
     stores: Callable[[], tuple[StoreIdentity, StoreIdentity]]  # raises ConfigError, StoreUnusable
@@ -152,7 +149,7 @@ def check_manifest(
 
 
 def _refusal(path: Path) -> ManifestError | None:
-    """Why nothing could be written there. Permissions alone do not tell: somebody has to try."""
+    """Why nothing can be written there. Permissions alone do not tell: it is tried."""
     hint = tr("--manifest, or `[manifest] path`, names another place")
     if not os.path.isdir(path.parent):  # noqa: PTH112 - of a folder that may not be looked into, too
         return ManifestError(

@@ -25,7 +25,7 @@ USUAL_SAMPLE = 100
 """How many objects `verify --public` asks for by default."""
 
 
-class Reading(Enum):
+class PublicCheckStatus(Enum):
     """Who can read at the destination, as far as it is known."""
 
     UNTRIED = auto()  # everybody has to, and nobody has tried
@@ -51,23 +51,23 @@ class PublicSummary:
     sample: int = USUAL_SAMPLE  # that another run needs to settle all of this
 
     @property
-    def reading(self) -> Reading:
+    def status(self) -> PublicCheckStatus:
         """What this proves under the ACL of the destination.
 
         A run under `acl = private` does not prove that everybody can read, nor the other way round.
         """
         must_read, told = readers_of(self.acl) is Readers.EVERYBODY, self.told
         if told is None or (must_read and told.get("all_private")):
-            return Reading.UNTRIED if must_read else Reading.NEEDLESS
+            return PublicCheckStatus.UNTRIED if must_read else PublicCheckStatus.NEEDLESS
         if told.get("anybody_can_list"):
-            return Reading.LISTED
+            return PublicCheckStatus.LISTED
         if told.get("exposed"):
-            return Reading.EXPOSED
+            return PublicCheckStatus.EXPOSED
         if must_read:
-            return Reading.FAULTY if told.get("faults") else Reading.FINE
+            return PublicCheckStatus.FAULTY if told.get("faults") else PublicCheckStatus.FINE
         if not told.get("all_private"):
-            return Reading.NEEDLESS  # what could not be read then, need not be
-        return Reading.FAULTY if told.get("faults") else Reading.HIDDEN
+            return PublicCheckStatus.NEEDLESS  # what could not be read then, need not be
+        return PublicCheckStatus.FAULTY if told.get("faults") else PublicCheckStatus.HIDDEN
 
     @property
     def remedy(self) -> str:

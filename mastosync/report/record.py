@@ -3,8 +3,8 @@
 It has a digest of all entries and their outcomes, which does not depend on the layout of the SQLite file: the SHA-256
 of one line for each entry, in the order of `manifest export`: its key at the destination in base64,
 state, reason, size, MD5 and, in base64, ETag, with a space between any two; what is not known is empty. Keys stand in
-base64 as they may hold anything, and instead of ids as jq before 1.7 rounds those. So whoever doubts it needs no
-mastosync but an export: docs/design/cutover.md has the line of jq.
+base64 as they may hold anything, and instead of ids as jq before 1.7 rounds those. So it can be checked
+without mastosync, by an export: docs/design/cutover.md has the line of jq.
 """
 
 from __future__ import annotations

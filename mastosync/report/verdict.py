@@ -23,7 +23,7 @@ from mastosync.findings.messages import (
     unidentified_finding,
     with_accepted_losses,
 )
-from mastosync.findings.public_looks import Reading, public_summary
+from mastosync.findings.public_looks import PublicCheckStatus, public_summary
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation
 from mastosync.model import EntryState, Reason
@@ -253,17 +253,17 @@ def _tried(evidence: DeletionEvidence) -> Iterator[Finding]:
 
 def _read_by_everybody(evidence: DeletionEvidence) -> Iterator[Finding]:
     checks = public_summary(evidence.verifications, evidence.counts, evidence.change, evidence.acl)
-    reading = checks.reading
-    if reading is Reading.UNTRIED:
+    status = checks.status
+    if status is PublicCheckStatus.UNTRIED:
         yield Finding("public", Grade.FAILURE, never_read_message(), checks.remedy)
-    elif reading in (Reading.LISTED, Reading.EXPOSED, Reading.FAULTY):
+    elif status in (PublicCheckStatus.LISTED, PublicCheckStatus.EXPOSED, PublicCheckStatus.FAULTY):
         said = "; ".join(_misread(checks.told or {}))
         yield Finding("public", Grade.FAILURE, said, tr("{verify} lists them", verify=checks.remedy))
-    elif reading is Reading.FINE and checks.uncovered:
+    elif status is PublicCheckStatus.FINE and checks.uncovered:
         yield Finding("public", Grade.FAILURE, *uncovered_notice(checks))
-    elif reading is Reading.FINE:
+    elif status is PublicCheckStatus.FINE:
         yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
-    elif reading is Reading.HIDDEN:
+    elif status is PublicCheckStatus.HIDDEN:
         yield Finding("public", Grade.OK, tr("nobody can read anything without credentials (acl = private)"))
 
 

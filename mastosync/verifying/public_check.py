@@ -63,7 +63,7 @@ class PublicSample:
     ) -> None:
         """`kinds`: by their numbers in the manifest. `again`: keys without prefix, always in the sample.
 
-        `unshown`: tables of whose public objects nobody need get any, and nobody need be refused.
+        `unshown`: tables whose public objects are not read, as the media host need not serve them.
         """
         self._size = size
         self._again = frozenset(again)

@@ -63,8 +63,8 @@ class PublicResult:
     acl: str = ""  # of the destination, as configured
     served: bool = False  # at `url` by somebody who need not be the store
     by_kind: dict[Kind, Asked] = field(default_factory=dict)
-    of: Mapping[Kind, int] = field(default_factory=dict)  # so many there are that could have been asked for
-    sample: int = 0  # so many of them were to be asked for
+    of: Mapping[Kind, int] = field(default_factory=dict)  # how many of each kind could have been asked for
+    sample: int = 0  # how many of them were to be asked for
     types: Sequence[str] = TABLES  # of which
     faults: list[PublicFault] = field(default_factory=list)
 
@@ -150,7 +150,7 @@ class PublicResult:
         """What a copy would put right: what others brought with other headers or another ACL than ours, or laid open.
 
         What is public and we wrote ourselves would be written the same again. What is private and can be read at the
-        store is not done, whoever wrote it, and a copy proves that it hides it.
+        store is not done, and a copy proves that it hides it.
         """
         given = [fault for fault in self.faults if fault.exposed and fault.served_by is None]
         exposed = [fault for fault in given if fault.record.state is EntryState.DONE]

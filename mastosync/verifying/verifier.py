@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ from mastosync.verifying.public_result import PublicFault, PublicResult, ServedB
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 1_000  # entries of which a range tells at once
-_RESULTS = 100  # or of so many that are not as recorded
+_BATCH = 1_000  # entries whose results a range yields at once
+_RESULTS = 100  # or this many that are not as recorded
 _RANGES_A_WORKER = 4  # some take longer than others
 _ASKED_AT_MOST = 1_000  # objects that no listing had and no HEAD found: then the listing is believed
 _DONE = (EntryState.DONE,)
@@ -64,7 +65,7 @@ class VerifyOptions:
     workers: int = 8
     types: tuple[str, ...] = ()  # tables; empty: all
     deep: bool = False  # read objects back
-    sample: int | None = None  # so many objects only; None: all
+    sample: int | None = None  # how many objects; None: all
 
 
 @dataclass(slots=True)
@@ -79,11 +80,11 @@ class Verification:
     reopened: int = 0  # entries that went back to pending
     examples: list[CheckResult] = field(default_factory=list)  # of what is not fine
     rows: RowsNow = field(default_factory=RowsNow)  # of what is at fault
-    public: PublicResult | None = None  # what anybody gets; None: nobody asked
+    public: PublicResult | None = None  # what is read without credentials; None: it was not asked for
     seconds: float = 0.0
 
     def total(self) -> Counter[CheckStatus]:
-        """Entries by verdict."""
+        """Entries by status."""
         return sum(self.by_type.values(), Counter())
 
     @property
@@ -95,20 +96,20 @@ class Verification:
     def clean(self) -> bool:
         """Whether everything that was looked at is there, as it was recorded."""
         total = self.total()
-        return not any(total[verdict] for verdict in (*FAULTS, CheckStatus.UNREAD)) and (
+        return not any(total[status] for status in (*FAULTS, CheckStatus.UNREAD)) and (
             self.public is None or self.public.clean
         )
 
     def as_json(self) -> dict[str, Any]:
         """The contract of `verify --json`."""
         by_type = {
-            name: {verdict.value: counts[verdict] for verdict in CheckStatus} for name, counts in self.by_type.items()
+            name: {status.value: counts[status] for status in CheckStatus} for name, counts in self.by_type.items()
         }
         total = self.total()
         return {
             "checked": self.checked,
             "bytes": self.checked_bytes,
-            **{verdict.value: total[verdict] for verdict in CheckStatus},
+            **{status.value: total[status] for status in CheckStatus},
             "by_type": by_type,
             "listed": self.listed,
             "read": {"objects": self.read_objects, "bytes": self.read_bytes},
@@ -125,7 +126,7 @@ class _EntryBatch:
 
     fine: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
     fine_bytes: int = 0
-    judgements: list[CheckResult] = field(default_factory=list)  # of all others
+    results: list[CheckResult] = field(default_factory=list)  # of all others
     drawn: list[tuple[Sample, SampleRank, Record]] = field(default_factory=list)
 
 
@@ -179,18 +180,18 @@ class Verifier:
         with self._showing("read back", objects):
             pending: list[CheckResult] = []
             wanted = (each for each in records if each.entry not in self.rows.gone)  # these a listing has counted
-            for _, judgement, error in pool.all_ended(wanted):
+            for _, result, error in pool.all_ended(wanted):
                 if error is not None:
                     raise error
-                assert judgement is not None  # noqa: S101 - there is one where there is no error
+                assert result is not None  # noqa: S101 - there is one where there is no error
                 self.result.read_objects += 1
-                self.result.read_bytes += judgement.size_bytes
-                self._count(judgement, again=self.result.listed)
-                pending.append(judgement)
+                self.result.read_bytes += result.size_bytes
+                self._count(result, again=self.result.listed)
+                pending.append(result)
                 if len(pending) >= _BATCH:
                     self._settle(pending)
                     pending = []
-                self._advance(1, judgement.verdict is not CheckStatus.FINE)
+                self._advance(1, result.verdict is not CheckStatus.FINE)
             self._settle(pending)
         self.stop.require_going_on()
 
@@ -270,8 +271,8 @@ class Verifier:
                     if (rank := sample.rank(keyed)) is not None:
                         batch.drawn.append((sample, rank, record_at(reader, keyed)))
             else:
-                batch.judgements.append(self._checked_alone(record_at(reader, keyed), found))
-            if seen % _BATCH == 0 or len(batch.judgements) >= _RESULTS:
+                batch.results.append(self._checked_alone(record_at(reader, keyed), found))
+            if seen % _BATCH == 0 or len(batch.results) >= _RESULTS:
                 yield batch
                 self.stop.require_going_on()
                 batch = _EntryBatch()
@@ -281,47 +282,47 @@ class Verifier:
         key = canonical_key(record.entry, self.prefix)
         if found is None and self._not_found >= _ASKED_AT_MOST and not self._listing_errs:
             return CheckResult(record, CheckStatus.LOST, f"no listing has {key!r}")
-        judgement = described(RetryingStore(self.store_access), key, record)
+        result = described(RetryingStore(self.store_access), key, record)
         if found is None:
-            self._not_found += judgement.verdict is CheckStatus.LOST
-            self._listing_errs = self._listing_errs or judgement.verdict is not CheckStatus.LOST
-        return judgement
+            self._not_found += result.verdict is CheckStatus.LOST
+            self._listing_errs = self._listing_errs or result.verdict is not CheckStatus.LOST
+        return result
 
     def _take_batch(self, batch: _EntryBatch) -> None:
         kinds = self.manifest.kinds()
         for number, entries in batch.fine.items():
-            self._verdicts(kinds[number].table)[CheckStatus.FINE] += entries
+            self._counts_of(kinds[number].table)[CheckStatus.FINE] += entries
         self.result.checked_bytes += batch.fine_bytes
-        for judgement in batch.judgements:
-            self._count(judgement)
-        self._settle(batch.judgements)
+        for result in batch.results:
+            self._count(result)
+        self._settle(batch.results)
         for sample, rank, record in batch.drawn:
             sample.take(rank, record)
-        faults = sum(judgement.verdict is not CheckStatus.FINE for judgement in batch.judgements)
-        self._advance(batch.fine.total() + len(batch.judgements), faults)
+        faults = sum(result.verdict is not CheckStatus.FINE for result in batch.results)
+        self._advance(batch.fine.total() + len(batch.results), faults)
 
-    def _count(self, judgement: CheckResult, *, again: bool = False) -> None:
-        verdicts = self._verdicts(judgement.record.entry.kind.table)
-        verdicts[judgement.verdict] += 1
+    def _count(self, result: CheckResult, *, again: bool = False) -> None:
+        counts = self._counts_of(result.record.entry.kind.table)
+        counts[result.verdict] += 1
         if again:  # the listing found it fine
-            verdicts[CheckStatus.FINE] -= 1
+            counts[CheckStatus.FINE] -= 1
         else:
-            self.result.checked_bytes += judgement.record.entry.size or 0
-        if judgement.verdict is not CheckStatus.FINE:
-            self._tell(judgement)
+            self.result.checked_bytes += result.record.entry.size or 0
+        if result.verdict is not CheckStatus.FINE:
+            self._tell(result)
 
-    def _tell(self, judgement: CheckResult) -> None:
-        key = canonical_key(judgement.record.entry, self.prefix)
-        about = {"key": key, "verdict": judgement.verdict.value}
-        _log.warning("%s: %s: %s", judgement.verdict.value, key, judgement.detail, extra={"about": about})
+    def _tell(self, result: CheckResult) -> None:
+        key = canonical_key(result.record.entry, self.prefix)
+        about = {"key": key, "verdict": result.verdict.value}
+        _log.warning("%s: %s: %s", result.verdict.value, key, result.detail, extra={"about": about})
         if len(self.result.examples) < 10:
-            self.result.examples.append(judgement)
+            self.result.examples.append(result)
 
-    def _settle(self, judgements: list[CheckResult]) -> None:
+    def _settle(self, results: list[CheckResult]) -> None:
         """Put back to pending what has to be written again, and remember ETags under which objects are fine."""
-        rows = self.rows.of([each.record for each in judgements if each.verdict in FAULTS])
+        rows = self.rows.of([each.record for each in results if each.verdict in FAULTS])
         corrections = []
-        for each in judgements:
+        for each in results:
             row, outcome = rows.get(each.record.entry), _outcome_of(each)
             if row is Row.GONE:  # what was deleted is not brought back
                 self.rows.gone.add(each.record.entry)
@@ -334,32 +335,24 @@ class Verifier:
         if corrections:
             correct(self.manifest, corrections)
 
-    def _verdicts(self, table: str) -> Counter[CheckStatus]:
+    def _counts_of(self, table: str) -> Counter[CheckStatus]:
         return self.result.by_type.setdefault(table, Counter())
 
-    def _showing(self, what: str, total: int) -> _ShownProgress:
-        self._progress = CheckProgress(what, total)
-        return _ShownProgress(self.listener, self._progress, self.result)
+    @contextmanager
+    def _showing(self, what: str, total: int) -> Iterator[None]:
+        """Show progress while the block runs, and add its duration to the result."""
+        self._progress, began = CheckProgress(what, total), time.monotonic()
+        self.listener.started(self._progress)
+        try:
+            yield
+        finally:
+            self.listener.finished(self._progress)
+            self.result.seconds += time.monotonic() - began
 
     def _advance(self, checked: int, faults: int) -> None:
         self._progress.checked += checked
         self._progress.found += faults
         self.listener.advanced(self._progress)
-
-
-class _ShownProgress:
-    """Shows progress for as long as the block runs, and takes its time."""
-
-    def __init__(self, listener: ProgressListener, progress: CheckProgress, result: Verification) -> None:
-        self._listener, self._progress, self._result = listener, progress, result
-        self._began = time.monotonic()
-
-    def __enter__(self) -> None:
-        self._listener.started(self._progress)
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.finished(self._progress)
-        self._result.seconds += time.monotonic() - self._began
 
 
 def _reopened(record: Record, presence: Presence, detail: str) -> Outcome:
@@ -384,13 +377,13 @@ def _private_by_now(record: Record) -> Outcome:
     return still_done(made_private(record), record.md5, record.etag)
 
 
-def _outcome_of(judgement: CheckResult) -> Outcome | None:
+def _outcome_of(result: CheckResult) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
-    record = judgement.record
-    if judgement.verdict in FAULTS:
-        detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
-        found = found_misread if judgement.exposed else found_wrong
+    record = result.record
+    if result.verdict in FAULTS:
+        detail = f"verify: {result.verdict.value}: {result.detail}"
+        found = found_misread if result.exposed else found_wrong
         return _reopened(record, found(record.presence), detail)
-    if judgement.verdict is CheckStatus.FINE and judgement.etag is not None:
-        return still_done(record, record.md5, judgement.etag)
+    if result.verdict is CheckStatus.FINE and result.etag is not None:
+        return still_done(record, record.md5, result.etag)
     return None

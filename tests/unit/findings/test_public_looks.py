@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mastosync.findings.public_looks import USUAL_SAMPLE, PublicSummary, Reading, public_summary
+from mastosync.findings.public_looks import USUAL_SAMPLE, PublicCheckStatus, PublicSummary, public_summary
 from mastosync.manifest import CountLine, LastChange, VerificationRecord
 from mastosync.model import TABLES, EntryState, Kind
 from tests.unit.engine_kit import LOCAL
@@ -162,19 +162,27 @@ def told(*, private: bool = False, listed: bool = False, exposed: int = 0, fault
 @pytest.mark.parametrize(
     ("public", "of_auto", "of_private"),
     [
-        (None, Reading.UNTRIED, Reading.NEEDLESS),
-        (told(), Reading.FINE, Reading.NEEDLESS),
-        (told(faults=3), Reading.FAULTY, Reading.NEEDLESS),  # nobody could read them, and nobody need
-        (told(exposed=1, faults=1), Reading.EXPOSED, Reading.EXPOSED),
-        (told(listed=True), Reading.LISTED, Reading.LISTED),
-        (told(private=True), Reading.UNTRIED, Reading.HIDDEN),  # it has not tried whether everybody can read
-        (told(private=True, exposed=1, faults=1), Reading.UNTRIED, Reading.EXPOSED),
-        (told(private=True, faults=1), Reading.UNTRIED, Reading.FAULTY),  # nobody can tell
-        ({"faults": []}, Reading.FINE, Reading.NEEDLESS),  # of an older version
+        (None, PublicCheckStatus.UNTRIED, PublicCheckStatus.NEEDLESS),
+        (told(), PublicCheckStatus.FINE, PublicCheckStatus.NEEDLESS),
+        (
+            told(faults=3),
+            PublicCheckStatus.FAULTY,
+            PublicCheckStatus.NEEDLESS,
+        ),  # nobody could read them, and nobody need
+        (told(exposed=1, faults=1), PublicCheckStatus.EXPOSED, PublicCheckStatus.EXPOSED),
+        (told(listed=True), PublicCheckStatus.LISTED, PublicCheckStatus.LISTED),
+        (
+            told(private=True),
+            PublicCheckStatus.UNTRIED,
+            PublicCheckStatus.HIDDEN,
+        ),  # it has not tried whether everybody can read
+        (told(private=True, exposed=1, faults=1), PublicCheckStatus.UNTRIED, PublicCheckStatus.EXPOSED),
+        (told(private=True, faults=1), PublicCheckStatus.UNTRIED, PublicCheckStatus.FAULTY),  # nobody can tell
+        ({"faults": []}, PublicCheckStatus.FINE, PublicCheckStatus.NEEDLESS),  # of an older version
     ],
 )
 def test_a_run_counts_under_the_acl_that_it_was_made_for(
-    public: dict[str, Any] | None, of_auto: Reading, of_private: Reading
+    public: dict[str, Any] | None, of_auto: PublicCheckStatus, of_private: PublicCheckStatus
 ) -> None:
-    found = [PublicSummary(acl, public).reading for acl in ("auto", "private")]
+    found = [PublicSummary(acl, public).status for acl in ("auto", "private")]
     assert found == [of_auto, of_private]
