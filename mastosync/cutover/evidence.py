@@ -1,4 +1,4 @@
-"""What a cut-over is judged by."""
+"""What a cut-over is judged by: the manifest, the configuration and Mastodon's own settings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LossOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CutoverEvidence:
-    """What the verdict rests on: manifest, configuration and Mastodon's own settings."""
+    """What the verdict rests on."""
 
     counts: Sequence[CountLine]
     plans: Sequence[SnapshotRecord]  # the newest first, and at least one
@@ -78,9 +78,7 @@ class CutoverEvidence:
     lost_by_plan: int = 0  # entries that accepted plans (--accept-gone) have lost, and no plan has found again
     change: LastChange = field(default_factory=LastChange)  # at the destination, by another command than `copy`
     gap: Gap | None = None  # what the manifest lacks
-    unidentified: Mapping[Kind, int] = field(
-        default_factory=dict
-    )  # missing at the source; the destination has something
+    unidentified: Mapping[Kind, int] = field(default_factory=dict)  # missing, but the destination has something
 
     @property
     def some_pending(self) -> bool:

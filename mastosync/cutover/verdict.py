@@ -28,7 +28,7 @@ from mastosync.language import tr
 
 
 class CutoverVerdict(StrEnum):
-    """What it all comes to."""
+    """What all findings come to."""
 
     GO = "go"
     GO_WITH_FALLBACK = "go-with-fallback"  # if the old store is asked for what has not arrived yet
@@ -40,7 +40,7 @@ class CutoverAssessment:
     """What all checks have found, and whether that is go or no-go."""
 
     findings: list[Finding] = field(default_factory=list)
-    losses: dict[tuple[str, bool, LossOutcome], int] = field(default_factory=dict)  # by table; whether of other servers
+    losses: dict[tuple[str, bool, LossOutcome], int] = field(default_factory=dict)  # by table and whether remote
 
     @property
     def verdict(self) -> CutoverVerdict:

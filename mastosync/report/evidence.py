@@ -29,7 +29,7 @@ class Switch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeletionEvidence:
-    """What the manifest remembers."""
+    """What the verdict rests on: the manifest, and what Mastodon's settings say."""
 
     counts: Sequence[CountLine]
     plans: Sequence[SnapshotRecord]  # the oldest first, as are the following

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -42,6 +43,14 @@ class TestExitCode:
         error = StoreUnusable("no", hint="do this")
         assert SOURCE.failure("a", error).remedy == "do this"
         assert SOURCE.failure("a", error, "do that").remedy == "do that"
+
+
+def test_scripts_get_the_subject_of_a_finding_and_all_grades_counted() -> None:
+    told = Diagnosis([SOURCE.failure("a", "no", "do")]).as_json()
+    assert json.dumps(told["checks"]) == (
+        '[{"check": "a", "subject": "source", "status": "failure", "message": "no", "remedy": "do"}]'
+    )
+    assert told["summary"] == {"ok": 0, "warning": 0, "failure": 1, "skipped": 0, "exit_code": ExitCode.STORE}
 
 
 def test_checks_hand_on_what_they_found_out() -> None:
