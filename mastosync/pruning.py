@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Any
 
 from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, ObjectError
-from mastosync.findings.deleted import PLAN_AT_MOST_OLD, Deleted, unknown_told
+from mastosync.findings.deleted import PLAN_AT_MOST_OLD, Deleted, unknown_deletions_message
 from mastosync.language import deferred, tr
 from mastosync.manifest import (
     ALWAYS,
@@ -104,7 +104,7 @@ class Pruner:
         stop. What was removed by then is recorded.
         """
         self._require_plan()
-        unknown = unknown_told(Deleted.in_manifest(self.manifest), time.time())
+        unknown = unknown_deletions_message(Deleted.in_manifest(self.manifest), time.time())
         with self.manifest.transaction():
             mark_older_losses(self.manifest)
         gone = count_removable(self.manifest)

@@ -24,25 +24,25 @@ from mastosync.app.mastodon_settings import (
     system_redirect,
     tells_host,
 )
-from mastosync.app.report import report_from
+from mastosync.app.report import may_delete
 from mastosync.app.stores import settings_of
 from mastosync.checking.public_access import Readers, readers_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
 from mastosync.config.env_file import edited
 from mastosync.cutover import (
-    Cutover,
-    Evidence,
+    CommandLine,
+    CutoverAssessment,
+    CutoverEvidence,
+    Failback,
     Fallback,
-    Mastosync,
     MediaHost,
     NewFiles,
     Secrets,
     Step,
-    WayBack,
-    WayOver,
-    judge,
-    steps_back,
-    steps_over,
+    Switchover,
+    assess_cutover,
+    failback_steps,
+    switchover_steps,
 )
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.findings.deleted import Deleted, gone_as_json, shared_bucket
@@ -50,7 +50,6 @@ from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
 from mastosync.mastodon.settings import HOSTS, Setting, changed, is_rereadable, storage_settings
 from mastosync.model import Ownership, Reason
-from mastosync.progress import NoProgress
 from mastosync.status import status_of
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class CutoverOptions:
 class CutoverReport:
     """Go or no-go, and how."""
 
-    cutover: Cutover
+    cutover: CutoverAssessment
     env: Path | None  # Mastodon's file, if it was read
     env_text: Secret | None  # what stands in it
     settings: list[Setting]  # lines that have to change
@@ -214,7 +213,7 @@ def cutover_from(config: Config, manifest: Manifest, options: CutoverOptions) ->
     old, new = (str(about.store(role)) for role in ("source", "destination"))
     done = steps_work and _is_done(known, manifest, evidence)
     return CutoverReport(
-        cutover=judge(evidence),
+        cutover=assess_cutover(evidence),
         env=known.mastodon.file,
         env_text=known.mastodon.text,
         settings=known.settings,
@@ -223,8 +222,8 @@ def cutover_from(config: Config, manifest: Manifest, options: CutoverOptions) ->
         fallback=fallback,
         refusal=refusal,
         deleted=evidence.deleted,
-        over=steps_over(replace(_way_over(known, evidence, refusal), old=old, done=done)) if steps_work else [],
-        back=steps_back(_way_back(known, old, new)) if steps_work else [],
+        over=switchover_steps(replace(_switchover(known, evidence, refusal), old=old, done=done)) if steps_work else [],
+        back=failback_steps(_failback(known, old, new)) if steps_work else [],
         switched=known.switched,
         done=done,
         env_syntax=config.env.syntax,
@@ -262,22 +261,23 @@ def _fallback(known: _Known) -> tuple[MediaHost | None, UsageError | None]:
 
 def _evidence(
     known: _Known, manifest: Manifest, about: ManifestReport, status: Status, refusal: UsageError | None
-) -> Evidence:
+) -> CutoverEvidence:
     """What the manifest remembers, beside what else is known."""
     source, destination = known.stores
     is_bucket, proofs = isinstance(destination, S3Config), verifications(manifest)
+    counts, plans = about.counts(), list(about.iter_snapshots())
     ownership, unseen = _ownership(destination)
-    return Evidence(
-        counts=about.counts(),
-        plans=list(about.iter_snapshots()),
+    return CutoverEvidence(
+        counts=counts,
+        plans=plans,
         verifications=proofs,
         running=status.running,
         done_since=about.done_since(proofs[0].ended_at) if proofs else 0,
         public=is_bucket,
-        deleted=Deleted.in_manifest(manifest),
+        deleted=Deleted.known_from(manifest, counts, plans),
         now=time.time(),
         exposed=status.exposed,
-        lying_there=about.lying_there(),
+        unidentified=about.lying_there(),
         relation=relation(manifest),
         shared=shared_bucket(manifest),
         fallback=known.options.fallback,
@@ -288,23 +288,23 @@ def _evidence(
         takes_acls=is_bucket and known.acls,
         by_hand=(refusal.message, refusal.hint) if refusal else None,
         elsewhere=known.mastodon.elsewhere(source, destination),
-        doubt=known.mastodon.doubt(source, destination),
+        unclear=known.mastodon.doubt(source, destination),
         ownership=ownership,
         unseen=unseen,
         settings=status.settings,
         other_settings=status.other_settings,
-        lost=count_lost(manifest),
+        lost_by_plan=count_lost(manifest),
         change=last_change(manifest),
         gap=manifest.gap,
     )
 
 
-def _is_done(known: _Known, manifest: Manifest, evidence: Evidence) -> bool:
-    """Whether the old store may go, by the report. It reads all of the manifest, and is asked only if it may say so."""
+def _is_done(known: _Known, manifest: Manifest, evidence: CutoverEvidence) -> bool:
+    """Whether the old store may go, by the report's verdict, which may read all of the manifest."""
     looked = evidence.verifications and not evidence.done_since
     if evidence.some_pending or known.settings or not (looked and known.switched and known.mastodon.place):
         return False
-    return report_from(known.config, manifest, 0, known.options.env, NoProgress()).verdict.may_go
+    return may_delete(known.config, manifest, known.options.env)
 
 
 def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, str] | None]:
@@ -320,7 +320,7 @@ def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, s
         return None, (error.message, error.hint or tr("correct it, and run this again"))
 
 
-def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> WayOver:
+def _switchover(known: _Known, evidence: CutoverEvidence, refusal: UsageError | None) -> Switchover:
     """What the steps are made of."""
     config, options, env, host = known.config, known.options, known.mastodon.place, known.host
     source, destination = known.stores
@@ -329,8 +329,8 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
     left = [*_names(Path(NewFiles().env))[1], *(kept_before if known.switched else [])]
     if kept and known.settings:
         left.append(kept)
-    return WayOver(
-        Mastosync(options.global_options),
+    return Switchover(
+        CommandLine(options.global_options),
         options.again(options.media_host if host and tells_host(config, host) else host or CHANGE_ME),
         options.nginx_file,
         report=options.report,
@@ -338,7 +338,7 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
         fallback=options.fallback,
         shared=evidence.shared,
         gone=evidence.deleted.gone,
-        lost=evidence.lost,
+        lost_by_plan=evidence.lost_by_plan,
         env=env,
         env_kept=kept,
         secrets=_secrets(known),
@@ -364,13 +364,13 @@ def _secrets(known: _Known) -> Path | None:
     return file if is_ours and is_pinned(config) else None
 
 
-def _way_back(known: _Known, old: str, new: str) -> WayBack:
+def _failback(known: _Known, old: str, new: str) -> Failback:
     folders = [isinstance(store, FilesystemConfig) for store in known.stores]
     again = known.options.again(known.host or CHANGE_ME, back=True)
-    tool = Mastosync(known.options.global_options)
+    tool = CommandLine(known.options.global_options)
     acl = acl_of_way_back(known.config, known.mastodon)
     read = not folders[0] and readers_of(acl or "") is Readers.EVERYBODY
-    return WayBack(
+    return Failback(
         tool,
         again,
         known.config.path,

@@ -1,4 +1,4 @@
-"""`doctor`: it goes to stores and database with less patience than a copy, and never writes where media lie."""
+"""How `doctor` opens stores and database: with short timeouts, and never a destination that is the source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.app.context import identities
 from mastosync.app.stores import of_changed_file, settings_of, transfer_options
-from mastosync.doctor import DatabaseWay, Doctor, FolderWay, ManifestPlace, StoreWay
+from mastosync.doctor import BucketTarget, DatabaseTarget, Doctor, FolderTarget, ManifestTarget
 from mastosync.language import tr
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def doctor(context: Context) -> Iterator[Finding]:
     """Check everything that can fail. Raises: Interrupted, after all probes are removed."""
     config = context.config
     return Doctor(
-        source=way_to(config, "source"),
-        destination=way_to(config, "destination"),
-        database=_database_way(context),
-        manifest=ManifestPlace(
+        source=store_target(config, "source"),
+        destination=store_target(config, "destination"),
+        database=database_target(context),
+        manifest=ManifestTarget(
             context.manifest_path,
             partial(identities, config),
             network_allowed=config.manifest.network_filesystem == "allow",
@@ -46,12 +46,13 @@ def doctor(context: Context) -> Iterator[Finding]:
     ).run()
 
 
-def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
+def store_target(config: Config, role: Role) -> BucketTarget | FolderTarget:
     """How to reach one of the stores."""
-    return _folder_way(config, role) if _folder_of(config, role).path else _bucket_way(config, role)
+    return _folder_target(config, role) if _folder_of(config, role).path else _bucket_target(config, role)
 
 
-def _database_way(context: Context) -> DatabaseWay:
+def database_target(context: Context) -> DatabaseTarget:
+    """The database, and how to open it, through its tunnel if there is one."""
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.mastodon.identity import Examination
 
@@ -66,10 +67,10 @@ def _database_way(context: Context) -> DatabaseWay:
 
     ssh = config.tunnel
     gateway = tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=ssh.ssh_host, ssh_port=ssh.ssh_port)
-    return DatabaseWay(gateway if ssh.enabled else "", context.tunnel, connect)
+    return DatabaseTarget(gateway if ssh.enabled else "", context.tunnel, connect)
 
 
-def _folder_way(config: Config, role: Role) -> FolderWay:
+def _folder_target(config: Config, role: Role) -> FolderTarget:
     from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
 
     folder = _folder_of(config, role)
@@ -83,10 +84,10 @@ def _folder_way(config: Config, role: Role) -> FolderWay:
         ):
             yield store, probe
 
-    return FolderWay(opened, folder.keep_free)
+    return FolderTarget(opened, folder.keep_free)
 
 
-def _bucket_way(config: Config, role: Role) -> StoreWay:
+def _bucket_target(config: Config, role: Role) -> BucketTarget:
     from mastosync.store.s3.curl_store import CurlStore
     from mastosync.store.s3.probe import S3Probe
 
@@ -104,7 +105,7 @@ def _bucket_way(config: Config, role: Role) -> StoreWay:
         with closing(CurlStore(quick, role=role, connections=1)) as store, closing(S3Probe(quick, role=role)) as probe:
             yield store, probe
 
-    return StoreWay(opened, bucket.key_prefix, of_changed_file(config, role))
+    return BucketTarget(opened, bucket.key_prefix, of_changed_file(config, role))
 
 
 def _folder_of(config: Config, role: Role) -> FilesystemConfig:

@@ -1,4 +1,4 @@
-"""The final report: made of the manifest, and compared with it once more."""
+"""The final report: made, kept in a file, and compared with its manifest later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from mastosync.config import FilesystemConfig, S3Config
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
 from mastosync.manifest import ArchiveReader, ManifestReport
-from mastosync.report import DIGEST_NAME, FORMAT, Switch, report_of, sound_contents_of
+from mastosync.report import (
+    DIGEST_NAME,
+    FORMAT,
+    Switch,
+    evidence_of,
+    may_delete_old_store,
+    report_of,
+    sound_contents_of,
+)
 
 if TYPE_CHECKING:
     from mastosync.app.context import Context
@@ -56,8 +64,17 @@ def report_from(
 ) -> Report:
     """The same, of a manifest that is open already. It is read as a whole."""
     switch = _switch(config, manifest, env)
-    with entry_progress("report", listener) as (progress, went_on):
-        return report_of(manifest, failures, lambda entries: setattr(progress, "total", entries), went_on, switch)
+    with entry_progress("report", listener) as (progress, went_on), ArchiveReader.opened(manifest) as reader:
+        progress.total = reader.expected()
+        evidence = evidence_of(manifest, reader, switch, config.destination.acl)
+        return report_of(manifest, reader, evidence, failures, went_on)
+
+
+def may_delete(config: Config, manifest: Manifest, env: Path | None) -> bool:
+    """Whether a report would say that the old store may be deleted. Raises: ManifestError."""
+    switch = _switch(config, manifest, env)
+    with ArchiveReader.opened(manifest) as reader:
+        return may_delete_old_store(reader, evidence_of(manifest, reader, switch, config.destination.acl))
 
 
 def check_report(context: Context, file: Path) -> Comparison:
@@ -81,24 +98,22 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
     try:
         mastodon = own_settings(config, named)
     except ConfigError as error:
-        return Switch(named or config.env.settings, problem=error.message, acl=config.destination.acl)
+        return Switch(named or config.env.settings, problem=error.message)
     if mastodon.file is None:
-        return Switch(acl=config.destination.acl)
+        return Switch()
     if mastodon.place is None:
         return Switch(
             mastodon.file,
             problem=tr(
                 "{file} is no regular file, and does not tell when the settings were changed", file=mastodon.file
             ),
-            acl=config.destination.acl,
         )
     source, destination = stores
     return Switch(
         mastodon.file,
         changed_at=_changed_at(mastodon.file),
-        unsure=mastodon.doubt(source, destination) or mastodon.neither(source, destination),
+        unclear=mastodon.doubt(source, destination) or mastodon.neither(source, destination),
         left=mastodon.has_left(source, destination),
-        acl=config.destination.acl,
         alike=mastodon.names_as(source, destination),
     )
 

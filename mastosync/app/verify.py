@@ -16,7 +16,7 @@ from mastosync.checking.public_access import Readers, readers_of
 from mastosync.checking.row_check import Opening
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
-from mastosync.findings.public_looks import looks_at
+from mastosync.findings.public_looks import public_summary
 from mastosync.language import tr
 from mastosync.manifest import (
     LastChange,
@@ -39,9 +39,9 @@ from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
 from mastosync.store.s3.curl_store import CurlStore
 from mastosync.verifying.adopter import Adopter, Adoption, AdoptOptions
+from mastosync.verifying.listing_merge import RandomSample, Sample
 from mastosync.verifying.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
-from mastosync.verifying.public_check import PublicCheck, waiting_for
-from mastosync.verifying.samples import PublicSample, RankedSample, Sample
+from mastosync.verifying.public_check import PublicCheck, PublicSample, access_to_site
 from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public
     some_arrived = WorkQueue(manifest).any_done()
     acl = config.destination.acl
     unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
-    to_read = RankedSample(options.sample or 0)
+    to_read = RandomSample(options.sample or 0)
     to_ask = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
     samples: list[Sample] = [*([to_read] if options.deep else []), *([to_ask] if public else [])]
     opening = Opening(context.files_now)
@@ -178,7 +178,7 @@ def _pace(config: Config, workers: int) -> CopyOptions:
 
 def _wrong_before(manifest: Manifest, prefix: str, acl: str) -> set[str]:
     """Keys, without the prefix, that an earlier `verify --public` found wrong."""
-    looks = looks_at(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange(), acl)
+    looks = public_summary(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange(), acl)
     return {key.removeprefix(root_of(prefix) or "") for key in looks.keys}
 
 
@@ -208,7 +208,7 @@ def _as_anybody(
         site = opened(destination.public_url or bucket_url)
         bucket = opened(bucket_url) if destination.public_url else None
         of_site = StoreAccess(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
-        of_site = waiting_for(site, of_site, config.copy.outage_patience)
+        of_site = access_to_site(site, of_site, config.copy.outage_patience)
         try:
             check = PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop, destination.acl)
             return check.run(records, of)

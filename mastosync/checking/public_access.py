@@ -6,9 +6,7 @@ something has to be readable, and so do the steps that are printed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum, StrEnum, auto
-from typing import Any
 
 USUAL_SAMPLE = 100
 """So many objects `verify --public` asks for, unless somebody says how many."""
@@ -43,39 +41,3 @@ class FaultKind(StrEnum):
     EXPOSED = "exposed"  # nobody may read it, and anybody can
     HEADERS = "headers"  # everybody reads it, with other headers than it should have
     UNCLEAR = "unclear"  # nothing can be said: the site kept failing
-
-
-class Reading(Enum):
-    """What is known of who reads at the destination."""
-
-    UNTRIED = auto()  # everybody has to, and nobody has tried
-    LISTED = auto()  # anybody can list the bucket
-    EXPOSED = auto()  # somebody reads what nobody may
-    FAULTY = auto()  # not everything can be read as it has to be
-    FINE = auto()
-    HIDDEN = auto()  # nobody read anything, as nobody may
-    NEEDLESS = auto()  # nobody has to read anything, and nobody has tried
-
-
-def has_asked(public: Mapping[str, Any]) -> bool:
-    """Whether this `verify --public` looked at anything: where nothing is done, it tells nothing."""
-    return public.get("asked") != 0 or bool(public.get("anybody_can_list"))
-
-
-def reading_of(public: Mapping[str, Any] | None, acl: str) -> Reading:
-    """What the last `verify --public` tells under this `acl`: its part of `verify --json`; None: there was none.
-
-    A look under `acl = private` does not tell whether everybody can read, nor the other way round.
-    """
-    must_read = readers_of(acl) is Readers.EVERYBODY
-    if public is None or (must_read and public.get("all_private")):
-        return Reading.UNTRIED if must_read else Reading.NEEDLESS
-    if public.get("anybody_can_list"):
-        return Reading.LISTED
-    if public.get("exposed"):
-        return Reading.EXPOSED
-    if must_read:
-        return Reading.FAULTY if public.get("faults") else Reading.FINE
-    if not public.get("all_private"):
-        return Reading.NEEDLESS  # what could not be read then, need not be
-    return Reading.FAULTY if public.get("faults") else Reading.HIDDEN

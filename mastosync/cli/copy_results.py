@@ -100,10 +100,10 @@ def _throttling_line(limit: EndpointState) -> str:
 
 def kept_back_lines(status: Status) -> list[str]:
     """How many private objects were left out, and how to decide what becomes of them."""
-    from mastosync.findings.shared import exposed_told, hiding
+    from mastosync.findings.messages import exposed_message, exposed_remedy
 
     exposed = status.exposed.objects
-    lines = [f"{exposed_told(exposed)}:", hiding()] if exposed else []
+    lines = [f"{exposed_message(exposed)}:", exposed_remedy()] if exposed else []
     kept_back = status.reasons.get(Reason.PRIVATE.value, 0) - status.exposed.kept_back
     if kept_back <= 0:
         return lines
@@ -120,7 +120,7 @@ def kept_back_lines(status: Status) -> list[str]:
 
 def settings_lines(status: Status) -> list[str]:
     """That something may lie there under other settings, and what brings it in line; nothing if nothing does."""
-    from mastosync.findings.shared import settings_told
+    from mastosync.findings.messages import settings_notice
 
-    found = settings_told(status.settings, status.other_settings)
+    found = settings_notice(status.settings, status.other_settings)
     return [f"{found.message}: {found.remedy}"] if found else []

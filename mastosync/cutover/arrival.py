@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from mastosync.cutover.findings import Fallback, Finding, Grade, LossOutcome
-from mastosync.findings.shared import (
-    exposed_told,
-    hiding,
-    losses_unknown_told,
-    trying_again,
-    unproven_told,
-    untried,
-    with_accepted,
+from mastosync.cutover.evidence import Fallback, LossOutcome
+from mastosync.findings import Finding, Grade
+from mastosync.findings.messages import (
+    exposed_finding,
+    losses_unknown_finding,
+    nothing_tried,
+    retry_remedy,
+    unidentified_finding,
+    with_accepted_losses,
 )
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Exposed
@@ -40,7 +40,7 @@ def pending(counts: Sequence[CountLine]) -> Iterator[Finding]:
     if own:
         yield Finding(
             "pending",
-            Grade.NO_GO,
+            Grade.FAILURE,
             tr("still to be copied: {objects} of this server", objects=_objects(own)),
             "mastosync copy",
         )
@@ -56,7 +56,7 @@ def pending(counts: Sequence[CountLine]) -> Iterator[Finding]:
     if not arrived and not own and not cache:
         yield Finding(
             "pending",
-            Grade.NO_GO,
+            Grade.FAILURE,
             tr("nothing was copied, and nothing is to be copied: the plan found no media"),
             tr("look whether [pg.database] names Mastodon's database, then `mastosync plan` and `mastosync copy`"),
         )
@@ -77,13 +77,15 @@ def failed(counts: Sequence[CountLine]) -> Iterator[Finding]:
     if own:
         message = tr("{objects} of this server failed: {reasons}", objects=_objects(own), reasons=_reasons(own))
         accepted = all(line.accepted == line.objects for line in own)  # somebody has given them up
-        grade = Grade.WARNING if accepted else Grade.NO_GO
-        yield Finding("failed", grade, with_accepted(message, own), trying_again(own))
+        grade = Grade.WARNING if accepted else Grade.FAILURE
+        yield Finding("failed", grade, with_accepted_losses(message, own), retry_remedy(own))
     if cache:
         message = tr(
             "{objects} cached from other servers failed: {reasons}", objects=_objects(cache), reasons=_reasons(cache)
         )
-        yield Finding("failed", Grade.WARNING, with_accepted(message, cache), trying_again(cache), needs_fallback=True)
+        yield Finding(
+            "failed", Grade.WARNING, with_accepted_losses(message, cache), retry_remedy(cache), needs_fallback=True
+        )
     if not own and not cache:
         yield Finding("failed", Grade.OK, tr("no object failed that the source has"))
 
@@ -97,7 +99,7 @@ def missing(losses: Mapping[tuple[str, bool, LossOutcome], int], counts: Sequenc
         yield Finding(
             "lost",
             Grade.WARNING,
-            with_accepted(
+            with_accepted_losses(
                 trn(
                     "the source has lost {objects} object of this server: the new store will not have it either",
                     "the source has lost {objects} objects of this server: the new store will not have them either",
@@ -115,8 +117,8 @@ def missing(losses: Mapping[tuple[str, bool, LossOutcome], int], counts: Sequenc
                 " them; a `static` picture is made again when the picture itself is uploaded again"
             ),
         )
-    if unproven := by_loss[LossOutcome.UNPROVEN]:
-        yield Finding("unproven", Grade.WARNING, *unproven_told(unproven))
+    if unidentified := by_loss[LossOutcome.UNIDENTIFIED]:
+        yield unidentified_finding(unidentified)
     if fetchable := by_loss[LossOutcome.FETCHABLE]:
         yield Finding(
             "fetchable",
@@ -133,16 +135,16 @@ def missing(losses: Mapping[tuple[str, bool, LossOutcome], int], counts: Sequenc
                 " their server sends the emoji again"
             ),
         )
-    if not any((lost, unproven, fetchable)) and untried(counts):
-        yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
-    elif not any((lost, unproven, fetchable)):
+    if not any((lost, unidentified, fetchable)) and nothing_tried(counts):
+        yield losses_unknown_finding()
+    elif not any((lost, unidentified, fetchable)):
         yield Finding("lost", Grade.OK, tr("the source has every file that Mastodon needs"))
 
 
 def left_out(counts: Sequence[CountLine], exposed: Exposed) -> Iterator[Finding]:
     """What nobody tried to copy, and what lies there for everybody though it is private by now."""
     if exposed.objects:
-        yield Finding("exposed", Grade.NO_GO, exposed_told(exposed.objects), hiding())
+        yield exposed_finding(exposed.objects)
     private = sum(line.objects for line in counts if line.reason is Reason.PRIVATE) - exposed.kept_back
     if private > 0:
         yield Finding(
@@ -205,18 +207,18 @@ def _is_at_the_source_alone(line: CountLine) -> bool:
 
 
 def losses_of(
-    counts: Sequence[CountLine], lying_there: Mapping[Kind, int] | None = None
+    counts: Sequence[CountLine], present: Mapping[Kind, int] | None = None
 ) -> dict[tuple[str, bool, LossOutcome], int]:
     """Files that the source has lost, by table, and by whether they are of other servers.
 
-    `lying_there`: of so many the destination has something.
+    `present`: for how many of them the destination has something.
     """
     found: Counter[tuple[str, bool, LossOutcome]] = Counter()
     for line in counts:
         if line.reason is Reason.MISSING:
-            unproven = min((lying_there or {}).get(line.kind, 0), line.objects)
-            found[line.kind.table, line.kind.remote, LossOutcome.UNPROVEN] += unproven
-            found[line.kind.table, line.kind.remote, loss_of(line.kind)] += line.objects - unproven
+            unidentified = min((present or {}).get(line.kind, 0), line.objects)
+            found[line.kind.table, line.kind.remote, LossOutcome.UNIDENTIFIED] += unidentified
+            found[line.kind.table, line.kind.remote, loss_of(line.kind)] += line.objects - unidentified
         elif line.reason is Reason.OPTIONAL_MISSING:
             loss = LossOutcome.DISPENSABLE if _may_be_optional(line.kind) else loss_of(line.kind)
             found[line.kind.table, line.kind.remote, loss] += line.objects

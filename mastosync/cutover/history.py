@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mastosync.checking.public_access import Reading, reading_of
 from mastosync.cutover.arrival import DISPENSABLE
-from mastosync.cutover.findings import Evidence, Finding, Grade
-from mastosync.findings.deleted import gone_told, removal, unknown_told
-from mastosync.findings.public_looks import Looks, looks_at
-from mastosync.findings.shared import (
-    apart_told,
-    lost_told,
-    settings_told,
-    undigested_told,
-    unproved_told,
-    unread_told,
+from mastosync.cutover.evidence import CutoverEvidence
+from mastosync.findings import Finding, Grade
+from mastosync.findings.deleted import gone_message, removal_remedy, unknown_deletions_message
+from mastosync.findings.messages import (
+    lost_by_plan_notice,
+    never_read_message,
+    relation_notice,
+    settings_notice,
+    uncovered_notice,
+    undigested_message,
 )
+from mastosync.findings.public_looks import PublicCheckStatus, PublicSummary, public_summary
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -33,27 +33,21 @@ _OWN = frozenset(TABLES) - {"preview_cards"} - DISPENSABLE
 """Tables in which something is of this server, and would be missed."""
 
 
-def whole(evidence: Evidence) -> Iterator[Finding]:
-    """Whether the manifest has all that was written to it."""
-    if evidence.gap is not None:
-        yield Finding("gap", Grade.NO_GO, evidence.gap.said, evidence.gap.remedy)
-
-
-def planned(evidence: Evidence) -> Iterator[Finding]:
+def planned(evidence: CutoverEvidence) -> Iterator[Finding]:
     """Whether the plans took everything in, and how long ago."""
-    if evidence.lost:
-        yield Finding("lost-by-plan", Grade.NO_GO, *lost_told(evidence.lost))
+    if evidence.lost_by_plan:
+        yield Finding("lost-by-plan", Grade.FAILURE, *lost_by_plan_notice(evidence.lost_by_plan))
     own, cache = (_covered(evidence.plans, remote=remote) for remote in (False, True))
     if missed := sorted(_OWN - own.keys()):
         yield Finding(
             "scope",
-            Grade.NO_GO,
+            Grade.FAILURE,
             tr("no plan has read all rows of this server in {tables}", tables=", ".join(missed)),
             tr("mastosync plan, without --type, --limit and --only remote"),
         )
         return
     age = _age_of(own, _OWN, evidence.now)
-    grade = Grade.OK if age < _STALE_SECONDS else Grade.WARNING if age < _OLD_SECONDS else Grade.NO_GO
+    grade = Grade.OK if age < _STALE_SECONDS else Grade.WARNING if age < _OLD_SECONDS else Grade.FAILURE
     message = tr("planned {age} ago", age=human_seconds(age)) + _delta(evidence)
     remedy = tr("mastosync plan && mastosync copy, shortly before the switch and once more after it")
     yield Finding("plan", grade, message, "" if grade is Grade.OK else remedy)
@@ -82,26 +76,26 @@ def _age_of(covered: Mapping[str, float], tables: Iterable[str], now: float) -> 
     return max(now - min(covered[table] for table in tables), 0.0)
 
 
-def deleted(evidence: Evidence) -> Iterator[Finding]:
-    """What is gone and lies at the destination; and whether anybody would know."""
+def deleted(evidence: CutoverEvidence) -> Iterator[Finding]:
+    """Which objects at the destination have no row any more, and whether that would be known."""
     deleted, gone, by_hand = evidence.deleted, evidence.deleted.gone, evidence.shared is not None
     if gone.objects or gone.lost:
-        remedy = removal(gone, by_hand=by_hand, lost=evidence.lost > 0)
-        yield Finding("gone", Grade.WARNING, gone_told(gone), remedy)
+        remedy = removal_remedy(gone, by_hand=by_hand, lost=evidence.lost_by_plan > 0)
+        yield Finding("gone", Grade.WARNING, gone_message(gone), remedy)
     if deleted.is_known(evidence.now):
         if not gone.objects and not gone.lost:
             yield Finding("gone", Grade.OK, tr("nothing that was deleted is still at the destination"))
         return
-    message = unknown_told(deleted, evidence.now)
+    message = unknown_deletions_message(deleted, evidence.now)
     remedy = (
-        "mastosync plan; " + removal(gone, by_hand=True, lost=evidence.lost > 0)
+        "mastosync plan; " + removal_remedy(gone, by_hand=True, lost=evidence.lost_by_plan > 0)
         if by_hand
         else tr("mastosync plan && mastosync prune, shortly before the switch and once more after it")
     )
     yield Finding("deletions", Grade.WARNING, message, remedy)
 
 
-def _delta(evidence: Evidence) -> str:
+def _delta(evidence: CutoverEvidence) -> str:
     """How much was new in the last plan, and so how much may have come since."""
     last, *others = evidence.plans
     added = last.details.get("added", 0)
@@ -121,23 +115,23 @@ def _delta(evidence: Evidence) -> str:
     return told + tr(", so about {objects} may have come since", objects=f"{since:,}")
 
 
-def apart(evidence: Evidence) -> Finding:
-    """Whether somebody has looked at both stores: if they are one, nothing has been moved."""
-    unsure = {None: Grade.NO_GO, Relation.UNKNOWN: Grade.WARNING}
-    return Finding("apart", unsure.get(evidence.relation, Grade.OK), *apart_told(evidence.relation))
+def apart(evidence: CutoverEvidence) -> Finding:
+    """Whether the stores were found to be two: if they are one, nothing has been moved."""
+    grades = {None: Grade.FAILURE, Relation.UNKNOWN: Grade.WARNING}
+    return Finding("apart", grades.get(evidence.relation, Grade.OK), *relation_notice(evidence.relation))
 
 
-def settings(evidence: Evidence) -> Iterator[Finding]:
-    """Whether something may lie there under other settings than those of today."""
-    if told := settings_told(evidence.settings, evidence.other_settings):
+def settings(evidence: CutoverEvidence) -> Iterator[Finding]:
+    """Whether objects may have been stored with other settings than those of today."""
+    if told := settings_notice(evidence.settings, evidence.other_settings):
         yield Finding("settings", Grade.WARNING, told.message, told.remedy)
 
 
-def verified(evidence: Evidence) -> Iterator[Finding]:
-    """Whether what arrived was looked for at the destination."""
+def verified(evidence: CutoverEvidence) -> Iterator[Finding]:
+    """Whether somebody has looked for the objects at the destination."""
     if not evidence.verifications:
         message = tr("nothing was verified yet: no command has looked whether the objects are at the new store")
-        yield Finding("verify", Grade.NO_GO, message, "mastosync verify")
+        yield Finding("verify", Grade.FAILURE, message, "mastosync verify")
         return
     last = evidence.verifications[0]
     done = sum(line.objects for line in evidence.counts if line.state is EntryState.DONE)
@@ -152,7 +146,7 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         fine=f"{fine:,}",
         checked=f"{checked:,}",
     )
-    message += undigested_told(undigested)
+    message += undigested_message(undigested)
     message += (
         trn("; {objects} was read back", "; {objects} were read back", read, objects=f"{read:,}")
         if read and read == last.details.get("read", {}).get("objects")
@@ -175,21 +169,21 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("verify", Grade.OK, message)
 
 
-def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
-    """Whether anybody looked at the destination as browsers do, and found what has to be so: see `readers`."""
-    looks = looks_at(reversed(evidence.verifications), evidence.counts, evidence.change, evidence.acl)
-    reading = reading_of(looks.told, evidence.acl)
-    if reading is Reading.UNTRIED:
-        yield Finding("public", Grade.NO_GO, unread_told(), looks.remedy)
-    if looks.told is None or reading in (Reading.UNTRIED, Reading.NEEDLESS):
+def read_by_everybody(evidence: CutoverEvidence) -> Iterator[Finding]:
+    """Whether the destination was read as browsers do, and everybody reads what they should: see `readers_of`."""
+    checks = public_summary(reversed(evidence.verifications), evidence.counts, evidence.change, evidence.acl)
+    status = checks.status
+    if status is PublicCheckStatus.UNTRIED:
+        yield Finding("public", Grade.FAILURE, never_read_message(), checks.remedy)
+    if checks.told is None or status in (PublicCheckStatus.UNTRIED, PublicCheckStatus.NEEDLESS):
         return
-    told, age = looks.told, human_seconds(max(evidence.now - looks.ended_at, 0))
+    told, age = checks.told, human_seconds(max(evidence.now - checks.ended_at, 0))
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
-    correct = tr("correct it, and run `{verify}` again", verify=looks.remedy)
-    again = _copy_first(looks) if evidence.some_pending else correct
-    if reading is Reading.LISTED:
-        yield Finding("public", Grade.NO_GO, tr("{age} ago anybody could list the bucket", age=age), correct)
-    elif reading is Reading.EXPOSED:
+    correct = tr("correct it, and run `{verify}` again", verify=checks.remedy)
+    again = _copy_first(checks) if evidence.some_pending else correct
+    if status is PublicCheckStatus.LISTED:
+        yield Finding("public", Grade.FAILURE, tr("{age} ago anybody could list the bucket", age=age), correct)
+    elif status is PublicCheckStatus.EXPOSED:
         message = trn(
             "{age} ago anybody could read {objects} private object",
             "{age} ago anybody could read {objects} private objects",
@@ -197,7 +191,7 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
             age=age,
             objects=f"{told['exposed']:,}",
         )
-        yield Finding("public", Grade.NO_GO, message, again)
+        yield Finding("public", Grade.FAILURE, message, again)
     else:
         message = trn(
             "{asked} object was tried without credentials {age} ago",
@@ -206,15 +200,15 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
             age=age,
             asked=f"{told['asked']:,}",
         ) + trn(", with {faults} fault", ", with {faults} faults", faults, faults=f"{faults:,}")
-        worst = Grade.NO_GO if faults >= shown > 0 else Grade.WARNING
+        worst = Grade.FAILURE if faults >= shown > 0 else Grade.WARNING
         if faults:
             yield Finding("public", worst, message, again)
-        if looks.unproved:
-            yield Finding("public", Grade.NO_GO, *unproved_told(looks))
+        if checks.uncovered:
+            yield Finding("public", Grade.FAILURE, *uncovered_notice(checks))
         elif not faults:
             yield Finding("public", Grade.OK, message)
 
 
-def _copy_first(looks: Looks) -> str:
-    """What `verify --public` has found wrong and a copy puts right is pending."""
-    return tr("`mastosync copy`, which stores again what is pending; then `{verify}`", verify=looks.remedy)
+def _copy_first(checks: PublicSummary) -> str:
+    """What to do where a copy puts right what `verify --public` has found, as that is pending."""
+    return tr("`mastosync copy`, which stores again what is pending; then `{verify}`", verify=checks.remedy)

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from mastosync.cutover.commands import fallback_log, file_name
-from mastosync.cutover.findings import Fallback
-from mastosync.cutover.hidden_headers import HIDDEN
+from mastosync.cutover.evidence import Fallback
 from mastosync.errors import UsageError
 from mastosync.language import tr
 from mastosync.mastodon.catalog import UNSHOWN
@@ -26,6 +24,17 @@ _RESOLVER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+))(?::(?
 _NAME = re.compile(r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9._~:/%+@-]*")  # nothing that ends a word or names a variable
 _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_HIDDEN = (
+    *("Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods"),
+    *("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Max-Age", "Cache-Control"),
+    *("Content-Security-Policy", "Expires", "Seaweed-X-Amz-ETag", "Seaweed-X-Amz-Owner", "Set-Cookie"),
+    *("x-amz-bucket-region", "x-amz-checksum-crc32", "x-amz-checksum-crc64nvme", "x-amz-checksum-type"),
+    *("x-amz-content-sha256", "x-amz-expiration", "x-amz-id-2", "x-amz-meta-server-side-encryption"),
+    *("x-amz-object-lock-mode", "x-amz-replication-status", "x-amz-request-id", "x-amz-server-side-encryption"),
+    *("x-amz-storage-class", "x-amz-tagging-count", "x-amz-version-id", "x-amzn-requestid", "X-Content-Type-Options"),
+    *("x-minio-deployment-id", "x-rgw-object-type"),
+)
+"""Headers of stores that are nobody's business, or that nginx sets better itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,16 @@ class PublicFolder:
 
 
 PublicStore: TypeAlias = PublicBucket | PublicFolder
+
+
+def file_name(host: str) -> str:
+    """A host with its port, in names of files: one nginx may serve several instances."""
+    return host.replace(":", "-")
+
+
+def fallback_log(host: str) -> Path:
+    """Where nginx writes what it has asked the old store for."""
+    return Path(f"/var/log/nginx/mastodon-media-{file_name(host)}-fallback.log")
 
 
 def host_and_port(name: str, scheme: str = "https") -> tuple[str, int]:
@@ -98,7 +117,7 @@ class MediaHost:
             listen=self._listening(port),
             tls=self._tls(host) if self.scheme == "https" else "",
             resolver=_NAME_SERVERS.format(addresses=_addresses(self.resolvers)) if PublicBucket in kinds else "",
-            hidden="\n".join(f"    proxy_hide_header {header};" for header in HIDDEN),
+            hidden="\n".join(f"    proxy_hide_header {header};" for header in _HIDDEN),
             new=_place(self.new, "new", own, absent=f"$mastodon_fallback{own}"),
             old=_OLD.format(log=_quoted(log), old=_place(old, "old", own, absent="@absent")) if old else "",
         )

@@ -11,16 +11,56 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mastosync.cutover.commands import Command, Mastosync, Step, fallback_log, file_name
-from mastosync.cutover.findings import Fallback
-from mastosync.findings.deleted import SharedBucket, adopted_told
+from mastosync.cutover.evidence import Fallback
+from mastosync.cutover.nginx import fallback_log, file_name
+from mastosync.findings.deleted import SharedBucket, adopted_message
+from mastosync.findings.messages import READ_BACK_SAMPLE
 from mastosync.language import tr
 from mastosync.manifest import Removable
 
 _NGINX = Path("/etc/nginx/conf.d")
 _SNIPPETS = Path("/etc/nginx/snippets")
 _RELOAD = "nginx -t && nginx -s reload"
-_SAMPLE = 1_000  # objects that are read back
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of mastosync, and what the shell does after it."""
+
+    arguments: tuple[str, ...]
+    options: tuple[str, ...] = ()  # those before the command
+    then: str = ""  # as the shell reads it; empty: nothing
+
+    def __str__(self) -> str:
+        typed = shlex.join(["mastosync", *self.options, *self.arguments])
+        return f"{typed} && {self.then}" if self.then else typed
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """mastosync with the options that name a configuration and a manifest; called with a command, it makes a line."""
+
+    options: tuple[str, ...] = ()
+
+    def __call__(self, *arguments: str, then: str = "") -> Command:  # noqa: D102
+        return Command(arguments, self.options, then)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to do, and the commands that do it: of mastosync, or as the shell reads them."""
+
+    what: str
+    commands: tuple[Command | str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The commands as they are typed."""
+        return tuple(map(str, self.commands))
+
+    def as_json(self) -> dict[str, str | list[str]]:
+        """For scripts."""
+        return {"what": self.what, "commands": list(self.lines)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +75,11 @@ class NewFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class WayOver:
-    """What the steps from the old store to the new one are made of."""
+class Switchover:
+    """What the steps from the old store to the new one depend on."""
 
-    mastosync: Mastosync
-    cutover: tuple[str, ...]  # the command that told this, without files and fallback
+    mastosync: CommandLine
+    cutover: tuple[str, ...]  # this very command, without files and fallback
     written: Path | None = None  # the configuration of nginx, if there is one yet
     report: tuple[str, ...] = ("report",)  # the command that tells whether the old store may go
     public: bool = True  # the new store is a bucket; else it is a folder
@@ -59,7 +99,7 @@ class WayOver:
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
     host: str = "CHANGE-ME"  # what browsers ask for media
     gone: Removable = field(default_factory=Removable)  # what is to be removed at the new store, as far as is known
-    lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
+    lost_by_plan: int = 0  # entries that accepted plans (--accept-gone) have lost
     by_hand: str = ""  # why no configuration of nginx can be written; empty: it can
     read: bool = True  # everybody has to be able to read at the new store
 
@@ -83,36 +123,36 @@ class WayOver:
         return self.mastosync(*self.cutover, *option, "--nginx", name)
 
 
-def steps_over(way: WayOver) -> list[Step]:
+def switchover_steps(facts: Switchover) -> list[Step]:
     """From the old store to the new one."""
-    return [*([] if way.done else _work(way)), *_end(way), *_tidying(way)]
+    return [*([] if facts.done else _work(facts)), *_end(facts), *_tidying(facts)]
 
 
-def _work(way: WayOver) -> list[Step]:
-    """All that comes before the old store goes."""
+def _work(facts: Switchover) -> list[Step]:
+    """Everything before the old store goes."""
     return [
-        *_switch(way),
+        *_switch(facts),
         Step(
             tr(
                 "Stop `mastosync follow`, if it runs. Copy what was uploaded to the old store until then. What Mastodon"
                 " has uploaded to the new store since is found there. (Private files among it are reported as missing"
                 " at the source. They are at the new store.)"
             ),
-            (way.mastosync("plan"), way.mastosync("copy")),
+            (facts.mastosync("plan"), facts.mastosync("copy")),
         ),
-        *_from_the_disk(way),
-        *_narrowing(way),
-        *_removal(way),
-        _proof(way),
+        *_from_the_disk(facts),
+        *_narrowing(facts),
+        *_removal(facts),
+        _proof(facts),
     ]
 
 
-def _switch(way: WayOver) -> Iterator[Step]:
-    if way.new_host:
-        yield _media_host(way)
-    if way.changes:
-        yield _settings(way)
-    if way.changes and not way.public:
+def _switch(facts: Switchover) -> Iterator[Step]:
+    if facts.new_host:
+        yield _media_host(facts)
+    if facts.changes:
+        yield _settings(facts)
+    if facts.changes and not facts.public:
         yield Step(
             tr(
                 "If Mastodon runs in a container, write into PAPERCLIP_ROOT_PATH the path that the new folder has in"
@@ -124,7 +164,7 @@ def _switch(way: WayOver) -> Iterator[Step]:
             "Restart Mastodon, one machine after the other. (Streaming need not be restarted.) With Docker Compose, run"
             " `docker compose up -d` instead: `docker compose restart` does not read the file again."
         )
-        if way.changes
+        if facts.changes
         else tr(
             "Restart Mastodon on every machine, if you have not since .env.production was changed: the file alone does"
             " not tell. With Docker Compose, run `docker compose up -d` instead."
@@ -133,7 +173,7 @@ def _switch(way: WayOver) -> Iterator[Step]:
     )
 
 
-def _media_host(way: WayOver) -> Step:
+def _media_host(facts: Switchover) -> Step:
     what = {
         Fallback.ALL: tr(
             "Let nginx serve the media host, with the fallback to the old store. From now on both stores answer. Look"
@@ -148,17 +188,17 @@ def _media_host(way: WayOver) -> Step:
             " restart is not shown until the next copy. Look at some pages."
         ),
     }
-    if way.by_hand:
-        told = tr("Configure the media host by hand, as mastosync cannot write it: {problem}.", problem=way.by_hand)
+    if facts.by_hand:
+        told = tr("Configure the media host by hand, as mastosync cannot write it: {problem}.", problem=facts.by_hand)
         return Step(told)
-    write = () if way.written else (way.nginx(way.fallback, way.files.media),)
-    return Step(what[way.fallback], (*write, way.install(str(way.written or way.files.media))))
+    write = () if facts.written else (facts.nginx(facts.fallback, facts.files.media),)
+    return Step(what[facts.fallback], (*write, facts.install(str(facts.written or facts.files.media))))
 
 
-def _settings(way: WayOver) -> Step:
-    if way.env is None:
+def _settings(facts: Switchover) -> Step:
+    if facts.env is None:
         return Step(tr("Write the lines above into .env.production, on every machine that runs web or Sidekiq."))
-    env, kept, new = (shlex.quote(str(each)) for each in (way.env, way.env_kept, way.files.env))
+    env, kept, new = (shlex.quote(str(each)) for each in (facts.env, facts.env_kept, facts.files.env))
     # one line: where nothing new was written, nothing old may be emptied, and no copy of the secrets is left
     then = f"cp -p {env} {kept} && cat {new} > {env} && rm {new}"
     what = (
@@ -167,111 +207,101 @@ def _settings(way: WayOver) -> Step:
             " .env.production to every other machine that runs web or Sidekiq. (If only keys differ, and Mastodon is to"
             " have keys of its own, leave this out.)"
         )
-        if way.switched
+        if facts.switched
         else tr(
             "Put the new settings into .env.production, and keep the old ones beside it. Then copy .env.production to"
             " every other machine that runs web or Sidekiq."
         )
     )
-    return Step(what, (way.mastosync(*way.cutover, "--new-env", way.files.env, then=then),))
+    return Step(what, (facts.mastosync(*facts.cutover, "--new-env", facts.files.env, then=then),))
 
 
-def _from_the_disk(way: WayOver) -> Iterator[Step]:
+def _from_the_disk(facts: Switchover) -> Iterator[Step]:
     """Other servers remember media by their addresses on Mastodon's own host, where deleted files lie on, too."""
-    if way.system:
+    if facts.system:
         yield Step(
             tr(
                 "Browsers and other servers remember media under Mastodon's own host. Let that host redirect them to"
                 " the media host: write the file, and add `include {file};` to the `server` of that host, in place of"
                 " its `location ^~ /system/` if there is one. Then reload.",
-                file=way.redirect,
+                file=facts.redirect,
             ),
             (
-                f"printf '%s\\n' {shlex.quote(way.system)}"
-                f" | install -D -m 644 --backup=numbered /dev/stdin {shlex.quote(str(way.redirect))}",
+                f"printf '%s\\n' {shlex.quote(facts.system)}"
+                f" | install -D -m 644 --backup=numbered /dev/stdin {shlex.quote(str(facts.redirect))}",
                 _RELOAD,
             ),
         )
 
 
-def _narrowing(way: WayOver) -> Iterator[Step]:
+def _narrowing(facts: Switchover) -> Iterator[Step]:
     """From here on Mastodon deletes at the new store alone: what the old one still has must not be shown."""
-    if way.fallback is Fallback.ALL and not way.by_hand:
+    if facts.fallback is Fallback.ALL and not facts.by_hand:
         yield Step(
             tr(
                 "All files of this server have arrived, and from now on Mastodon deletes at the new store alone. Let"
                 " the fallback answer for `cache/` alone. Otherwise everybody could go on reading at the old store what"
                 " users delete."
             ),
-            (way.nginx(Fallback.CACHE, way.files.media_cache), way.install(way.files.media_cache)),
+            (facts.nginx(Fallback.CACHE, facts.files.media_cache), facts.install(facts.files.media_cache)),
         )
 
 
-def _removal(way: WayOver) -> Iterator[Step]:
-    """None while plans have lost something by `--accept-gone`: nobody knows what was deleted."""
-    if way.lost:
+def _removal(facts: Switchover) -> Iterator[Step]:
+    """None while plans have lost entries by `--accept-gone`: nobody knows what was deleted."""
+    if facts.lost_by_plan:
         return
-    plan = way.mastosync("plan")
-    if way.shared:
-        listed = way.mastosync("ls", "--state", "skipped", "--reason", "gone")
-        yield Step(
-            tr(
-                "Plan once more, and remove by hand what was deleted since it was copied: `{command}` lists it.",
-                command=listed,
-            ),
-            (plan, listed),
+    plan = facts.mastosync("plan")
+    if facts.shared:
+        listed = facts.mastosync("ls", "--state", "skipped", "--reason", "gone")
+        told = tr(
+            "Plan once more, and remove by hand what was deleted since it was copied: `{command}` lists it.",
+            command=listed,
         )
+        yield Step(told, (plan, listed))
         return
     told, words = tr("Remove at the new store what was deleted at the old one since it was copied."), ["prune"]
-    if way.gone.adopted:
-        told, words = f"{told} ({adopted_told()}.)", [*words, "--adopted"]
-    yield Step(told, (plan, way.mastosync(*words), way.mastosync(*words, "--apply")))
+    if facts.gone.adopted:
+        told, words = f"{told} ({adopted_message()}.)", [*words, "--adopted"]
+    yield Step(told, (plan, facts.mastosync(*words), facts.mastosync(*words, "--apply")))
 
 
-def _proof(way: WayOver) -> Step:
-    """Of everything, and some of it to the last byte: what the report asks for."""
-    everybody = (way.mastosync("verify", "--public"),) if way.public and way.read else ()
+def _proof(facts: Switchover) -> Step:
+    """Check everything, and read some of it back, as the report demands."""
+    everybody = (facts.mastosync("verify", "--public"),) if facts.public and facts.read else ()
     return Step(
         tr("Prove that everything is there, and read some of it back."),
-        (way.mastosync("verify", "--deep", "--sample", str(_SAMPLE)), *everybody),
+        (facts.mastosync("verify", "--deep", "--sample", str(READ_BACK_SAMPLE)), *everybody),
     )
 
 
-def _end(way: WayOver) -> Iterator[Step]:
-    down = (f"sed -i 's/@old;$/@absent;/' {shlex.quote(str(way.installed))} && {_RELOAD}",)
-    if way.fallback is not Fallback.NONE and not way.by_hand:
-        yield Step(
-            tr(
-                "Days later, when nothing is pending and the log of the fallback, {log}, grows no more, take the"
-                " fallback down. (Until then, what it answers for can be read at the old store even after it was"
-                " deleted.)",
-                log=fallback_log(way.host),
-            ),
-            down,
+def _end(facts: Switchover) -> Iterator[Step]:
+    if facts.fallback is not Fallback.NONE and not facts.by_hand:
+        told = tr(
+            "Days later, when nothing is pending and the log of the fallback, {log}, grows no more, take the"
+            " fallback down. (Until then, what it answers for can be read at the old store even after it was"
+            " deleted.)",
+            log=fallback_log(facts.host),
         )
-    report = way.mastosync(*way.report)
-    if way.shared:
-        told = {"message": way.shared.message, "remedy": way.shared.remedy}
-        yield Step(tr("At the very end, old objects may be deleted: {message}; {remedy}.", **told), (report,))
-    elif way.from_folder:
-        yield Step(
-            tr(
-                "At the very end, when the report says THE OLD FOLDER MAY BE DELETED, keep a backup of {store}, and"
-                " delete that folder yourself. mastosync deletes nothing there.",
-                store=way.old,
-            ),
-            (report,),
+        yield Step(told, (f"sed -i 's/@old;$/@absent;/' {shlex.quote(str(facts.installed))} && {_RELOAD}",))
+    report = facts.mastosync(*facts.report)
+    if facts.shared:
+        about = {"message": facts.shared.message, "remedy": facts.shared.remedy}
+        told = tr("At the very end, old objects may be deleted: {message}; {remedy}.", **about)
+    elif facts.from_folder:
+        told = tr(
+            "At the very end, when the report says THE OLD FOLDER MAY BE DELETED, keep a backup of {store}, and"
+            " delete that folder yourself. mastosync deletes nothing there.",
+            store=facts.old,
         )
     else:
-        yield Step(
-            tr(
-                "At the very end, when the report says THE OLD STORE MAY BE DELETED, delete {store} with its provider's"
-                " own tools. mastosync deletes nothing there.",
-                store=way.old,
-            ),
-            (report,),
+        told = tr(
+            "At the very end, when the report says THE OLD STORE MAY BE DELETED, delete {store} with its provider's"
+            " own tools. mastosync deletes nothing there.",
+            store=facts.old,
         )
-    if not way.public:
+    yield Step(told, (report,))
+    if not facts.public:
         yield Step(
             tr(
                 "Add the new folder to your backups. A provider guards a bucket against the death of a disk, and nobody"
@@ -280,44 +310,44 @@ def _end(way: WayOver) -> Iterator[Step]:
         )
 
 
-def _tidying(way: WayOver) -> Iterator[Step]:
-    if way.left:
+def _tidying(facts: Switchover) -> Iterator[Step]:
+    if facts.left:
         yield Step(
             tr("Last, remove the files with settings that the switch has left: they hold secrets."),
-            (shlex.join(["rm", *way.left]),),
+            (shlex.join(["rm", *facts.left]),),
         )
-    if way.secrets and not way.shared:
+    if facts.secrets and not facts.shared:
         yield Step(
             tr(
                 "When {store} is deleted, and you need this configuration and the way back no more, remove {file}, too:"
                 " it holds secrets.",
-                store=way.old,
-                file=way.secrets,
+                store=facts.old,
+                file=facts.secrets,
             )
         )
 
 
 @dataclass(frozen=True, slots=True)
-class WayBack:
-    """What the way back is made of."""
+class Failback:
+    """What the steps of the way back depend on."""
 
-    mastosync: Mastosync
+    mastosync: CommandLine
     cutover: tuple[str, ...]  # the command that tells the steps of the way back
     config: Path | None  # of the way over; None: the environment alone
     old: str  # both stores, as people name them: on the way back the names "old" and "new" change places
     new: str
     minutes: int  # so new an object is no orphan yet
-    folders: bool  # a disk is at one end, whose files only reading tells
-    public: bool = True  # the old store is a bucket: what lies there has the headers of whoever stored it
+    folders: bool  # one end is a disk, whose files have to be read to compare them
+    public: bool = True  # the old store is a bucket: what lies there may have other headers
     read: bool = True  # everybody has to be able to read at the old store, which is a bucket
     files: NewFiles = field(default_factory=NewFiles)
 
 
-def steps_back(way: WayBack) -> list[Step]:
+def failback_steps(facts: Failback) -> list[Step]:
     """From the new store to the old one: what was written since goes back, and nothing is uploaded twice."""
-    back = Mastosync(("-c", way.files.back, "--manifest", way.files.back_manifest))
+    back = CommandLine(("-c", facts.files.back, "--manifest", facts.files.back_manifest))
     return [
-        _exchange(way),
+        _exchange(facts),
         Step(
             tr(
                 "Copy back what is new. mastosync has to be allowed to write to the old store now. Objects that had"
@@ -326,45 +356,45 @@ def steps_back(way: WayBack) -> list[Step]:
             (
                 back("doctor"),
                 back("plan"),
-                back("adopt", "--deep") if way.folders else back("adopt"),
+                back("adopt", "--deep") if facts.folders else back("adopt"),
                 back("copy"),
-                *((back("apply-settings"),) if way.public else ()),
+                *((back("apply-settings"),) if facts.public else ()),
                 back("verify"),
-                *((back("verify", "--public"),) if way.read else ()),
+                *((back("verify", "--public"),) if facts.read else ()),
             ),
         ),
         Step(
             tr(
                 "Then follow the steps of the way over, in the other direction. There, the new store is {old}, and the"
                 " old one, which is deleted at the end, is {new}. This command prints them:",
-                old=way.old,
-                new=way.new,
+                old=facts.old,
+                new=facts.new,
             ),
-            (back(*way.cutover),),
+            (back(*facts.cutover),),
         ),
         Step(
             tr(
                 "What users deleted in the meantime is still at {store}. At the very end, list what no row refers to"
                 " there, and remove it by hand. Plan for it not before {minutes} minutes after the last upload: what is"
                 " newer is not listed.",
-                store=way.old,
-                minutes=way.minutes,
+                store=facts.old,
+                minutes=facts.minutes,
             ),
-            (way.mastosync("plan"), way.mastosync("orphans", "--format", "text")),
+            (facts.mastosync("plan"), facts.mastosync("orphans", "--format", "text")),
         ),
     ]
 
 
-def _exchange(way: WayBack) -> Step:
-    if way.config is None:
+def _exchange(facts: Failback) -> Step:
+    if facts.config is None:
         return Step(
             tr(
                 "Write {file} (`mastosync init --output {file}`), with the destination of now as its source, and"
                 " unset MASTOSYNC_S3_SOURCE_… and MASTOSYNC_S3_DESTINATION_…, which would override it.",
-                file=shlex.quote(way.files.back),
+                file=shlex.quote(facts.files.back),
             )
         )
     return Step(
         tr("Write a second configuration, in which source and destination are exchanged. It has its own manifest."),
-        (way.mastosync("init", "--reverse", "--output", way.files.back),),
+        (facts.mastosync("init", "--reverse", "--output", facts.files.back),),
     )

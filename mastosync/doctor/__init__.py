@@ -1,19 +1,20 @@
 """`doctor`: everything that can fail, tried before it does; each finding with its remedy."""
 
-from mastosync.doctor.database import DatabaseWay
-from mastosync.doctor.doctor import Doctor, StoreWay
-from mastosync.doctor.findings import Diagnosis, Finding, Grade, Subject
-from mastosync.doctor.folder import FolderWay
-from mastosync.doctor.manifest import ManifestPlace
+from mastosync.doctor.checks import Diagnosis
+from mastosync.doctor.database import DatabaseTarget
+from mastosync.doctor.doctor import BucketTarget, Doctor
+from mastosync.doctor.folder import FolderTarget
+from mastosync.doctor.manifest import ManifestTarget
+from mastosync.findings import CheckSubject, Finding, Grade
 
 __all__ = [
-    "DatabaseWay",
+    "BucketTarget",
+    "CheckSubject",
+    "DatabaseTarget",
     "Diagnosis",
     "Doctor",
     "Finding",
-    "FolderWay",
+    "FolderTarget",
     "Grade",
-    "ManifestPlace",
-    "StoreWay",
-    "Subject",
+    "ManifestTarget",
 ]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from mastosync.doctor.findings import Chart, Finding, Findings
-from mastosync.doctor.machine import is_this_machine
+from mastosync.doctor.checks import Findings, Reporter, is_this_machine
 from mastosync.errors import ConfigError, DatabaseError, NoMastodonTables
+from mastosync.findings import Finding
 from mastosync.language import deferred, say, tr
 from mastosync.model import Entry
 
 if TYPE_CHECKING:
-    from mastosync.mastodon.identity import ServerFacts
+    from mastosync.mastodon.identity import Examination, ServerFacts
     from mastosync.model import DatabaseIdentity
 
 DATABASE_CHECKS = ("tunnel", "connection", "server", "pooler", "tables", "columns", "permission")
@@ -41,51 +41,13 @@ Via = tuple[str, int] | None
 """The near end of a tunnel; None: there is no tunnel."""
 
 
-class Examiner(Protocol):
-    """An open database that answers questions. Each raises DatabaseError."""
-
-    @property
-    def name(self) -> str:
-        """For people: which database, as whom."""
-        ...
-
-    @property
-    def unencrypted_to(self) -> str:
-        """The host or socket that is talked to without encryption; empty: it is encrypted."""
-        ...
-
-    def server(self) -> ServerFacts:
-        """Version and role."""
-        ...
-
-    def tables(self) -> Mapping[str, tuple[str, ...]]:
-        """Those of Mastodon's tables that exist, with their columns."""
-        ...
-
-    def refusals(self, tables: Sequence[str]) -> list[DatabaseError]:
-        """Why tables that exist, or those that decide on their privacy, cannot be read."""
-        ...
-
-    def identity(self) -> DatabaseIdentity:
-        """By what it is known."""
-        ...
-
-    def estimated_entries(self, tables: Sequence[str]) -> int:
-        """About how many objects a plan would hold; 0 if nobody knows."""
-        ...
-
-    def sample(self) -> list[Entry]:
-        """A few entries whose objects should exist."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class DatabaseWay:
-    """How to get to the database. Both raise DatabaseError, the first one ConfigError as well."""
+class DatabaseTarget:
+    """The database, and how to open it. Both calls raise DatabaseError, the first one ConfigError as well."""
 
     gateway: str  # the SSH server, for people; empty: there is no tunnel
     open_tunnel: Callable[[], AbstractContextManager[Via]]
-    connect: Callable[[Via], AbstractContextManager[Examiner]]
+    connect: Callable[[Via], AbstractContextManager[Examination]]
 
 
 @dataclass(slots=True)
@@ -97,70 +59,72 @@ class DatabaseFacts:
     sample: list[Entry] = field(default_factory=list)
 
 
-def check_database(chart: Chart, way: DatabaseWay, types: Sequence[str]) -> Findings[DatabaseFacts]:
+def check_database(reporter: Reporter, target: DatabaseTarget, types: Sequence[str]) -> Findings[DatabaseFacts]:
     """All checks of the database, for a plan of some tables."""
     facts = DatabaseFacts()
-    made: list[str] = [] if way.gateway else ["tunnel"]
+    made: list[str] = [] if target.gateway else ["tunnel"]
     try:
-        with way.open_tunnel() as via:
+        with target.open_tunnel() as via:
             if via is not None:
                 made.append("tunnel")
-                yield chart.ok(
+                yield reporter.ok(
                     "tunnel",
-                    tr("{gateway} has a key that is in known_hosts, and accepts the login", gateway=way.gateway),
+                    tr("{gateway} has a key that is in known_hosts, and accepts the login", gateway=target.gateway),
                 )
-            with way.connect(via) as examiner:
+            with target.connect(via) as examination:
                 made.append("connection")
-                yield _connection(chart, examiner)
-                for found in _examined(chart, examiner, types, facts):
+                yield _connection(reporter, examination)
+                for found in _examined(reporter, examination, types, facts):
                     made.append(found.check)
                     yield found
     except (DatabaseError, ConfigError) as error:
-        if isinstance(error, NoMastodonTables):  # which is found out by whoever is connected
+        if isinstance(error, NoMastodonTables):  # which only a connection finds out
             made += ["connection", "server", "pooler"]
-            yield chart.ok("connection", tr("the database accepts the login"))
+            yield reporter.ok("connection", tr("the database accepts the login"))
         failed = next((check for check in DATABASE_CHECKS if check not in made), DATABASE_CHECKS[-1])
-        yield chart.failure(failed, error)
+        yield reporter.failure(failed, error)
         left = [check for check in DATABASE_CHECKS if check not in (*made, failed)]
-        yield from chart.skipped(left, tr("correct what is above first"))
+        yield from reporter.skipped(left, tr("correct what is above first"))
     return facts
 
 
-def _examined(chart: Chart, examiner: Examiner, types: Sequence[str], facts: DatabaseFacts) -> Findings[None]:
-    server = examiner.server()
-    yield _server(chart, server)
-    yield _pooler(chart, server)
-    tables = examiner.tables()
-    yield _tables(chart, tables, types)
-    yield _columns(chart, tables, types)
-    yield _permission(chart, examiner.refusals([table for table in types if table in tables]))
-    facts.identity = examiner.identity()
-    facts.estimated_entries = examiner.estimated_entries(types)
-    facts.sample = examiner.sample()
+def _examined(
+    reporter: Reporter, examination: Examination, types: Sequence[str], facts: DatabaseFacts
+) -> Findings[None]:
+    server = examination.server()
+    yield _server(reporter, server)
+    yield _pooler(reporter, server)
+    tables = examination.tables()
+    yield _tables(reporter, tables, types)
+    yield _columns(reporter, tables, types)
+    yield _permission(reporter, examination.refusals([table for table in types if table in tables]))
+    facts.identity = examination.identity()
+    facts.estimated_entries = examination.estimated_entries(types)
+    facts.sample = examination.sample()
 
 
-def _connection(chart: Chart, examiner: Examiner) -> Finding:
-    if is_this_machine(examiner.unencrypted_to):
-        return chart.ok("connection", examiner.name)
-    return chart.warning(
+def _connection(reporter: Reporter, examination: Examination) -> Finding:
+    if is_this_machine(examination.unencrypted_to):
+        return reporter.ok("connection", examination.name)
+    return reporter.warning(
         "connection",
         tr(
             "{name}: not encrypted on its way to {unencrypted_to}",
-            name=examiner.name,
-            unencrypted_to=examiner.unencrypted_to,
+            name=examination.name,
+            unencrypted_to=examination.unencrypted_to,
         ),
         tr("enable TLS on the server and set `sslmode = require` (better: verify-full), or use `[pg.tunnel]`"),
     )
 
 
-def _server(chart: Chart, server: ServerFacts) -> Finding:
+def _server(reporter: Reporter, server: ServerFacts) -> Finding:
     if not server.in_recovery:
-        return chart.ok("server", tr("PostgreSQL {version}, the primary", version=server.version))
+        return reporter.ok("server", tr("PostgreSQL {version}, the primary", version=server.version))
     waits = server.standby_delay in ("-1", "-1ms")
     said = tr("PostgreSQL {version}, a standby: what it has not replayed yet is not planned", version=server.version)
     if waits or server.standby_feedback:
-        return chart.ok("server", tr("{said}; it does not cancel long reads", said=said))
-    return chart.warning(
+        return reporter.ok("server", tr("{said}; it does not cancel long reads", said=said))
+    return reporter.warning(
         "server",
         tr(
             "{said}, and it cancels queries that delay replay for more than {standby_delay}",
@@ -174,10 +138,10 @@ def _server(chart: Chart, server: ServerFacts) -> Finding:
     )
 
 
-def _pooler(chart: Chart, server: ServerFacts) -> Finding:
+def _pooler(reporter: Reporter, server: ServerFacts) -> Finding:
     if not server.pooled:
-        return chart.ok("pooler", tr("no pooler: the server itself answers"))
-    return chart.ok(
+        return reporter.ok("pooler", tr("no pooler: the server itself answers"))
+    return reporter.ok(
         "pooler",
         tr(
             "connections go through a pooler (pgbouncer or the like), which is fine: a plan is one transaction, "
@@ -187,19 +151,19 @@ def _pooler(chart: Chart, server: ServerFacts) -> Finding:
     )
 
 
-def _permission(chart: Chart, refusals: Sequence[DatabaseError]) -> Finding:
+def _permission(reporter: Reporter, refusals: Sequence[DatabaseError]) -> Finding:
     if not refusals:
-        return chart.ok("permission", tr("every table that is planned can be read"))
+        return reporter.ok("permission", tr("every table that is planned can be read"))
     remedies = dict.fromkeys(refusal.hint for refusal in refusals)
-    return chart.failure("permission", "; ".join(refusal.message for refusal in refusals), "\n".join(remedies))
+    return reporter.failure("permission", "; ".join(refusal.message for refusal in refusals), "\n".join(remedies))
 
 
-def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
+def _tables(reporter: Reporter, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
     absent = [table for table in types if table not in tables]
     present = tr("{there} of {all} tables are there", there=sum(table in tables for table in types), all=len(types))
     surprising = [table for table in absent if table not in _MAY_BE_ABSENT]
     if surprising:
-        return chart.warning(
+        return reporter.warning(
             "tables",
             tr(
                 "{present}; {names} should be there too, and count as empty",
@@ -214,10 +178,10 @@ def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence
     known = "; ".join(
         tr("{table} is not there: {why}", table=table, why=say(_MAY_BE_ABSENT[table])) for table in absent
     )
-    return chart.ok("tables", f"{present}; {known}" if known else present)
+    return reporter.ok("tables", f"{present}; {known}" if known else present)
 
 
-def _columns(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
+def _columns(reporter: Reporter, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
     also_read = {"accounts", "statuses"} if "media_attachments" in types and "media_attachments" in tables else set()
     relevant = also_read.union(table for table in types if table in tables)  # of the others `_tables` tells
     lost = {
@@ -226,11 +190,11 @@ def _columns(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequenc
         if table in relevant and column not in tables.get(table, ())
     }
     if not lost:
-        return chart.ok("columns", tr("every column that decides on keys and privacy is there"))
+        return reporter.ok("columns", tr("every column that decides on keys and privacy is there"))
     said = "; ".join(
         tr("{name} is missing: {meaning}", name=name, meaning=say(meaning)) for name, meaning in lost.items()
     )
-    return chart.warning(
+    return reporter.warning(
         "columns",
         said,
         tr(

@@ -1,7 +1,8 @@
-"""All checks, one subject beside the other: a broken database does not hide a broken bucket, nor wait for it."""
+"""All checks, the subjects at the same time: a broken database does not hide a broken bucket, nor wait for it."""
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -9,23 +10,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import CheckedStore, Patience, stopped
-from mastosync.doctor.database import DatabaseFacts, DatabaseWay, check_database
+from mastosync.doctor.buckets import SOURCE_CHECKS, CheckedStore, check_source
+from mastosync.doctor.checks import Findings, OneRetry, Reporter, drained, stopped
+from mastosync.doctor.database import DatabaseFacts, DatabaseTarget, check_database
 from mastosync.doctor.destination import DESTINATION_CHECKS, check_destination
-from mastosync.doctor.findings import Chart, Finding, Findings, Subject, drained
 from mastosync.doctor.folder import (
     DESTINATION_FOLDER_CHECKS,
     SOURCE_FOLDER_CHECKS,
-    FolderEnd,
-    FolderWay,
+    CheckedFolder,
+    FolderTarget,
     check_destination_folder,
     check_source_folder,
 )
-from mastosync.doctor.machine import check_machine
-from mastosync.doctor.manifest import ManifestFacts, ManifestPlace, check_manifest
-from mastosync.doctor.probes import OtherStore
-from mastosync.doctor.source import SOURCE_CHECKS, check_source
+from mastosync.doctor.manifest import ManifestFacts, ManifestTarget, check_manifest
+from mastosync.doctor.probes import ComparedStore
 from mastosync.errors import ConfigError, StoreUnusable
+from mastosync.findings import CheckSubject, Finding
 from mastosync.language import tr
 from mastosync.model import Entry
 from mastosync.runtime.stop import StopSignal
@@ -38,10 +38,14 @@ T = TypeVar("T")
 
 _CONFIGURATION = "configuration"
 
+_SMALL_OBJECTS = 2  # connections a worker: one to each store
+_LARGE_OBJECTS = 4  # and as many more when it has come across an object that travels in parts
+_BESIDES = 50  # the manifest, the log, the interpreter's own
+
 
 @dataclass(frozen=True, slots=True)
-class StoreWay:
-    """How to get to a store. Opening it may raise ConfigError and StoreUnusable."""
+class BucketTarget:
+    """A bucket, and how to open it. Opening it may raise ConfigError and StoreUnusable."""
 
     opened: Callable[[], AbstractContextManager[tuple[ObjectStore, S3Probe]]]
     prefix: str
@@ -52,17 +56,17 @@ class StoreWay:
 class Doctor:
     """One examination."""
 
-    source: StoreWay | FolderWay
-    destination: StoreWay | FolderWay
-    database: DatabaseWay
-    manifest: ManifestPlace
+    source: BucketTarget | FolderTarget
+    destination: BucketTarget | FolderTarget
+    database: DatabaseTarget
+    manifest: ManifestTarget
     options: TransferOptions
     types: tuple[str, ...]
     workers: int
     stop: StopSignal
 
     def run(self) -> Iterator[Finding]:
-        """Check everything at once, and tell it in order, each subject when it is done.
+        """Check all subjects at the same time. Yields findings in order, those of a subject when it is done.
 
         Raises: Interrupted if asked to stop, when what was written has been removed.
         """
@@ -72,7 +76,7 @@ class Doctor:
                 manifest = pool.submit(drained, self._manifest(database))
                 source = pool.submit(drained, self._source(database, manifest))
                 destination = pool.submit(drained, self._destination(manifest))
-                machine = pool.submit(drained, check_machine(Chart(Subject.MACHINE), self.workers))
+                machine = pool.submit(drained, _check_machine(Reporter(CheckSubject.MACHINE), self.workers))
                 for subject in (source, destination, database, manifest, machine):
                     yield from subject.result()[0]
                     if self.stop.requested:  # a database that was asked meanwhile does not say so
@@ -90,12 +94,12 @@ class Doctor:
             return [*manifest.result()[1].sample, *database.result()[1].sample]
 
         with ExitStack() as stack:
-            if isinstance(self.source, FolderWay):
-                folder = yield from self._folder(stack, Subject.SOURCE, self.source, SOURCE_FOLDER_CHECKS)
+            if isinstance(self.source, FolderTarget):
+                folder = yield from self._folder(stack, CheckSubject.SOURCE, self.source, SOURCE_FOLDER_CHECKS)
                 if folder is not None:
                     yield from check_source_folder(folder, entries)
                 return
-            end = yield from self._entered(stack, Subject.SOURCE, self.source, SOURCE_CHECKS)
+            end = yield from self._entered(stack, CheckSubject.SOURCE, self.source, SOURCE_CHECKS)
             if end is not None:
                 yield from check_source(end, entries)
 
@@ -104,56 +108,87 @@ class Doctor:
             return manifest.result()[1].pending
 
         with ExitStack() as stack:
-            if isinstance(self.destination, FolderWay):
+            if isinstance(self.destination, FolderTarget):
                 folder = yield from self._folder(
-                    stack, Subject.DESTINATION, self.destination, DESTINATION_FOLDER_CHECKS
+                    stack, CheckSubject.DESTINATION, self.destination, DESTINATION_FOLDER_CHECKS
                 )
                 if folder is not None:
                     yield from check_destination_folder(
                         folder, self.destination.keep_free, pending, self._other_store()
                     )
                 return
-            end = yield from self._entered(stack, Subject.DESTINATION, self.destination, DESTINATION_CHECKS)
+            end = yield from self._entered(stack, CheckSubject.DESTINATION, self.destination, DESTINATION_CHECKS)
             if end is not None:
-                from_disk = isinstance(self.source, FolderWay)
+                from_disk = isinstance(self.source, FolderTarget)
                 yield from check_destination(end, self.options, self._other_store(), from_disk=from_disk)
 
-    def _other_store(self) -> OtherStore:
+    def _other_store(self) -> ComparedStore:
         """The source once more, for the destination's checks."""
-        prefix = "" if isinstance(self.source, FolderWay) else self.source.prefix
-        return OtherStore(self.source.opened, prefix, self.stop)
+        prefix = "" if isinstance(self.source, FolderTarget) else self.source.prefix
+        return ComparedStore(self.source.opened, prefix, self.stop)
 
     def _entered(
-        self, stack: ExitStack, subject: Subject, way: StoreWay, checks: Iterable[str]
+        self, stack: ExitStack, subject: CheckSubject, target: BucketTarget, checks: Iterable[str]
     ) -> Findings[CheckedStore | None]:
         """A store, for as long as the stack; None if the configuration makes none."""
-        opened = yield from self._opened(stack, subject, way.opened, checks)
+        opened = yield from self._opened(stack, subject, target.opened, checks)
         return (
             None
             if opened is None
-            else CheckedStore(Chart(subject), *opened, Patience(self.stop), way.prefix, way.of_keys)
+            else CheckedStore(Reporter(subject), *opened, OneRetry(self.stop), target.prefix, target.of_keys)
         )
 
     def _folder(
-        self, stack: ExitStack, subject: Subject, way: FolderWay, checks: Iterable[str]
-    ) -> Findings[FolderEnd | None]:
+        self, stack: ExitStack, subject: CheckSubject, target: FolderTarget, checks: Iterable[str]
+    ) -> Findings[CheckedFolder | None]:
         """The same of a folder."""
-        opened = yield from self._opened(stack, subject, way.opened, checks)
-        return None if opened is None else FolderEnd(Chart(subject), *opened, Patience(self.stop))
+        opened = yield from self._opened(stack, subject, target.opened, checks)
+        return None if opened is None else CheckedFolder(Reporter(subject), *opened, OneRetry(self.stop))
 
     def _opened(
-        self, stack: ExitStack, subject: Subject, opened: Callable[[], AbstractContextManager[T]], checks: Iterable[str]
+        self,
+        stack: ExitStack,
+        subject: CheckSubject,
+        opened: Callable[[], AbstractContextManager[T]],
+        checks: Iterable[str],
     ) -> Findings[T | None]:
-        chart = Chart(subject)
+        reporter = Reporter(subject)
         try:
             return stack.enter_context(opened())
         except (ConfigError, StoreUnusable) as error:
-            yield chart.failure(_CONFIGURATION, error)
-            yield from chart.skipped(checks, tr("correct the configuration first"))
+            yield reporter.failure(_CONFIGURATION, error)
+            yield from reporter.skipped(checks, tr("correct the configuration first"))
             return None
 
     def _database(self) -> Findings[DatabaseFacts]:
-        return check_database(Chart(Subject.DATABASE), self.database, self.types)
+        return check_database(Reporter(CheckSubject.DATABASE), self.database, self.types)
 
     def _manifest(self, database: Future[tuple[list[Finding], DatabaseFacts]]) -> Findings[ManifestFacts]:
-        return check_manifest(Chart(Subject.MANIFEST), self.manifest, lambda: database.result()[1])
+        return check_manifest(Reporter(CheckSubject.MANIFEST), self.manifest, lambda: database.result()[1])
+
+
+def _check_machine(reporter: Reporter, workers: int) -> Findings[None]:
+    """Whether this machine gives as much as the configuration asks for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = _any_number(soft)
+    least, enough = (connections * workers + _BESIDES for connections in (_SMALL_OBJECTS, _LARGE_OBJECTS))
+    said = tr(
+        "{workers} workers need up to {enough:,} open files, but the limit is {soft:,}",
+        workers=workers,
+        enough=enough,
+        soft=soft,
+    )
+    may_rise = "" if _any_number(hard) >= enough else tr(" (as root; the hard limit is lower)")
+    remedy = tr(
+        "run `ulimit -n {enough}`{may_rise} before mastosync, or use fewer workers", enough=enough, may_rise=may_rise
+    )
+    if soft >= enough:
+        yield reporter.ok("files", said)
+    elif soft >= least:
+        yield reporter.warning("files", said, remedy)
+    else:
+        yield reporter.failure("files", said, remedy)
+
+
+def _any_number(limit: int) -> int:
+    return limit if limit != resource.RLIM_INFINITY else 2**31

@@ -1,7 +1,4 @@
-"""The manifest: whether it can be made or gone on with, and is the one of this configuration.
-
-Where the manifest lies: what kind of disk it is, and how much of it is free.
-"""
+"""The manifest: whether it can be created or used, has room, and is the one of this configuration."""
 
 from __future__ import annotations
 
@@ -13,10 +10,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from mastosync.doctor.checks import Findings, Reporter
 from mastosync.doctor.database import DatabaseFacts
-from mastosync.doctor.findings import Chart, Finding, Findings
 from mastosync.errors import ConfigError, ManifestError, PlanRefused, StoreUnusable
-from mastosync.findings.shared import settings_told
+from mastosync.findings import Finding
+from mastosync.findings.messages import settings_notice
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
@@ -44,13 +42,11 @@ _LOG_SHARE = 1.25  # the write-ahead log holds what has changed since it was las
 _LEAST_BYTES = 64 * 1024 * 1024
 
 
-def check_file_system(chart: Chart, folder: Path, *, network_allowed: bool) -> Finding:
-    """SQLite's write-ahead log wants a disk of this machine, and a manifest wants to outlive it being switched off."""
+def check_file_system(reporter: Reporter, folder: Path, *, network_allowed: bool) -> Finding:
+    """SQLite's write-ahead log needs a local disk, and a manifest has to outlive a restart."""
     kind = kind_of_disk(folder)
     if not kind:
-        return next(
-            iter(chart.skipped(("file-system",), tr("this system does not say what kind of file system it is")))
-        )
+        return reporter.skip("file-system", tr("this system does not say what kind of file system it is"))
     remedy = tr("use a local disk: --manifest, or `[manifest] path`, names another place")
     if is_network(kind):
         said = tr(
@@ -59,26 +55,26 @@ def check_file_system(chart: Chart, folder: Path, *, network_allowed: bool) -> F
             kind=kind,
         )
         if network_allowed:
-            return chart.warning("file-system", said, remedy)
+            return reporter.warning("file-system", said, remedy)
         risk = tr("`[manifest] network_filesystem = allow` allows it, at your own risk")
-        return chart.failure("file-system", tr("{said}: nothing would be written", said=said), f"{remedy}; {risk}")
+        return reporter.failure("file-system", tr("{said}: nothing would be written", said=said), f"{remedy}; {risk}")
     if is_memory(kind):
         said = tr(
             "{folder} is in memory ({kind}): the manifest is gone when the machine restarts", folder=folder, kind=kind
         )
-        return chart.warning(
+        return reporter.warning(
             "file-system", said, tr("use a disk: --manifest, or `[manifest] path`, names another place")
         )
-    return chart.ok("file-system", tr("{folder} is on {kind}, a local disk", folder=folder, kind=kind))
+    return reporter.ok("file-system", tr("{folder} is on {kind}, a local disk", folder=folder, kind=kind))
 
 
-def check_disk(chart: Chart, path: Path, entries: int) -> Finding:
-    """Whether a manifest of so many entries (0: nobody knows) has room. What it already takes up counts as free."""
+def check_disk(reporter: Reporter, path: Path, entries: int) -> Finding:
+    """Whether a manifest of `entries` (0: not known) has room. What it already takes up counts as free."""
     try:
         taken = path.stat().st_size if path.exists() else 0
         free = shutil.disk_usage(path.parent).free
     except OSError as error:
-        return chart.failure(
+        return reporter.failure(
             "disk",
             tr("cannot find out how much is free in {parent}: {strerror}", parent=path.parent, strerror=error.strerror),
             tr("check the disk"),
@@ -92,10 +88,10 @@ def check_disk(chart: Chart, path: Path, entries: int) -> Finding:
     said = tr("{size} are free; {for_what}", size=human_bytes(free), for_what=for_what)
     remedy = tr("free some space, or name another place with --manifest or `[manifest] path`")
     if free < needed:
-        return chart.failure("disk", said, remedy)
+        return reporter.failure("disk", said, remedy)
     if free < 2 * needed:
-        return chart.warning("disk", tr("{said}; that leaves little room", said=said), remedy)
-    return chart.ok("disk", said)
+        return reporter.warning("disk", tr("{said}; that leaves little room", said=said), remedy)
+    return reporter.ok("disk", said)
 
 
 MANIFEST_CHECKS = ("folder", "file-system", "in-use", "manifest", "database", "disk")
@@ -105,8 +101,8 @@ _SEEN = 100  # to find them
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestPlace:
-    """Where the manifest lies, and whose it should be."""
+class ManifestTarget:
+    """Where the manifest lies, and to which stores it should belong."""
 
     path: Path
     stores: Callable[[], tuple[StoreIdentity, StoreIdentity]]  # raises ConfigError, StoreUnusable
@@ -124,36 +120,36 @@ class ManifestFacts:
 
 
 def check_manifest(
-    chart: Chart, place: ManifestPlace, database: Callable[[], DatabaseFacts]
+    reporter: Reporter, place: ManifestTarget, database: Callable[[], DatabaseFacts]
 ) -> Findings[ManifestFacts]:
     """All checks of the manifest. Nothing is left in its folder. `database`: what is known of it, when it is."""
     facts = ManifestFacts()
     path = real_path(place.path)
     refusal = _refusal(path)
     if refusal is not None:
-        yield chart.failure("folder", refusal)
-        yield from chart.skipped(MANIFEST_CHECKS[1:], tr("correct the folder first"))
+        yield reporter.failure("folder", refusal)
+        yield from reporter.skipped(MANIFEST_CHECKS[1:], tr("correct the folder first"))
         return facts
-    yield chart.ok("folder", tr("{parent} can be written to", parent=path.parent))
-    yield check_file_system(chart, path.parent, network_allowed=place.network_allowed)
+    yield reporter.ok("folder", tr("{parent} can be written to", parent=path.parent))
+    yield check_file_system(reporter, path.parent, network_allowed=place.network_allowed)
     holder = holder_of(path)
     if holder is not None:
-        yield chart.warning(
+        yield reporter.warning(
             "in-use",
             tr("the manifest is in use by {holder}", holder=holder),
             tr("plan and copy have to wait until it ends"),
         )
-        yield from chart.skipped(("manifest", "database"), tr("it is in use"))
+        yield from reporter.skipped(("manifest", "database"), tr("it is in use"))
     else:
-        yield chart.ok("in-use", tr("no other command uses it"))
-        yield from _check_file(chart, place, path, facts)
-        yield from _check_database(chart, path, database().identity)
-    yield check_disk(chart, path, max(facts.entries, database().estimated_entries))
+        yield reporter.ok("in-use", tr("no other command uses it"))
+        yield from _check_file(reporter, place, path, facts)
+        yield from _check_database(reporter, path, database().identity)
+    yield check_disk(reporter, path, max(facts.entries, database().estimated_entries))
     return facts
 
 
 def _refusal(path: Path) -> ManifestError | None:
-    """Why nothing could be written there. Permissions alone do not tell: somebody has to try."""
+    """Why nothing can be written there. Permissions alone do not tell: it is tried."""
     hint = tr("--manifest, or `[manifest] path`, names another place")
     if not os.path.isdir(path.parent):  # noqa: PTH112 - of a folder that may not be looked into, too
         return ManifestError(
@@ -178,9 +174,9 @@ def _refusal(path: Path) -> ManifestError | None:
     return None
 
 
-def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestFacts) -> Findings[None]:
+def _check_file(reporter: Reporter, place: ManifestTarget, path: Path, facts: ManifestFacts) -> Findings[None]:
     if not path.exists():
-        yield chart.ok("manifest", tr("there is none yet: `mastosync plan` makes {path}", path=path))
+        yield reporter.ok("manifest", tr("there is none yet: `mastosync plan` makes {path}", path=path))
         return
     version = file_version(path)
     if version is not None and version < newest_version():  # to open it would be to change it
@@ -190,7 +186,7 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
             version=version,
             newest_version=newest_version(),
         )
-        yield chart.ok("manifest", said if version else tr("{path} is empty: `mastosync plan` fills it", path=path))
+        yield reporter.ok("manifest", said if version else tr("{path} is empty: `mastosync plan` fills it", path=path))
         return
     try:
         with Manifest.open(path) as manifest:
@@ -200,23 +196,23 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
                 stores = None  # which has been told of the stores
             report = ManifestReport(manifest)
             if report.snapshot() is None:
-                yield chart.ok("manifest", tr("{path} has no plan yet: `mastosync plan` makes one", path=path))
+                yield reporter.ok("manifest", tr("{path} has no plan yet: `mastosync plan` makes one", path=path))
                 return
             if stores is not None:
                 WorkQueue(manifest).require_plan(*stores)
             said = _described(report, path, facts, compared=stores is not None)
             if manifest.gap is not None:
-                yield chart.warning("manifest", f"{said}; {manifest.gap.said}", manifest.gap.remedy)
+                yield reporter.warning("manifest", f"{said}; {manifest.gap.said}", manifest.gap.remedy)
             else:
-                yield chart.ok("manifest", said)
+                yield reporter.ok("manifest", said)
             others = other_settings(manifest, place.settings) if place.settings is not None else ()
-            if told := settings_told(place.settings, others):
-                yield chart.warning("settings", told.message, told.remedy)
+            if told := settings_notice(place.settings, others):
+                yield reporter.warning("settings", told.message, told.remedy)
     except ManifestError as error:
-        yield chart.failure("manifest", error)
+        yield reporter.failure("manifest", error)
 
 
-def _check_database(chart: Chart, path: Path, found: DatabaseIdentity | None) -> Findings[None]:
+def _check_database(reporter: Reporter, path: Path, found: DatabaseIdentity | None) -> Findings[None]:
     """Whether it is the one that the manifest was planned from."""
     known = None
     try:
@@ -225,24 +221,24 @@ def _check_database(chart: Chart, path: Path, found: DatabaseIdentity | None) ->
             if manifest is not None and found is not None:
                 require_same_database(manifest, found)
     except PlanRefused as error:
-        yield chart.failure("database", error)
+        yield reporter.failure("database", error)
         return
     except ManifestError:
         pass  # which has been told of the manifest
     if found is None:
-        yield from chart.skipped(("database",), tr("the database comes first"))
+        yield from reporter.skipped(("database",), tr("the database comes first"))
     elif known is None:
-        yield chart.ok("database", tr("the next plan remembers which database it has read"))
+        yield reporter.ok("database", tr("the next plan remembers which database it has read"))
     elif known.accounts and not found.accounts:
-        yield chart.warning(
+        yield reporter.warning(
             "database",
             tr("the database has no accounts, but the one that the last plan read had some: a plan would be refused"),
             tr("look whether [pg.database] names Mastodon's database, and whether a restore is still at work"),
         )
     elif found.has_moved(known):
-        yield chart.ok("database", tr("another copy of the same instance's database than the last plan has read"))
+        yield reporter.ok("database", tr("another copy of the same instance's database than the last plan has read"))
     else:
-        yield chart.ok("database", tr("nothing says that it is another one than the last plan has read"))
+        yield reporter.ok("database", tr("nothing says that it is another one than the last plan has read"))
 
 
 def _described(report: ManifestReport, path: Path, facts: ManifestFacts, *, compared: bool) -> str:

@@ -1,7 +1,4 @@
-"""Objects of our own at the destination: known before they are written, and removed whatever happens.
-
-Whether source and destination are two stores: what was written at the one is looked for at the other.
-"""
+"""Probe objects at the destination, which are removed whatever happens; and whether the source has them, too."""
 
 from __future__ import annotations
 
@@ -15,9 +12,10 @@ from uuid import uuid4
 
 from mastosync.copying.same_store import ProbeKeys, relation_seen
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import STORE_ERRORS, CheckedStore, Patience
-from mastosync.doctor.findings import Chart, Finding
+from mastosync.doctor.buckets import CheckedStore
+from mastosync.doctor.checks import STORE_ERRORS, OneRetry, Reporter
 from mastosync.errors import ConfigError, Interrupted, NetworkFailure
+from mastosync.findings import Finding
 from mastosync.language import tr
 from mastosync.manifest import Relation
 from mastosync.model import CACHE_CONTROL, ObjectHeaders
@@ -26,21 +24,21 @@ from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.probe import Removal
 
 FOLDER = "mastosync-doctor"
-"""Of their keys, under the key prefix. No attachment of Mastodon's has a directory of this name."""
+"""The folder of probe objects, under the key prefix. No attachment of Mastodon has a directory of this name."""
 
 DATA = b"mastosync doctor wrote this, and removes it again.\n" * 20
 MD5 = hashlib.md5(DATA, usedforsecurity=False).digest()
 
 
 def put_options(options: TransferOptions, acl: str | None = None) -> PutOptions:
-    """What goes along with a probe object: what would go along with an image."""
+    """The headers and options of a probe object: those of an image."""
     cache_control = options.cache_control or CACHE_CONTROL
     headers = ObjectHeaders("text/plain", cache_control=cache_control, metadata=(("probe", "mastosync-doctor"),))
     return PutOptions(headers, acl, options.storage_class)
 
 
 class ProbeObjects:
-    """Use as a context manager: when it ends, what was written is gone, or named in `left_behind`."""
+    """Probe objects, as a context manager: at its end they are removed, or named in `left_behind`."""
 
     def __init__(self, end: CheckedStore) -> None:
         self._end = end
@@ -48,7 +46,7 @@ class ProbeObjects:
         self._noted: dict[str, bool] = {}  # key -> whether uploads in parts were begun
         self._may_delete = True
         self._lost = False  # the store does not answer any more
-        self._clean_up = Patience(StopSignal())  # whoever asked to stop does not mean this
+        self._clean_up = OneRetry(StopSignal())  # it goes on although somebody has asked to stop
         self.left_behind: list[str] = []
 
     def __enter__(self) -> Self:
@@ -104,34 +102,36 @@ class ProbeObjects:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherStore:
-    """The source, as the destination's checks ask it. Opening it may raise ConfigError and StoreUnusable."""
+class ComparedStore:
+    """The source, in which probe objects are looked for. Opening it may raise ConfigError and StoreUnusable."""
 
     opened: Callable[[], AbstractContextManager[tuple[ObjectStore, object]]]
     prefix: str
     stop: StopSignal
 
 
-def check_apart(chart: Chart, ask: Patience, source: OtherStore, name: str, destination_prefix: str) -> Finding:
-    """Look at the source for the probe object of this name, which was written under the destination's prefix."""
+def check_apart(
+    reporter: Reporter, ask: OneRetry, source: ComparedStore, name: str, destination_prefix: str
+) -> Finding:
+    """Look in the source for the probe object of this name, which was written under the destination's prefix."""
     keys = ProbeKeys(*(f"{prefix}/{name}".removeprefix("/") for prefix in (destination_prefix, source.prefix)))
     try:
         with source.opened() as (store, _):
             found = relation_seen(keys, DATA, lambda key, size: ask(store.read, key, size), source.stop.sleep)
     except (ConfigError, *STORE_ERRORS):
-        return next(iter(chart.skipped(("apart",), tr("the source cannot be asked"))))
+        return reporter.skip("apart", tr("the source cannot be asked"))
     if found is Relation.ONE:
         said = tr("source and destination are the same store: an object that was written here was found at the source")
         remedy = tr("name another bucket, key_prefix or path for one of them")
-        return chart.failure("apart", ConfigError(said, hint=remedy))
+        return reporter.failure("apart", ConfigError(said, hint=remedy))
     if found is Relation.ONE_BUCKET:
-        return chart.ok(
+        return reporter.ok(
             "apart", tr("source and destination are one bucket with two key prefixes: `prune` removes nothing there")
         )
     if found is Relation.UNKNOWN:
-        return chart.warning(
+        return reporter.warning(
             "apart",
             tr("the source does not say whether an object is missing, so this may be the same store"),
             tr("allow the key of the source to list the bucket (s3:ListBucket)"),
         )
-    return chart.ok("apart", tr("an object that was written here is not at the source: they are two stores"))
+    return reporter.ok("apart", tr("an object that was written here is not at the source: they are two stores"))

@@ -1,8 +1,7 @@
-"""What left the database and still lies at the destination, and up to when that is known.
+"""Objects whose rows were deleted and which still lie at the destination, and up to when that is known.
 
-Only a plan that reads whole tables finds that rows are gone; a delta does not, and neither does a copy.
-
-Which keys may be deleted in the end when source and destination are one bucket, which has to stay.
+Only a plan that reads whole tables finds that rows are gone; a delta does not, and neither does a copy. And where
+source and destination are one bucket, which has to stay: which keys may be deleted in the end.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from mastosync.findings import Finding, Grade
 from mastosync.language import tr, trn
 from mastosync.manifest import (
     CountLine,
@@ -27,14 +27,14 @@ from mastosync.model import TABLES, EntryState
 from mastosync.units import human_bytes, human_seconds
 
 PLAN_AT_MOST_OLD = timedelta(hours=1)
-"""Whoever removes what is gone, or says that nothing is, believes no older plan."""
+"""How old the last whole plan may be for deletions to count as known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What the manifest knows of deleted rows whose objects have arrived."""
+    """Deleted rows whose objects have arrived, as far as the manifest knows."""
 
-    gone: Removable
+    gone: Removable  # objects at the destination whose rows were deleted
     known_at: float | None  # seconds since the epoch: the plan that found them; None: no plan could have
     later: bool  # a copy, or a delta, has been at work since
 
@@ -64,17 +64,21 @@ class Deleted:
     def in_manifest(cls, manifest: Manifest) -> Deleted:
         """What this manifest says. Raises: ManifestError."""
         report = ManifestReport(manifest)
-        last_run = report.last_run()
-        copied_at = last_run.updated_at if last_run else None
-        return cls.of(count_removable(manifest), report.counts(), list(report.iter_snapshots()), copied_at)
+        return cls.known_from(manifest, report.counts(), list(report.iter_snapshots()))
+
+    @classmethod
+    def known_from(cls, manifest: Manifest, counts: Sequence[CountLine], plans: Sequence[SnapshotRecord]) -> Deleted:
+        """The same, where counters and plans have been read already. Raises: ManifestError."""
+        last_run = ManifestReport(manifest).last_run()
+        return cls.of(count_removable(manifest), counts, plans, last_run.updated_at if last_run else None)
 
     def is_known(self, now: float) -> bool:
         """Whether every deletion up to the last full plan is known, and that plan is recent. `now`: Unix time."""
         return self.known_at is not None and not self.later and now - self.known_at <= PLAN_AT_MOST_OLD.total_seconds()
 
 
-def unknown_told(deleted: Deleted, now: float) -> str:
-    """Up to when deletions are known, for people; `now` in seconds since the epoch. Empty: up to now."""
+def unknown_deletions_message(deleted: Deleted, now: float) -> str:
+    """That deletions are known only up to a moment; empty: they are known. `now`: seconds since the epoch."""
     if deleted.is_known(now):
         return ""
     if deleted.known_at is None:
@@ -88,8 +92,8 @@ def unknown_told(deleted: Deleted, now: float) -> str:
     )
 
 
-def stays_told(lost: int) -> str:
-    """How much stays at the destination whatever is pruned, for people."""
+def lost_rows_message(lost: int) -> str:
+    """How many objects stay at the destination whatever is pruned."""
     return trn(
         "{count:,} object stays: a plan lost it by --accept-gone. If it was really deleted: `mastosync accept --gone`."
         " If not, plan from the right database",
@@ -99,13 +103,13 @@ def stays_told(lost: int) -> str:
     )
 
 
-def gone_told(gone: Removable) -> str:
-    """How much is gone and at the destination, for people."""
-    told = [_removable_told(gone)] if gone.objects else []
-    return "; ".join([*told, stays_told(gone.lost)] if gone.lost else told)
+def gone_message(gone: Removable) -> str:
+    """How many objects at the destination have no row any more."""
+    told = [_removable_message(gone)] if gone.objects else []
+    return "; ".join([*told, lost_rows_message(gone.lost)] if gone.lost else told)
 
 
-def _removable_told(gone: Removable) -> str:
+def _removable_message(gone: Removable) -> str:
     told = trn(
         "{objects} object{size} is still at the destination although it left the database: anybody who knows its "
         "address can read it",
@@ -132,8 +136,8 @@ def gone_as_json(gone: Removable) -> dict[str, int]:
     return {"objects": gone.objects, "bytes": gone.size_bytes, "adopted": gone.adopted, "lost": gone.lost}
 
 
-def removal(gone: Removable, *, by_hand: bool, lost: bool = False) -> str:
-    """How what is gone is removed.
+def removal_remedy(gone: Removable, *, by_hand: bool, lost: bool = False) -> str:
+    """How to remove objects whose rows are gone.
 
     `by_hand`: both stores are one bucket, where `prune` removes nothing. `lost`: plans have lost some of it by
     `--accept-gone`, and nobody has said that it was deleted.
@@ -147,7 +151,7 @@ def removal(gone: Removable, *, by_hand: bool, lost: bool = False) -> str:
         return tr("`mastosync ls --state skipped --reason gone` lists what left the database: remove it by hand")
     if not gone.adopted:
         return tr("`mastosync plan`, then `mastosync prune --apply`: it removes them at the destination")
-    adopting = adopted_told()
+    adopting = adopted_message()
     if gone.adopted == gone.objects:
         return tr("`mastosync plan`, then `mastosync prune --adopted --apply`. {adopting}", adopting=adopting)
     return tr(
@@ -157,8 +161,8 @@ def removal(gone: Removable, *, by_hand: bool, lost: bool = False) -> str:
     )
 
 
-def adopted_told() -> str:
-    """What whoever prunes what was adopted has to know."""
+def adopted_message() -> str:
+    """What `prune --adopted` removes as well."""
     return tr(
         "With --adopted it also removes what somebody else has put there: if others use this bucket, they may need it"
     )
@@ -172,7 +176,7 @@ _DIRECTORIES = tuple(f"{cache}{spec.directory}/" for spec in CATALOG for cache i
 
 @dataclass(frozen=True, slots=True)
 class SharedBucket:
-    """A bucket that is source and destination, under two key prefixes."""
+    """One bucket that is source and destination, under two key prefixes."""
 
     bucket: str
     old: str  # the key prefix of the source
@@ -181,16 +185,21 @@ class SharedBucket:
     @classmethod
     def of(cls, source: StoreIdentity, destination: StoreIdentity) -> SharedBucket:
         """Of two stores that are known to be one bucket."""
-        return cls(source.bucket, source.key_prefix, _apart(source.key_prefix, destination.key_prefix))
+        return cls(source.bucket, source.key_prefix, _old_prefixes(source.key_prefix, destination.key_prefix))
+
+    @property
+    def finding(self) -> Finding:
+        """That the bucket has to stay."""
+        return Finding("one-bucket", Grade.WARNING, self.message, self.remedy)
 
     @property
     def message(self) -> str:
-        """What is to be known, for people."""
+        """That the bucket has to stay, for people."""
         return tr("source and destination are one bucket, {bucket!r}: the bucket has to stay", bucket=self.bucket)
 
     @property
     def remedy(self) -> str:
-        """What may be removed in the end, for people."""
+        """Which objects may be removed in the end, for people."""
         if not self.prefixes:
             return tr(
                 "old and new keys begin alike (the old key prefix is {prefix!r}): remove only objects whose key "
@@ -204,7 +213,7 @@ class SharedBucket:
 
 
 def shared_bucket(manifest: Manifest) -> SharedBucket | None:
-    """The bucket that both stores of a manifest are; None if they are two. Raises: ManifestError."""
+    """The bucket that is both stores of a manifest; None if they are two. Raises: ManifestError."""
     source, destination = (ManifestReport(manifest).store(role) for role in ("source", "destination"))
     if source is None or destination is None or source.is_folder:
         return None
@@ -213,7 +222,7 @@ def shared_bucket(manifest: Manifest) -> SharedBucket | None:
     return SharedBucket.of(source, destination)
 
 
-def _apart(old: str, new: str) -> tuple[str, ...]:
+def _old_prefixes(old: str, new: str) -> tuple[str, ...]:
     """What old keys begin with and new ones do not: the old key prefix, or as much below it as can be told apart."""
     if ":" in old or ":" in new:
         return ()  # such a prefix is another one for each attachment

@@ -1,10 +1,10 @@
-"""What all `verify --public` tell together, each of which looked at a sample: `cutover` and `report` go by this.
+"""What all runs of `verify --public` prove together: `cutover` and `report` go by this. Each run checks a sample.
 
-A look proves what it covered, and no more. What it found wrong stands until another one has covered that as well: of
-the same type, by a sample as large, or by asking for all that there is. Only what a sample of the usual size has
-covered since objects were stored anew, of each type that has arrived, is proved; and not if most of what there is has
-arrived since, nor if most of a type has, and more than a sample of it. A type that came since is taken on trust only
-after a look of the usual size, and only if all such types together are no more than a sample, nor than it asked for.
+A run proves what it covered, and no more. A fault stands until another run has covered it as well: by a sample of the
+same type and at least the same size, or by asking for all objects. A type is proved if a sample of the usual size has
+covered it since objects were stored anew, unless most of all objects have arrived since, or most of that type and more
+than a sample of it. Types that came since are taken on trust only after a run of the usual size, and only if all of
+them together have no more objects than that run asked for.
 """
 
 from __future__ import annotations
@@ -12,45 +12,67 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from enum import Enum, auto
+from typing import Any, NamedTuple
 
-from mastosync.checking.public_access import USUAL_SAMPLE, Readers, has_asked, readers_of
-from mastosync.manifest import CountLine, LastChange
+from mastosync.checking.public_access import USUAL_SAMPLE, Readers, readers_of
+from mastosync.manifest import CountLine, LastChange, VerificationRecord
 from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.model import TABLES, EntryState
 
 
-class Verified(Protocol):
-    """A run of `verify`, as the manifest remembers it."""
+class PublicCheckStatus(Enum):
+    """Who can read at the destination, as far as it is known."""
 
-    @property
-    def started_at(self) -> float: ...  # noqa: D102 - seconds since the epoch
-    @property
-    def ended_at(self) -> float: ...  # noqa: D102
-    @property
-    def details(self) -> dict[str, Any]: ...  # noqa: D102
+    UNTRIED = auto()  # everybody has to, and nobody has tried
+    LISTED = auto()  # anybody can list the bucket
+    EXPOSED = auto()  # somebody reads what nobody may
+    FAULTY = auto()  # not everything can be read as it has to be
+    FINE = auto()
+    HIDDEN = auto()  # nobody read anything, as nobody may
+    NEEDLESS = auto()  # nobody has to read anything, and nobody has tried
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
-    """What they tell."""
+class PublicSummary:
+    """What all runs prove together."""
 
-    told: Mapping[str, Any] | None = None  # as `verify --json` tells of one; None: nobody has looked
-    ended_at: float = 0.0  # seconds since the epoch: the look of which most of this is
-    unproved: tuple[str, ...] = ()  # tables that no look has covered
+    acl: str  # of the destination, as configured
+    told: Mapping[str, Any] | None = None  # in the form of one `verify --json`; None: there was no run
+    ended_at: float = 0.0  # seconds since the epoch: the run of which most of this is
+    uncovered: tuple[str, ...] = ()  # tables that no run has covered
     before: str = ""  # the command after which none has; empty: there was none
-    untried: bool = False  # no look was later than that command
-    keys: frozenset[str] = frozenset()  # of what is wrong
-    sample: int = USUAL_SAMPLE  # that another look needs to settle all of this
+    untried: bool = False  # no run was later than that command
+    keys: frozenset[str] = frozenset()  # of objects at fault
+    sample: int = USUAL_SAMPLE  # that another run needs to settle all of this
+
+    @property
+    def status(self) -> PublicCheckStatus:
+        """What this proves under the ACL of the destination.
+
+        A run under `acl = private` does not prove that everybody can read, nor the other way round.
+        """
+        must_read, told = readers_of(self.acl) is Readers.EVERYBODY, self.told
+        if told is None or (must_read and told.get("all_private")):
+            return PublicCheckStatus.UNTRIED if must_read else PublicCheckStatus.NEEDLESS
+        if told.get("anybody_can_list"):
+            return PublicCheckStatus.LISTED
+        if told.get("exposed"):
+            return PublicCheckStatus.EXPOSED
+        if must_read:
+            return PublicCheckStatus.FAULTY if told.get("faults") else PublicCheckStatus.FINE
+        if not told.get("all_private"):
+            return PublicCheckStatus.NEEDLESS  # what could not be read then, need not be
+        return PublicCheckStatus.FAULTY if told.get("faults") else PublicCheckStatus.HIDDEN
 
     @property
     def remedy(self) -> str:
-        """The command."""
+        """The command that settles all of this."""
         return "mastosync verify --public" + (f" --sample {self.sample}" if self.sample > USUAL_SAMPLE else "")
 
 
-class _Wrong(NamedTuple):
-    """What a look has found."""
+class _FoundFault(NamedTuple):
+    """A fault that a run has found."""
 
     tables: frozenset[str]  # one; more where an older version has not noted which it is
     sample: int
@@ -58,10 +80,10 @@ class _Wrong(NamedTuple):
     told: Mapping[str, Any]
 
 
-class _Look:
-    """One of them."""
+class _PublicRun:
+    """One run."""
 
-    def __init__(self, verified: Verified) -> None:
+    def __init__(self, verified: VerificationRecord) -> None:
         self.started_at, self.ended_at = verified.started_at, verified.ended_at
         self.told: Mapping[str, Any] = verified.details["public"]
         self._sample: int = self.told.get("sample", min(self.told.get("asked", 0), USUAL_SAMPLE))
@@ -87,24 +109,26 @@ class _Look:
         grown = 0 < self._there[table] < min(objects[table] / 2, objects[table] - USUAL_SAMPLE)
         return self.covers(table, USUAL_SAMPLE) and not grown
 
-    def settles(self, wrong: _Wrong, arrived: frozenset[str]) -> bool:
-        """Whether it would have found again what an earlier one has found wrong."""
-        return all(self.covers(table, wrong.sample) for table in wrong.tables & arrived)
+    def settles(self, fault: _FoundFault, arrived: frozenset[str]) -> bool:
+        """Whether it would have found again what an earlier run has found."""
+        return all(self.covers(table, fault.sample) for table in fault.tables & arrived)
 
-    def iter_wrong(self) -> Iterator[_Wrong]:
-        """What it has found."""
+    def iter_faults(self) -> Iterator[_FoundFault]:
+        """The faults that it has found."""
         faulty = frozenset(each["type"] for each in self.told.get("by_kind", ()) if each["faults"])
         for number, fault in enumerate(self.told.get("faults", ())):
             tables = frozenset([fault["type"]]) if "type" in fault else faulty or frozenset(TABLES)
             exposed = fault.get("exposed", number < self.told.get("exposed", 0))
-            yield _Wrong(tables, self._sample, exposed, fault)
+            yield _FoundFault(tables, self._sample, exposed, fault)
 
 
-def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: LastChange, acl: str) -> Looks:
-    """What these have found, the oldest first.
+def public_summary(
+    verified: Iterable[VerificationRecord], counts: Sequence[CountLine], change: LastChange, acl: str
+) -> PublicSummary:
+    """What these runs prove together, the oldest first.
 
-    `change`: the last one by another command than `copy`: no look from before proves anything. `acl`: of the
-    destination; where everybody has to read, a look at what was all private tells nothing.
+    `change`: the last one by another command than `copy`; no run from before proves anything. `acl`: of the
+    destination; where everybody has to read, a run while all was private proves nothing.
     """
     objects = Counter[str]()
     for line in counts:
@@ -114,33 +138,34 @@ def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: 
     shown = arrived - UNSHOWN
     must_read = readers_of(acl) is Readers.EVERYBODY
     objects = Counter({table: objects[table] for table in shown})  # of what may be asked for
-    looks = [_Look(each) for each in verified if _counts(each.details.get("public"), acl)]
-    if not looks:
-        return Looks(unproved=tuple(sorted(shown)) if must_read else ())
-    wrong: list[_Wrong] = []
-    for look in looks:
-        found = list(look.iter_wrong())
+    runs = [_PublicRun(each) for each in verified if _counts(each.details.get("public"), acl)]
+    if not runs:
+        return PublicSummary(acl, uncovered=tuple(sorted(shown)) if must_read else ())
+    faults: list[_FoundFault] = []
+    for run in runs:
+        found = list(run.iter_faults())
         again = {each.told.get("key") for each in found} - {None}
-        wrong = [each for each in wrong if not look.settles(each, arrived) and each.told.get("key") not in again]
-        wrong += found
-    wrong = [each for each in wrong if each.tables & arrived]
-    later = [look for look in looks if look.started_at >= change.at]
-    unproved = [table for table in shown if not any(look.proves(table, objects) for look in later)]
-    whole = (look for look in reversed(looks) if all(look.proves(table, objects) for table in shown))
-    most = next(whole, looks[-1])
+        faults = [each for each in faults if not run.settles(each, arrived) and each.told.get("key") not in again]
+        faults += found
+    faults = [each for each in faults if each.tables & arrived]
+    later = [run for run in runs if run.started_at >= change.at]
+    uncovered = [table for table in shown if not any(run.proves(table, objects) for run in later)]
+    whole = (run for run in reversed(runs) if all(run.proves(table, objects) for table in shown))
+    most = next(whole, runs[-1])
     told = {
         **most.told,
-        "anybody_can_list": looks[-1].told.get("anybody_can_list", False),
-        "exposed": sum(each.exposed for each in wrong),
-        "faults": [each.told for each in wrong],
+        "anybody_can_list": runs[-1].told.get("anybody_can_list", False),
+        "exposed": sum(each.exposed for each in faults),
+        "faults": [each.told for each in faults],
     }
-    keys = frozenset(each.told["key"] for each in wrong if "key" in each.told)
-    sample = max((each.sample for each in wrong), default=USUAL_SAMPLE)
-    before = change.command if later != looks else ""
-    return Looks(
+    keys = frozenset(each.told["key"] for each in faults if "key" in each.told)
+    sample = max((each.sample for each in faults), default=USUAL_SAMPLE)
+    before = change.command if later != runs else ""
+    return PublicSummary(
+        acl,
         told,
         most.ended_at,
-        tuple(sorted(unproved)) if must_read else (),
+        tuple(sorted(uncovered)) if must_read else (),
         untried=not later,
         before=before,
         keys=keys,
@@ -148,8 +173,13 @@ def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: 
     )
 
 
+def has_asked(public: Mapping[str, Any]) -> bool:
+    """Whether this run asked for anything: where nothing is done, it proves nothing."""
+    return public.get("asked") != 0 or bool(public.get("anybody_can_list"))
+
+
 def _counts(public: Mapping[str, Any] | None, acl: str) -> bool:
-    """Whether a look says anything of what is asked for now."""
+    """Whether a run says anything of what is asked for now."""
     if public is None or not has_asked(public):
         return False
     return not (readers_of(acl) is Readers.EVERYBODY and public.get("all_private"))

@@ -1,65 +1,40 @@
-"""What the verdict of a report rests on, and the form of each thing that it finds.
-
-Whether Mastodon has left the old store: what its settings say, and what the newest upload does.
-"""
+"""What the verdict of a report rests on; and whether Mastodon has left the old store, by its settings and uploads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from mastosync.findings import Finding, Grade
 from mastosync.findings.deleted import SharedBucket
+from mastosync.findings.messages import READ_BACK_SAMPLE
 from mastosync.language import tr
 from mastosync.manifest import CountLine, Exposed, Gap, LastChange, Relation, Removable, SnapshotRecord
 from mastosync.model import EntryState, Origin, Reason
-from mastosync.report.history import Proof, Run, moment
-
-
-class Grade(StrEnum):
-    """What a finding means for the old store."""
-
-    OK = "ok"
-    WARNING = "warning"  # nothing would be lost with it, but somebody should know
-    NOT_YET = "not-yet"  # something might be
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, and what to do about it. Its names are part of the interface."""
-
-    check: str
-    grade: Grade
-    message: str
-    remedy: str = ""  # empty where nothing need be done
-
-    def as_json(self) -> dict[str, str]:
-        """For scripts."""
-        return {"check": self.check, "status": self.grade.value, "message": self.message, "remedy": self.remedy}
+from mastosync.report.history import CopyRun, VerificationRun, moment
 
 
 class Switch(NamedTuple):
-    """What Mastodon's own settings say of where it writes, and those of mastosync of who reads there."""
+    """What Mastodon's own settings say about where it writes."""
 
     file: Path | None = None  # None: it is not known where they are
     problem: str = ""  # why they cannot be read
     changed_at: float = 0.0  # when the file was, seconds since the epoch
-    unsure: str = ""  # why nobody can tell whether they name the destination; empty: it is told
+    unclear: str = ""  # why nobody can tell whether they name the destination; empty: it is known
     left: bool = False  # whatever they name, it is not the source
-    acl: str = ""  # of the destination, as mastosync is configured
     alike: bool = False  # they name a bucket as the destination does, at another endpoint: it may be another
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the manifest remembers."""
+class DeletionEvidence:
+    """What the verdict rests on: the manifest, and what Mastodon's settings say."""
 
     counts: Sequence[CountLine]
     plans: Sequence[SnapshotRecord]  # the oldest first, as are the following
-    runs: Sequence[Run]
-    proofs: Sequence[Proof]
+    runs: Sequence[CopyRun]
+    verifications: Sequence[VerificationRun]
     running: bool  # a copy is at work
     public: bool  # the destination is a bucket; else it is a folder
     now: float  # seconds since the epoch
@@ -69,10 +44,11 @@ class Evidence:
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     switch: Switch = field(default_factory=Switch)
     newest: Mapping[Origin, int] = field(default_factory=dict)  # when the newest of what is done was uploaded
-    lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
+    lost_by_plan: int = 0  # entries that accepted plans (--accept-gone) have lost, and no plan has found again
     change: LastChange = field(default_factory=LastChange)  # at the new store, by another command than `copy`
     gap: Gap | None = None  # what the manifest lacks
-    lying_there: int = 0  # of what is missing: so many have something at the new store that nobody could prove
+    unidentified: int = 0  # of what is missing at the source: the new store has something that nothing identifies
+    acl: str = ""  # of the destination, as mastosync is configured
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
         """How many there are: for some reasons, or for any but one."""
@@ -80,9 +56,9 @@ class Evidence:
         return sum(line.objects for line in lines if not reasons or line.reason in reasons)
 
     @property
-    def since_last_change(self) -> list[Proof]:
+    def since_last_change(self) -> list[VerificationRun]:
         """What was verified after everything had arrived, and nothing was stored anew."""
-        return [proof for proof in self.proofs if proof.started_at >= self.last_change.at]
+        return [proof for proof in self.verifications if proof.started_at >= self.last_change.at]
 
     @property
     def last_change(self) -> LastChange:
@@ -91,37 +67,37 @@ class Evidence:
         return max(LastChange(copied, "copy"), self.change)
 
 
-READ_BACK = "mastosync verify --deep --sample 1000"  # so many, as an example
+READ_BACK = f"mastosync verify --deep --sample {READ_BACK_SAMPLE}"
 
 
-def switched(evidence: Evidence) -> Finding:
+def switched(evidence: DeletionEvidence) -> Finding:
     """Whether Mastodon still writes to what may be deleted."""
     file, switch = evidence.switch.file, evidence.switch
     if switch.problem:
         said = tr("{problem}: it is not known whether Mastodon uses the new store already", problem=switch.problem)
         return Finding(
             "switch",
-            Grade.NOT_YET,
+            Grade.FAILURE,
             said,
             tr("correct the file, its permissions, or its name (--env, or mastodon_file under [env])"),
         )
     if file is None:
         said = tr("it is not known here whether Mastodon uses the new store already")
         remedy = tr("name its settings, or a copy of them: `mastosync report --env FILE`, or mastodon_file under [env]")
-        return Finding("switch", Grade.NOT_YET, said, remedy)
+        return Finding("switch", Grade.FAILURE, said, remedy)
     if switch.left:
         return _restarted(evidence) if _planned_since(evidence) else _unplanned(evidence)
-    if switch.unsure:
+    if switch.unclear:
         remedy = tr(
             "write the settings that Mastodon runs with into a file, with endpoints and paths as they are here, and"
             " name it: `mastosync report --env FILE` (of a container, `docker compose exec -T web env` prints them)"
         )
-        return Finding("switch", Grade.NOT_YET, switch.unsure, remedy)
+        return Finding("switch", Grade.FAILURE, switch.unclear, remedy)
     said = tr("{file} does not name the new store: Mastodon still uses the old one", file=file)
-    return Finding("switch", Grade.NOT_YET, said, tr("mastosync cutover tells the steps"))
+    return Finding("switch", Grade.FAILURE, said, tr("mastosync cutover tells the steps"))
 
 
-def _planned_since(evidence: Evidence) -> bool:
+def _planned_since(evidence: DeletionEvidence) -> bool:
     """Whether a plan has taken in what was uploaded to the old store until the switch. What it has found is counted.
 
     Where every plan left something out, that is told already.
@@ -130,7 +106,7 @@ def _planned_since(evidence: Evidence) -> bool:
     return not plans or any(plan.began_at >= evidence.switch.changed_at for plan in plans)
 
 
-def _unplanned(evidence: Evidence) -> Finding:
+def _unplanned(evidence: DeletionEvidence) -> Finding:
     switch = evidence.switch
     said = tr(
         "{file} was changed at {time} UTC, and nobody has planned everything since: what was uploaded to the old store"
@@ -147,13 +123,13 @@ def _unplanned(evidence: Evidence) -> Finding:
             "If the database is a standby, a plan counts up to when that has heard of everything; if it lags, name the"
             " primary in `[pg.database]`."
         )
-    return Finding("switch", Grade.NOT_YET, said, remedy)
+    return Finding("switch", Grade.FAILURE, said, remedy)
 
 
-def _restarted(evidence: Evidence) -> Finding:
+def _restarted(evidence: DeletionEvidence) -> Finding:
     """A file does not tell whether Mastodon has read it. Where its newest upload was found does."""
     switch = evidence.switch
-    names = switch.unsure or tr("{file} names the new store", file=switch.file)
+    names = switch.unclear or tr("{file} names the new store", file=switch.file)
     copied, found = (evidence.newest.get(origin, 0) for origin in (Origin.COPIED, Origin.ADOPTED))
     if found > max(copied, switch.changed_at):
         said = tr("{names}; the newest upload ({time} UTC) was found at the new store", names=names, time=moment(found))
@@ -170,7 +146,7 @@ def _restarted(evidence: Evidence) -> Finding:
             " `{verify}`, and this again",
             verify=READ_BACK,
         )
-        return Finding("switch", Grade.NOT_YET, said, remedy)
+        return Finding("switch", Grade.FAILURE, said, remedy)
     if switch.alike:
         remedy = tr(
             "upload a picture, then run `mastosync plan`, `mastosync copy` and `{verify}`, and this again: it looks"
@@ -178,7 +154,7 @@ def _restarted(evidence: Evidence) -> Finding:
             " `mastosync report --env FILE`",
             verify=READ_BACK,
         )
-        return Finding("switch", Grade.NOT_YET, names, remedy)
+        return Finding("switch", Grade.FAILURE, names, remedy)
     said = tr("{names}; the file alone does not tell whether Mastodon was restarted", names=names)
     remedy = tr(
         "restart Mastodon once more on every machine. Or, to see it, upload a picture, then run `mastosync plan`,"

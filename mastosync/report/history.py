@@ -7,25 +7,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mastosync.checking.public_access import has_asked
+from mastosync.findings.public_looks import has_asked
+from mastosync.manifest import VerificationRecord
 from mastosync.units import iso
 
 PACES = 300
-"""So many figures of the pace, at most."""
+"""How many figures of the pace there are at most."""
 
 _FAULTS = ("lost", "different", "unread")  # in the words of `verify --json`
-_SAMPLED_SECONDS = 60.0  # a run leaves so often how far it has come: anything finer would be made up
+_SAMPLED_SECONDS = 60.0  # a run records its progress this often: anything finer would be made up
 
 
 class ProgressSample(NamedTuple):
-    """How far a run had come."""
+    """The progress of a run at a moment."""
 
     at: float  # seconds since the epoch
     done: int  # objects
     size_bytes: int
 
 
-class Stretch(NamedTuple):
+class RunInterval(NamedTuple):
     """What a run did from one sample to the next."""
 
     begin: float  # seconds since the epoch
@@ -53,7 +54,7 @@ class RunPace(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CopyRun:
     """One run of `copy`."""
 
     number: int
@@ -82,12 +83,12 @@ class Run:
         """Of what arrived; None for a run too short to tell."""
         return self.size_bytes / self.seconds if self.seconds else None
 
-    def iter_stretches(self) -> Iterator[Stretch]:
+    def iter_intervals(self) -> Iterator[RunInterval]:
         """From sample to sample; of a run that left none, as a whole."""
         last = ProgressSample(self.started_at, 0, 0)
         for sample in (*self.samples, ProgressSample(self.updated_at, self.done, self.size_bytes)):
             if sample.at > last.at:  # clocks are put back at times
-                yield Stretch(last.at, sample.at, sample.done - last.done, sample.size_bytes - last.size_bytes)
+                yield RunInterval(last.at, sample.at, sample.done - last.done, sample.size_bytes - last.size_bytes)
                 last = sample
 
     def as_json(self) -> dict[str, Any]:
@@ -108,13 +109,10 @@ class Run:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """One run of `verify`."""
+class VerificationRun(VerificationRecord):
+    """One run of `verify`; `details` is what `verify --json` told."""
 
-    started_at: float  # seconds since the epoch
-    ended_at: float
-    details: dict[str, Any]  # what `verify --json` told
+    __slots__ = ()
 
     @property
     def checked(self) -> int:
@@ -133,13 +131,13 @@ class Proof:
 
     @property
     def is_public(self) -> bool:
-        """Whether it was asked as anybody may. Where nothing is done, there is nothing to ask for."""
+        """Whether it read without credentials. Where nothing is done, there is nothing to ask for."""
         public = self.details.get("public")
         return public is not None and has_asked(public)
 
     @property
     def faults(self) -> dict[str, int]:
-        """What was not as it should be, and of how many objects."""
+        """What was wrong, and with how many objects."""
         told = self.details
         found = {name: int(told.get(name, 0)) for name in _FAULTS}
         public = told.get("public") or {}
@@ -148,7 +146,7 @@ class Proof:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """How it was done."""
+        """How it checked: by listing, by reading back, without credentials."""
         ways = {"listing": bool(self.details.get("listed")), "deep": self.read_back, "public": self.is_public}
         return tuple(name for name, done in ways.items() if done)
 
@@ -165,13 +163,13 @@ class Proof:
         }
 
 
-def runs_of(runs: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> list[Run]:
+def runs_of(runs: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> list[CopyRun]:
     """Runs, the oldest first, of what an archive remembers of them."""
     by_run: dict[int, list[ProgressSample]] = defaultdict(list)
     for each in samples:
         by_run[each["run"]].append(ProgressSample(each["at"], each["done"], each["bytes"]))
     return [
-        Run(
+        CopyRun(
             number=each["id"],
             size_bytes=each["bytes"],
             samples=by_run[each["id"]],
@@ -182,9 +180,9 @@ def runs_of(runs: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -
     ]
 
 
-def paces_of(runs: Sequence[Run]) -> list[RunPace]:
+def paces_of(runs: Sequence[CopyRun]) -> list[RunPace]:
     """The pace in even parts of the time from the first run to the last; none where nobody was at work."""
-    stretches = [stretch for run in runs for stretch in run.iter_stretches()]
+    stretches = [stretch for run in runs for stretch in run.iter_intervals()]
     if not stretches:
         return []
     begin, end = min(each.begin for each in stretches), max(each.end for each in stretches)
@@ -207,7 +205,7 @@ def paces_of(runs: Sequence[Run]) -> list[RunPace]:
 
 
 def moment(seconds: float) -> str:
-    """The same for people, who are told that it is UTC."""
+    """A moment for people, who are told that it is UTC."""
     return iso(seconds)[:19].replace("T", " ")
 
 

@@ -1,11 +1,10 @@
 """The final report: all that a manifest remembers of a migration, to be kept when the old store goes.
 
-The digest of a manifest: what every entry is and what became of it, however the file lies on its disk.
-
-It is the SHA-256 of one line for each entry, in the order of `manifest export`: its key at the destination in base64,
+It has a digest of all entries and their outcomes, which does not depend on the layout of the SQLite file: the SHA-256
+of one line for each entry, in the order of `manifest export`: its key at the destination in base64,
 state, reason, size, MD5 and, in base64, ETag, with a space between any two; what is not known is empty. Keys stand in
-base64 as they may hold anything, and instead of ids as jq before 1.7 rounds those. So whoever doubts it needs no
-mastosync but an export: docs/design/report.md has the line of jq.
+base64 as they may hold anything, and instead of ids as jq before 1.7 rounds those. So it can be checked
+without mastosync, by an export: docs/design/report.md has the line of jq.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import time
 from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -40,14 +39,17 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import FAILURE_REASONS, TABLES, Entry, EntryState, Origin, Reason, Record
-from mastosync.report.evidence import Evidence, Switch
-from mastosync.report.history import Proof, Run, RunPace, paces_of, runs_of
-from mastosync.report.verdict import DeletionVerdict, judge
+from mastosync.report.evidence import DeletionEvidence, Switch
+from mastosync.report.history import CopyRun, RunPace, VerificationRun, paces_of, runs_of
+from mastosync.report.verdict import DeletionVerdict, assess_deletion
 from mastosync.status import Tally, status_of
 from mastosync.units import iso
 
 DIGEST_NAME = "mastosync-manifest-sha256"
 """What the digest is called in the head of a document."""
+
+FORMAT = "mastosync-report"
+VERSION = 1
 
 _DONE = EntryState.DONE.value
 _AT_ONCE = 2_000  # entries
@@ -67,7 +69,7 @@ class Amount:
 
 @dataclass(slots=True)
 class Contents:
-    """What one look at every entry tells."""
+    """What reading every entry once tells."""
 
     sha256: str
     entries: int
@@ -81,8 +83,8 @@ def contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[
     objects: Counter[str] = Counter()
     size_bytes: Counter[str] = Counter()
     newest: Counter[str] = Counter()
-    fates = reader.iter_fates()
-    while some := list(islice(fates, _AT_ONCE)):
+    outcomes = reader.iter_fates()
+    while some := list(islice(outcomes, _AT_ONCE)):
         lines = []
         for kind, row_id, name, state, reason, size, md5, etag, origin, updated in some:
             key = canonical_key(Entry(kind, row_id, name, None, False, False, None), destination_prefix)
@@ -105,12 +107,8 @@ def _base64(text: str) -> str:
     return b2a_base64(text.encode(), newline=False).decode("ascii")
 
 
-FORMAT = "mastosync-report"
-VERSION = 1
-
-
 @dataclass(frozen=True, slots=True)
-class Count:
+class TypeCount:
     """Entries of one type in one state."""
 
     table: str
@@ -141,12 +139,12 @@ class Report:
     destination: StoreIdentity
     contents: Contents
     totals: Tally
-    counts: Sequence[Count]
-    plans: Sequence[SnapshotRecord]  # the oldest first, as are runs and proofs
-    runs: Sequence[Run]
+    counts: Sequence[TypeCount]
+    plans: Sequence[SnapshotRecord]  # the oldest first, as are runs and verifications
+    runs: Sequence[CopyRun]
     paces: Sequence[RunPace]
     failures: Sequence[dict[str, Any]]  # the first of them, as `ls` has them
-    proofs: Sequence[Proof]
+    verifications: Sequence[VerificationRun]
     gone: Removable  # objects and bytes at the destination whose rows were deleted
     shared: SharedBucket | None  # that both stores are; None: they are two
     verdict: DeletionVerdict
@@ -154,7 +152,7 @@ class Report:
     @property
     def period(self) -> tuple[float, float]:
         """From the first plan to the last that was done."""
-        ends = [run.updated_at for run in self.runs] + [proof.ended_at for proof in self.proofs]
+        ends = [run.updated_at for run in self.runs] + [each.ended_at for each in self.verifications]
         planned = [plan.taken_at.timestamp() for plan in self.plans]
         return min(planned), max(planned + ends)
 
@@ -173,7 +171,7 @@ class Report:
         """What runs of `copy` brought; what was brought twice counts twice."""
         return Amount(sum(run.done for run in self.runs), sum(run.size_bytes for run in self.runs))
 
-    def of_state(self, state: EntryState) -> list[Count]:
+    def of_state(self, state: EntryState) -> list[TypeCount]:
         """Counts of one state."""
         return [count for count in self.counts if count.state is state]
 
@@ -201,7 +199,7 @@ class Report:
             "runs": [run.as_json() for run in self.runs],
             "pace": [pace.as_json() for pace in self.paces],
             "failures": {"total": self.totals.failed, "listed": list(self.failures)},
-            "verifications": [proof.as_json() for proof in self.proofs],
+            "verifications": [each.as_json() for each in self.verifications],
         }
 
     def origin(self, origin: Origin) -> Amount:
@@ -209,75 +207,82 @@ class Report:
         return self.contents.by_origin[origin]
 
 
-def report_of(
-    manifest: Manifest,
-    failures: int,
-    started: Callable[[int], None],
-    note: Callable[[int], None],
-    switch: Switch | None = None,
-) -> Report:
-    """Read all of a manifest at one moment; of what failed, so many entries are listed.
+def evidence_of(manifest: Manifest, reader: ArchiveReader, switch: Switch, acl: str) -> DeletionEvidence:
+    """What the verdict rests on, apart from `newest`, which only reading all entries tells.
 
-    `started` is told how many entries there are, and `note` how many went by. Raises: ManifestError.
+    `acl`: of the destination, as configured. Raises: ManifestError.
     """
-    now = time.time()
-    with ArchiveReader.opened(manifest) as reader:
-        started(reader.expected())
-        head, about = reader.head(), ManifestReport(manifest)
-        status, lines = status_of(about), about.counts()
-        plans = [
+    head, about = reader.head(), ManifestReport(manifest)
+    status, records = status_of(about), head.records
+    return DeletionEvidence(
+        counts=about.counts(),
+        plans=[
             SnapshotRecord(each["id"], datetime.fromisoformat(each["taken_at"]), each["details"])
-            for each in head.records["snapshots"]
-        ]
-        runs = runs_of(head.records["runs"], head.records["samples"])
-        proofs = [
-            Proof(each["started_at"], each["ended_at"], each["details"]) for each in head.records["verifications"]
-        ]
-        prefixes = head.source.key_prefix, head.destination.key_prefix
-        failed = islice(_iter_failed(about, {line.reason for line in lines}), failures)
-        public = not head.destination.is_folder
-        gone, shared = count_removable(manifest), shared_bucket(manifest)
-        contents = sound_contents_of(reader, head.destination.key_prefix, note)
-        return Report(
-            made_at=now,
-            source=head.source,
-            destination=head.destination,
-            contents=contents,
-            totals=status.totals,
-            counts=_summed(lines),
-            plans=plans,
-            runs=runs,
-            paces=paces_of(runs),
-            failures=[described(record, *prefixes) for record in failed],
-            proofs=proofs,
-            gone=gone,
-            shared=shared,
-            verdict=judge(
-                Evidence(
-                    lines,
-                    plans,
-                    runs,
-                    proofs,
-                    status.running,
-                    public,
-                    now,
-                    gone,
-                    shared,
-                    exposed=status.exposed,
-                    relation=relation(manifest),
-                    switch=switch or Switch(),
-                    newest=contents.newest,
-                    lost=count_lost(manifest),
-                    change=last_change(manifest),
-                    gap=manifest.gap,
-                    lying_there=about.lying_there().total(),
-                )
-            ),
-        )
+            for each in records["snapshots"]
+        ],
+        runs=runs_of(records["runs"], records["samples"]),
+        verifications=[
+            VerificationRun(each["started_at"], each["ended_at"], each["details"]) for each in records["verifications"]
+        ],
+        running=status.running,
+        public=not head.destination.is_folder,
+        now=time.time(),
+        gone=count_removable(manifest),
+        shared=shared_bucket(manifest),
+        exposed=status.exposed,
+        relation=relation(manifest),
+        switch=switch,
+        lost_by_plan=count_lost(manifest),
+        change=last_change(manifest),
+        gap=manifest.gap,
+        unidentified=about.lying_there().total(),
+        acl=acl,
+    )
+
+
+def report_of(
+    manifest: Manifest, reader: ArchiveReader, evidence: DeletionEvidence, failures: int, note: Callable[[int], None]
+) -> Report:
+    """Read all of a manifest. `failures`: how many failed entries are listed; `note` is told how many went by.
+
+    Raises: ManifestError.
+    """
+    about = ManifestReport(manifest)
+    source, destination = about.store("source"), about.store("destination")
+    assert source is not None and destination is not None  # noqa: S101, PT018 - the evidence has told
+    contents = sound_contents_of(reader, destination.key_prefix, note)
+    failed = islice(_iter_failed(about, {line.reason for line in evidence.counts}), failures)
+    return Report(
+        made_at=evidence.now,
+        source=source,
+        destination=destination,
+        contents=contents,
+        totals=status_of(about).totals,
+        counts=_summed(evidence.counts),
+        plans=evidence.plans,
+        runs=evidence.runs,
+        paces=paces_of(evidence.runs),
+        failures=[described(record, source.key_prefix, destination.key_prefix) for record in failed],
+        verifications=evidence.verifications,
+        gone=evidence.gone,
+        shared=evidence.shared,
+        verdict=assess_deletion(replace(evidence, newest=contents.newest)),
+    )
+
+
+def may_delete_old_store(reader: ArchiveReader, evidence: DeletionEvidence) -> bool:
+    """The verdict of a report alone. All entries are read only if nothing else speaks against it.
+
+    Raises: ManifestError.
+    """
+    if not assess_deletion(evidence).may_go_but_for("switch"):  # for which the newest uploads may count
+        return False
+    contents = sound_contents_of(reader, reader.head().destination.key_prefix, lambda _: None)
+    return assess_deletion(replace(evidence, newest=contents.newest)).may_go
 
 
 def sound_contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[int], None]) -> Contents:
-    """What one look at every entry tells. Raises: ManifestError, also if there are not as many as were counted."""
+    """What reading every entry once tells. Raises: ManifestError, also if the counters do not agree."""
     contents, expected = contents_of(reader, destination_prefix, note), reader.expected()
     if contents.entries != expected:
         raise ManifestError(
@@ -298,7 +303,7 @@ def _iter_failed(about: ManifestReport, reasons: Container[Reason | None]) -> It
             yield from about.iter_records((EntryState.FAILED,), reasons=(reason,))
 
 
-def _summed(lines: Iterable[CountLine]) -> list[Count]:
+def _summed(lines: Iterable[CountLine]) -> list[TypeCount]:
     """Counters of all kinds of a type together, in the order of types and states."""
     objects: Counter[tuple[str, bool, EntryState, Reason | None]] = Counter()
     size_bytes: Counter[tuple[str, bool, EntryState, Reason | None]] = Counter()
@@ -313,4 +318,4 @@ def _summed(lines: Iterable[CountLine]) -> list[Count]:
         table, remote, state, reason = place
         return tables.get(table, len(tables)), remote, states.index(state), reasons.index(reason)
 
-    return [Count(*place, objects[place], size_bytes[place]) for place in sorted(objects, key=order)]
+    return [TypeCount(*place, objects[place], size_bytes[place]) for place in sorted(objects, key=order)]

@@ -1,4 +1,4 @@
-"""Whether the old store may go: what would be lost with it, and how sure anybody can be that nothing is."""
+"""Whether the old store may be deleted: what would be lost with it, and how well that is known."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mastosync.checking.public_access import FaultKind, Reading, reading_of
-from mastosync.findings.deleted import gone_told, removal
-from mastosync.findings.public_looks import looks_at
-from mastosync.findings.shared import (
-    apart_told,
-    exposed_told,
-    hiding,
-    losses_unknown_told,
-    lost_told,
-    trying_again,
-    unproved_told,
-    unproven_told,
-    unread_told,
-    untried,
-    with_accepted,
+from mastosync.checking.public_access import FaultKind
+from mastosync.findings import Finding, Grade
+from mastosync.findings.deleted import gone_message, removal_remedy
+from mastosync.findings.messages import (
+    exposed_finding,
+    gap_finding,
+    losses_unknown_finding,
+    lost_by_plan_notice,
+    never_read_message,
+    nothing_tried,
+    relation_notice,
+    retry_remedy,
+    uncovered_notice,
+    unidentified_finding,
+    with_accepted_losses,
 )
+from mastosync.findings.public_looks import PublicCheckStatus, public_summary
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation
 from mastosync.model import EntryState, Reason
-from mastosync.report.evidence import READ_BACK, Evidence, Finding, Grade, switched
+from mastosync.report.evidence import READ_BACK, DeletionEvidence, switched
 from mastosync.units import human_seconds
+
+NOT_YET = "not-yet"
+"""What a report calls a failure: something might be lost with the old store."""
 
 _OLD_SECONDS = 7 * 86_400  # of a plan
 
@@ -41,18 +45,22 @@ class DeletionVerdict:
     @property
     def may_go(self) -> bool:
         """Whether nothing speaks for keeping the old store."""
-        return all(found.grade is not Grade.NOT_YET for found in self.findings)
+        return self.may_go_but_for("")
+
+    def may_go_but_for(self, check: str) -> bool:
+        """Whether no other check than this one speaks for keeping the old store."""
+        return all(found.grade is not Grade.FAILURE or found.check == check for found in self.findings)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts. The names are part of the interface."""
-        return {"may_go": self.may_go, "findings": [found.as_json() for found in self.findings]}
+        return {"may_go": self.may_go, "findings": [found.as_json(NOT_YET) for found in self.findings]}
 
 
-def judge(evidence: Evidence) -> DeletionVerdict:
-    """Look at everything."""
+def assess_deletion(evidence: DeletionEvidence) -> DeletionVerdict:
+    """Make all checks."""
     return DeletionVerdict(
         (
-            *_whole(evidence),
+            *gap_finding(evidence.gap),
             *_arrived(evidence),
             *_left_behind(evidence),
             _apart(evidence),
@@ -62,25 +70,19 @@ def judge(evidence: Evidence) -> DeletionVerdict:
             _verified(evidence),
             *_tried(evidence),
             *_kept_safe(evidence),
-            *_shared(evidence),
+            *([evidence.shared.finding] if evidence.shared else []),
         )
     )
 
 
-def _whole(evidence: Evidence) -> Iterator[Finding]:
-    """Whether the manifest has all that was written to it."""
-    if evidence.gap is not None:
-        yield Finding("gap", Grade.NOT_YET, evidence.gap.said, evidence.gap.remedy)
-
-
-def _arrived(evidence: Evidence) -> Iterator[Finding]:
+def _arrived(evidence: DeletionEvidence) -> Iterator[Finding]:
     if evidence.running:
-        yield Finding("running", Grade.NOT_YET, tr("a copy is at work"), tr("wait for it, and ask again"))
+        yield Finding("running", Grade.FAILURE, tr("a copy is at work"), tr("wait for it, and ask again"))
     if pending := evidence.objects(EntryState.PENDING):
         said = trn(
             "{objects} object is still to copy", "{objects} objects are still to copy", pending, objects=_n(pending)
         )
-        yield Finding("pending", Grade.NOT_YET, said, "mastosync copy")
+        yield Finding("pending", Grade.FAILURE, said, "mastosync copy")
     else:
         done = evidence.objects(EntryState.DONE)
         said = trn(
@@ -99,17 +101,17 @@ def _arrived(evidence: Evidence) -> Iterator[Finding]:
         )
         lines = [line for line in evidence.counts if line.reason is not Reason.MISSING]
         given_up = sum(line.accepted for line in lines if line.state is EntryState.FAILED)
-        grade = Grade.WARNING if given_up == failed else Grade.NOT_YET
-        yield Finding("failed", grade, with_accepted(said, lines), trying_again(lines))
+        grade = Grade.WARNING if given_up == failed else Grade.FAILURE
+        yield Finding("failed", grade, with_accepted_losses(said, lines), retry_remedy(lines))
     else:
         yield Finding("failed", Grade.OK, tr("nothing failed that the old store has"))
 
 
-def _left_behind(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.lying_there:
-        yield Finding("unproven", Grade.WARNING, *unproven_told(evidence.lying_there))
+def _left_behind(evidence: DeletionEvidence) -> Iterator[Finding]:
+    if evidence.unidentified:
+        yield unidentified_finding(evidence.unidentified)
     missing = evidence.objects(EntryState.FAILED, Reason.MISSING)
-    if (lost := missing - evidence.lying_there) > 0:
+    if (lost := missing - evidence.unidentified) > 0:
         said = trn(
             "{objects} object is missing at the old store too, so deleting it loses nothing more",
             "{objects} objects are missing at the old store too, so deleting it loses nothing more",
@@ -127,12 +129,12 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
             )
         remedy = tr("`mastosync refetch` tells what other servers could give back; look into old backups for the rest")
         yield Finding("lost", Grade.WARNING, said, remedy)
-    elif not missing and untried(evidence.counts):
-        yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
+    elif not missing and nothing_tried(evidence.counts):
+        yield losses_unknown_finding()
     elif not missing:
         yield Finding("lost", Grade.OK, tr("the old store has lost nothing that Mastodon would miss"))
     if exposed := evidence.exposed.objects:
-        yield Finding("exposed", Grade.NOT_YET, exposed_told(exposed), hiding())
+        yield exposed_finding(exposed)
     if (private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE) - evidence.exposed.kept_back) > 0:
         said = trn(
             "{objects} private object lies at the old store alone",
@@ -141,7 +143,7 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
             objects=_n(private),
         )
         remedy = tr("if nobody can read the new bucket without credentials: `[copy] private_objects = copy`, and copy")
-        yield Finding("private", Grade.NOT_YET, said, remedy)
+        yield Finding("private", Grade.FAILURE, said, remedy)
     if excluded := evidence.objects(EntryState.SKIPPED, Reason.EXCLUDED):
         said = trn(
             "{objects} object was left out and lies at the old store alone",
@@ -152,19 +154,19 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("excluded", Grade.WARNING, said, tr("they go with it, as you have asked"))
 
 
-def _apart(evidence: Evidence) -> Finding:
-    """Whether the old store is not the new one, by another name: it would go with all that there is."""
+def _apart(evidence: DeletionEvidence) -> Finding:
+    """Whether the old store may be the new one under another name: then everything would be deleted."""
     unsure = evidence.relation in (None, Relation.UNKNOWN)
-    return Finding("apart", Grade.NOT_YET if unsure else Grade.OK, *apart_told(evidence.relation))
+    return Finding("apart", Grade.FAILURE if unsure else Grade.OK, *relation_notice(evidence.relation))
 
 
-def _planned(evidence: Evidence) -> Finding:
+def _planned(evidence: DeletionEvidence) -> Finding:
     whole = [plan for plan in evidence.plans if plan.whole]
     if not whole:
         remedy = tr("mastosync plan, without --type, --only and --limit and with `[plan] types = all`; then copy")
-        return Finding("plan", Grade.NOT_YET, tr("every plan left something out"), remedy)
-    if evidence.lost:
-        return Finding("plan", Grade.NOT_YET, *lost_told(evidence.lost))
+        return Finding("plan", Grade.FAILURE, tr("every plan left something out"), remedy)
+    if evidence.lost_by_plan:
+        return Finding("plan", Grade.FAILURE, *lost_by_plan_notice(evidence.lost_by_plan))
     age = max(evidence.now - whole[-1].taken_at.timestamp(), 0.0)
     said = tr("the last whole plan is {age} old", age=human_seconds(age))
     if age < _OLD_SECONDS:
@@ -173,36 +175,31 @@ def _planned(evidence: Evidence) -> Finding:
     return Finding("plan", Grade.WARNING, said, remedy)
 
 
-def _gone(evidence: Evidence) -> Finding:
-    """What should not lie at the new store. The old one does not keep it from anybody."""
+def _gone(evidence: DeletionEvidence) -> Finding:
+    """What should not lie at the new store any more."""
     gone = evidence.gone
     if not gone.objects and not gone.lost:
         said = tr("of what the plans found deleted, nothing lies at the new store")
         return Finding("gone", Grade.OK, said)
-    remedy = removal(gone, by_hand=evidence.shared is not None, lost=evidence.lost > 0)
-    return Finding("gone", Grade.WARNING, gone_told(gone), remedy)
+    remedy = removal_remedy(gone, by_hand=evidence.shared is not None, lost=evidence.lost_by_plan > 0)
+    return Finding("gone", Grade.WARNING, gone_message(gone), remedy)
 
 
-def _shared(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.shared:
-        yield Finding("one-bucket", Grade.WARNING, evidence.shared.message, evidence.shared.remedy)
-
-
-def _verified(evidence: Evidence) -> Finding:
-    """Of everything, with nothing wrong since."""
+def _verified(evidence: DeletionEvidence) -> Finding:
+    """Whether everything was verified after the last change, without a fault."""
     done, remedy = evidence.objects(EntryState.DONE), "mastosync verify"
     recent = evidence.since_last_change
     if not recent:
         said = tr("nothing was ever verified")
-        if evidence.proofs:
+        if evidence.verifications:
             said = tr("nothing was verified after the last `{command}`", command=evidence.last_change.command)
-        return Finding("verify", Grade.NOT_YET, said, remedy)
+        return Finding("verify", Grade.FAILURE, said, remedy)
     if faults := recent[-1].faults:
         told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
         said = tr("the last verification found what is not as it should be: {faults}", faults=told)
         return Finding(
             "verify",
-            Grade.NOT_YET,
+            Grade.FAILURE,
             said,
             tr("see what it told; run `mastosync plan`, then `mastosync copy`, and verify again"),
         )
@@ -214,7 +211,7 @@ def _verified(evidence: Evidence) -> Finding:
             objects=_n(done),
             command=evidence.last_change.command,
         )
-        return Finding("verify", Grade.NOT_YET, said, remedy)
+        return Finding("verify", Grade.FAILURE, said, remedy)
     return Finding(
         "verify",
         Grade.OK,
@@ -222,8 +219,8 @@ def _verified(evidence: Evidence) -> Finding:
     )
 
 
-def _tried(evidence: Evidence) -> Iterator[Finding]:
-    """Whether bytes were read, and by everybody."""
+def _tried(evidence: DeletionEvidence) -> Iterator[Finding]:
+    """Whether bytes were read back, and read without credentials."""
     read = sum(proof.read_back for proof in evidence.since_last_change if not proof.faults)
     if read:
         said = trn(
@@ -249,30 +246,29 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("read-back", Grade.OK, said)
     else:
         said = tr("nothing was read back after the last `{command}`", command=evidence.last_change.command)
-        yield Finding("read-back", Grade.NOT_YET, said, READ_BACK)
+        yield Finding("read-back", Grade.FAILURE, said, READ_BACK)
     if evidence.public:
         yield from _read_by_everybody(evidence)
 
 
-def _read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
-    acl = evidence.switch.acl
-    looks = looks_at(evidence.proofs, evidence.counts, evidence.change, acl)
-    reading = reading_of(looks.told, acl)
-    if reading is Reading.UNTRIED:
-        yield Finding("public", Grade.NOT_YET, unread_told(), looks.remedy)
-    elif reading in (Reading.LISTED, Reading.EXPOSED, Reading.FAULTY):
-        said = "; ".join(_misread(looks.told or {}))
-        yield Finding("public", Grade.NOT_YET, said, tr("{verify} lists them", verify=looks.remedy))
-    elif reading is Reading.FINE and looks.unproved:
-        yield Finding("public", Grade.NOT_YET, *unproved_told(looks))
-    elif reading is Reading.FINE:
+def _read_by_everybody(evidence: DeletionEvidence) -> Iterator[Finding]:
+    checks = public_summary(evidence.verifications, evidence.counts, evidence.change, evidence.acl)
+    status = checks.status
+    if status is PublicCheckStatus.UNTRIED:
+        yield Finding("public", Grade.FAILURE, never_read_message(), checks.remedy)
+    elif status in (PublicCheckStatus.LISTED, PublicCheckStatus.EXPOSED, PublicCheckStatus.FAULTY):
+        said = "; ".join(_misread(checks.told or {}))
+        yield Finding("public", Grade.FAILURE, said, tr("{verify} lists them", verify=checks.remedy))
+    elif status is PublicCheckStatus.FINE and checks.uncovered:
+        yield Finding("public", Grade.FAILURE, *uncovered_notice(checks))
+    elif status is PublicCheckStatus.FINE:
         yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
-    elif reading is Reading.HIDDEN:
+    elif status is PublicCheckStatus.HIDDEN:
         yield Finding("public", Grade.OK, tr("nobody can read anything without credentials (acl = private)"))
 
 
 def _misread(told: Mapping[str, Any]) -> Iterator[str]:
-    """What was wrong without credentials, of how many objects. An older version has not noted which fault it was."""
+    """What was wrong without credentials, and with how many objects. Older versions did not record which fault."""
     found = Counter[str]()
     for fault in told.get("faults", ()):
         kind = FaultKind.EXPOSED if fault.get("exposed") else fault.get("fault")
@@ -323,8 +319,8 @@ def _misread_told(count: int) -> dict[str, str]:
     }
 
 
-def _kept_safe(evidence: Evidence) -> Iterator[Finding]:
-    """A provider guards a bucket against the death of a disk. A folder is what the machine has."""
+def _kept_safe(evidence: DeletionEvidence) -> Iterator[Finding]:
+    """A provider guards a bucket against the death of a disk. Nobody guards a folder."""
     if not evidence.public:
         said = tr("when the old store is deleted, the media are on this machine's disk alone")
         yield Finding("backup", Grade.WARNING, said, tr("add the new folder to your backups first"))

@@ -63,7 +63,7 @@ def access_by(found: AnonymousAnswer, known: Callable[[], Collection[ObjectTrait
     return AnonymousAccess.GIVEN if is_object else AnonymousAccess.UNKNOWN
 
 
-class Culprit(StrEnum):
+class RefusalCause(StrEnum):
     """What has to be put right before a store can be used."""
 
     ENDPOINT = "endpoint"

@@ -1,4 +1,4 @@
-"""Adopting: what lies at the destination already, whoever brought it, becomes done without a byte being moved.
+"""`adopt`: objects that lie at the destination already, whoever stored them, become done without being copied.
 
 Both stores are listed in the order of keys, side by side with what is not done. An object is the source's
 if size and ETag are: an MD5 of its bytes, or one of parts of the same sizes.
@@ -36,7 +36,14 @@ from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ListedObject
-from mastosync.verifying.listing_merge import Follower, KeySpace, Listing, Placed, iter_matched, record_at
+from mastosync.verifying.listing_merge import (
+    KeyedEntry,
+    KeySpace,
+    Listing,
+    ListingLookup,
+    iter_matched,
+    record_at,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +53,7 @@ _OPEN = (EntryState.PENDING, EntryState.FAILED)
 
 
 class AdoptionStatus(StrEnum):
-    """What became of an entry that was not done."""
+    """What `adopt` found for an entry that was not done."""
 
     ADOPTED = "adopted"
     ABSENT = "absent"  # nothing lies under its key
@@ -59,7 +66,7 @@ class AdoptionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AdoptOptions:
-    """How closely to look."""
+    """How thoroughly to compare."""
 
     workers: int = 8
     types: tuple[str, ...] = ()  # tables; empty: all
@@ -76,7 +83,7 @@ class Adoption:
     seconds: float = 0.0
 
     def total(self) -> Counter[AdoptionStatus]:
-        """Entries by fate."""
+        """Entries by status."""
         return sum(self.by_type.values(), Counter())
 
     def as_json(self) -> dict[str, Any]:
@@ -84,11 +91,12 @@ class Adoption:
         total = self.total()
         return {
             "checked": total.total(),
-            **{fate.value: total[fate] for fate in AdoptionStatus},
+            **{status.value: total[status] for status in AdoptionStatus},
             "bytes": self.adopted_bytes,
             "read_bytes": self.read_bytes,
             "by_type": {
-                name: {fate.value: fates[fate] for fate in AdoptionStatus} for name, fates in self.by_type.items()
+                name: {status.value: counts[status] for status in AdoptionStatus}
+                for name, counts in self.by_type.items()
             },
             "seconds": round(self.seconds, 3),
         }
@@ -96,12 +104,12 @@ class Adoption:
 
 class _Decision(NamedTuple):
     record: Record
-    fate: AdoptionStatus
+    status: AdoptionStatus
     outcome: Outcome | None = None
     read_bytes: int = 0
 
 
-class _Found(NamedTuple):
+class _SourceObject(NamedTuple):
     """An object at the source."""
 
     key: str
@@ -145,7 +153,7 @@ class Adopter:
             for batch in side_by_side(decided, ranges, self.options.workers, self.stop):
                 self._take(batch, result)
                 progress.checked += len(batch)
-                progress.found += sum(decision.fate is AdoptionStatus.ADOPTED for decision in batch)
+                progress.found += sum(decision.status is AdoptionStatus.ADOPTED for decision in batch)
                 self.listener.advanced(progress)
         finally:
             self.listener.finished(progress)
@@ -160,19 +168,21 @@ class Adopter:
         self, space: KeySpace, reader: SegmentReader, listings: tuple[Listing, Listing], keys: KeyRange
     ) -> Iterator[list[_Decision]]:
         """One range, in a thread of its own. The source is only listed where the destination has something."""
-        here, there = Follower(listings[0]), listings[1]
+        here, there = ListingLookup(listings[0]), listings[1]
         batch: list[_Decision] = []
-        for placed, found in iter_matched(space.iter_placed(reader, keys), there.iter_range(keys)):
-            if placed is None:
+        for keyed, found in iter_matched(space.iter_entries(reader, keys), there.iter_range(keys)):
+            if keyed is None:
                 continue
-            batch.append(self._decide(placed, record_at(reader, placed), found, here))
+            batch.append(self._decide(keyed, record_at(reader, keyed), found, here))
             if len(batch) == _BATCH:
                 yield batch
                 self.stop.require_going_on()
                 batch = []
         yield batch
 
-    def _decide(self, placed: Placed, record: Record, there: ListedObject | None, follower: Follower) -> _Decision:
+    def _decide(
+        self, keyed: KeyedEntry, record: Record, there: ListedObject | None, source: ListingLookup
+    ) -> _Decision:
         if there is None:
             return _Decision(record, AdoptionStatus.ABSENT)
         has_digest = record.md5 is not None or record.etag is not None
@@ -184,7 +194,7 @@ class Adopter:
         try:
             if approach is Approach.CONFIRM and as_confirmed:
                 return self._heeding_source(_confirmed(record))
-            here = self._at_source(placed, record, follower)
+            here = self._at_source(keyed, record, source)
             if here is None:
                 return _Decision(record, AdoptionStatus.UNKNOWN)
             return self._heeding_source(self._compare(record, here, there))
@@ -203,7 +213,7 @@ class Adopter:
             closed = False
         return _Decision(decision.record, AdoptionStatus.LEFT, read_bytes=decision.read_bytes) if closed else decision
 
-    def _compare(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
+    def _compare(self, record: Record, here: _SourceObject, there: ListedObject) -> _Decision:
         """By what listings tell, and by bytes if asked to. Raises: ObjectError."""
         if here.size != there.size:
             return _Decision(record, AdoptionStatus.DIFFERENT)
@@ -216,24 +226,24 @@ class Adopter:
         comparable = looks_like_md5(here.etag) and looks_like_md5(there.etag)
         return _Decision(record, AdoptionStatus.DIFFERENT if comparable else AdoptionStatus.UNDECIDED)
 
-    def _at_source(self, placed: Placed, record: Record, follower: Follower) -> _Found | None:
+    def _at_source(self, keyed: KeyedEntry, record: Record, source: ListingLookup) -> _SourceObject | None:
         """The object that a copy would take; None: the source has none. Raises: ObjectError if it does not say so."""
-        listed = follower.at(placed.key)
+        listed = source.at(keyed.key)
         copies = self.prefixes[1] if self.one_bucket else None
         canonical, *others = iter_candidates(record.entry, self.prefixes[0], copies)
         if listed is not None:
-            return _Found(canonical, listed.size, listed.etag)
+            return _SourceObject(canonical, listed.size, listed.etag)
         store = RetryingStore(self.source)
         for key in (canonical, *others):  # the first again: a listing may spell it otherwise
             try:
                 info = store.head(key)
             except ObjectMissing:
                 continue
-            return _Found(key, info.size, info.etag)
+            return _SourceObject(key, info.size, info.etag)
         return None
 
     def _adopted(
-        self, record: Record, here: _Found, there: ListedObject, md5: bytes | None, read_bytes: int = 0
+        self, record: Record, here: _SourceObject, there: ListedObject, md5: bytes | None, read_bytes: int = 0
     ) -> _Decision:
         told_by_md5 = md5 is not None and same_etag(there.etag, md5.hex())
         canonical = canonical_key(record.entry, self.prefixes[0])
@@ -249,7 +259,7 @@ class Adopter:
         )
         return _Decision(record, AdoptionStatus.ADOPTED, outcome, read_bytes)
 
-    def _read(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
+    def _read(self, record: Record, here: _SourceObject, there: ListedObject) -> _Decision:
         """Compare the bytes themselves. Raises: ObjectError."""
         source, destination = RetryingStore(self.source), RetryingStore(self.destination)
         key = canonical_key(record.entry, self.prefixes[1])
@@ -269,8 +279,8 @@ class Adopter:
                 self._noted = True
             correct(self.manifest, corrections)
         for decision in batch:
-            fates = result.by_type.setdefault(decision.record.entry.kind.table, Counter())
-            fates[decision.fate] += 1
+            counts = result.by_type.setdefault(decision.record.entry.kind.table, Counter())
+            counts[decision.status] += 1
             result.read_bytes += decision.read_bytes
             if decision.outcome is not None:
                 result.adopted_bytes += decision.outcome.size or 0

@@ -1,14 +1,18 @@
-"""The manifest and a store's listing side by side: two sorted streams, in constant memory.
+"""The merge of the manifest with a store's listing: two sorted streams, in constant memory. Samples are drawn from it.
 
-The space of keys is cut into ranges with evenly many entries, so that many ranges can be listed at
-the same time: a listing by itself tells the next page only when the last one has come.
+The space of keys is cut into ranges with about as many entries each, so that many ranges are listed at the same time:
+within one listing, the next page can be asked for only when the last one has come.
+
+An entry is in a sample if its rank is among the lowest. Threads that list look whether a rank may be, and one thread
+takes the entry in. Memory is that of the sample. The design is in docs/design/verifying.md.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import count
+from typing import NamedTuple, Protocol, TypeAlias
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import tr
@@ -20,9 +24,14 @@ from mastosync.store.base import ListedObject, Page
 
 _SAMPLES_A_RANGE = 16  # of which every sixteenth is where the space is cut
 _LEAST_ENTRIES = 2_000  # in a range: two pages of a listing
+_NO_RANK = 1 << 64
+
+_Drawn: TypeAlias = tuple[int, int, Record]  # the highest rank comes first: its negative, its order
+SampleGroup: TypeAlias = tuple[bool, str, int]
+"""Of which at least one is in the sample: private; `kind` with its number, or `name` with its oddity (`again`: all)."""
 
 
-class Placed(NamedTuple):
+class KeyedEntry(NamedTuple):
     """An entry under one of its keys, which is here without the prefix of a store."""
 
     key: str
@@ -44,19 +53,19 @@ class KeySpace(NamedTuple):
         samples = []
         if ranges > 1:
             for number, kind in reader.kinds(self.types).items():
-                (strand, *_) = iter_strands(kind)
-                samples += [f"{strand.folder(row_id)}{name}" for row_id, name in reader.iter_every(number, step)]
+                (segment, *_) = iter_strands(kind)
+                samples += [f"{segment.folder(row_id)}{name}" for row_id, name in reader.iter_every(number, step)]
         samples.sort()
         cuts = sorted({samples[len(samples) * number // ranges] for number in range(1, ranges)}) if samples else []
         return [KeyRange(after, up_to) for after, up_to in zip(["", *cuts], [*cuts, None], strict=True)]
 
-    def iter_placed(self, reader: SegmentReader, keys: KeyRange) -> Iterator[Placed]:
+    def iter_entries(self, reader: SegmentReader, keys: KeyRange) -> Iterator[KeyedEntry]:
         """Entries with keys in a range, in the order of the keys; an entry comes once for each of its keys."""
         streams = []
         for number, kind in reader.kinds(self.types).items():
-            for strand in iter_strands(kind, every_form=self.every_form):
-                if ids := strand.ids_within(keys):
-                    streams.append(_iter_strand(reader, number, strand, ids, keys))
+            for segment in iter_strands(kind, every_form=self.every_form):
+                if ids := segment.ids_within(keys):
+                    streams.append(_iter_segment(reader, number, segment, ids, keys))
         return heapq.merge(*streams)
 
 
@@ -112,8 +121,8 @@ class Listing:
         return page
 
 
-class Follower:
-    """Looks keys up in a listing, in ascending order; what lies between them is not listed."""
+class ListingLookup:
+    """Looks keys up in a listing, in ascending order; what lies between them is skipped."""
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
@@ -132,8 +141,8 @@ class Follower:
 
 
 def iter_matched(
-    placed: Iterator[Placed], listed: Iterator[ListedObject]
-) -> Iterator[tuple[Placed | None, ListedObject | None]]:
+    keyed: Iterator[KeyedEntry], listed: Iterator[ListedObject]
+) -> Iterator[tuple[KeyedEntry | None, ListedObject | None]]:
     """Both streams merged: what has the same key comes together, the rest alone.
 
     Two entries may have one key; both then come with the object. Where a store does not keep to the
@@ -141,7 +150,7 @@ def iter_matched(
     """
     found = next(listed, None)
     matched = False  # the object at hand belongs to an entry
-    for entry in placed:
+    for entry in keyed:
         while found is not None and found.key < entry.key:
             if not matched:
                 yield None, found
@@ -154,33 +163,96 @@ def iter_matched(
         found, matched = next(listed, None), False
 
 
-def record_at(reader: SegmentReader, placed: Placed) -> Record:
+def record_at(reader: SegmentReader, keyed: KeyedEntry) -> Record:
     """All that the manifest knows of an entry."""
-    return record_of(reader.kinds()[placed.kind], placed.row)
+    return record_of(reader.kinds()[keyed.kind], keyed.row)
 
 
-def _iter_strand(
-    reader: SegmentReader, number: int, strand: SortedSegment, ids: tuple[int, int], keys: KeyRange
-) -> Iterator[Placed]:
-    """Entries of one strand by key. Where digits are dropped, ids that share a folder come by name."""
-    rows, canonical, by_fallback = reader.iter_rows(number, *ids), strand.is_canonical, strand.form.other_name
-    if strand.lowest < 0:  # these do not lie in their order; there is one, if any
-        rows = iter(sorted(rows, key=lambda row: strand.folder(row[0])))
-    edges = {strand.folder(row_id) for row_id in ids}  # only what lies here may be outside of the range
-    folder, found = "", list[Placed]()
+def _iter_segment(
+    reader: SegmentReader, number: int, segment: SortedSegment, ids: tuple[int, int], keys: KeyRange
+) -> Iterator[KeyedEntry]:
+    """Entries of one segment in the order of keys. Where digits are dropped, ids that share a folder come by name."""
+    rows, canonical, by_fallback = reader.iter_rows(number, *ids), segment.is_canonical, segment.form.other_name
+    if segment.lowest < 0:  # these do not lie in their order; there is one, if any
+        rows = iter(sorted(rows, key=lambda row: segment.folder(row[0])))
+    edges = {segment.folder(row_id) for row_id in ids}  # only what lies here may be outside of the range
+    folder, found = "", list[KeyedEntry]()
     for row in rows:
         name = row[2] if by_fallback else row[1]
         if name is None:
             continue
-        here = strand.folder(row[0])
+        here = segment.folder(row[0])
         if here != folder:
-            yield from _in_range(found, keys) if strand.lowest < 0 or folder in edges else found
+            yield from _in_range(found, keys) if segment.lowest < 0 or folder in edges else found
             folder, found = here, []
-        found.append(Placed(here + name, number, row, canonical))
+        found.append(KeyedEntry(here + name, number, row, canonical))
         if len(found) > 1:
             found.sort()
     yield from _in_range(found, keys)
 
 
-def _in_range(found: list[Placed], keys: KeyRange) -> Iterator[Placed]:
-    return (placed for placed in found if keys.holds(placed.key))
+def _in_range(found: list[KeyedEntry], keys: KeyRange) -> Iterator[KeyedEntry]:
+    return (keyed for keyed in found if keys.holds(keyed.key))
+
+
+class SampleRank(NamedTuple):
+    """The rank of an entry that may be in the sample, and the groups of which it may be the first."""
+
+    rank: int
+    groups: tuple[SampleGroup, ...] = ()
+
+
+class Sample(Protocol):
+    """A sample of entries, drawn by rank: the lowest are in it."""
+
+    def rank(self, keyed: KeyedEntry) -> SampleRank | None:
+        """The rank of an entry; None: it is not in the sample."""
+        ...
+
+    def take(self, place: SampleRank, record: Record) -> None:
+        """Put it into the sample, unless others with lower ranks have come since."""
+        ...
+
+    def records(self) -> list[Record]:
+        """What is in the sample."""
+        ...
+
+
+class LowestRanks:
+    """Keeps the records with the lowest ranks."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.highest = _NO_RANK if size else 0  # ranks from here on are out
+        self._heap: list[_Drawn] = []  # the highest rank first
+        self._order = count()
+
+    def take(self, rank: int, record: Record) -> None:
+        """Keep a record, unless enough have lower ranks."""
+        if rank >= self.highest:
+            return
+        add = heapq.heapreplace if len(self._heap) == self._size else heapq.heappush
+        add(self._heap, (-rank, next(self._order), record))
+        if len(self._heap) == self._size:
+            self.highest = -self._heap[0][0]
+
+    def ranked(self) -> list[tuple[int, Record]]:
+        """Ranks and records, the lowest first."""
+        return [(-negative, record) for negative, _, record in sorted(self._heap, reverse=True)]
+
+
+class RandomSample:
+    """A sample of all entries, another one each time, so that reading back covers more and more of them."""
+
+    def __init__(self, size: int) -> None:
+        self._lowest = LowestRanks(size)
+
+    def rank(self, keyed: KeyedEntry) -> SampleRank | None:  # noqa: D102 - see Sample, here and below
+        rank = abs(hash(keyed.key))  # of a text, Python's is another one in each process
+        return SampleRank(rank) if rank < self._lowest.highest else None
+
+    def take(self, place: SampleRank, record: Record) -> None:  # noqa: D102
+        self._lowest.take(place.rank, record)
+
+    def records(self) -> list[Record]:  # noqa: D102
+        return [record for _, record in self._lowest.ranked()]

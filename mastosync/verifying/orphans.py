@@ -1,8 +1,7 @@
-"""The source held against the manifest: what no row refers to, and what rows refer to in vain. Nothing is changed.
+"""`orphans`: source objects that no row refers to, and rows whose objects the source lacks. Nothing is changed.
 
-The source is listed in the order of keys, beside every key under which an entry's object may lie. Somebody
-may delete by this list, so an object is only told as an orphan if the manifest, asked for its key in
-another way, does not know it either.
+The source is listed in the order of keys, beside every key under which an entry's object may lie. Somebody may delete
+by this list: an object is an orphan only if the manifest, asked for its key in another way, does not know it either.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ListedObject
-from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched
+from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, iter_matched
 
 _BATCH = 1_000
 _RANGES_A_WORKER = 4
@@ -54,14 +53,14 @@ _FIRST_SNOWFLAKE = datetime(2016, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class OrphansOptions:
-    """How to look."""
+    """How to compare."""
 
     workers: int = 8
     overlap: timedelta = timedelta(minutes=15)  # an object lies there so long before its row is seen, at most
 
 
 @dataclass(slots=True)
-class Tallied:
+class ObjectTotal:
     """Objects and their bytes."""
 
     objects: int = 0
@@ -83,11 +82,11 @@ class OrphansResult:
 
     planned_at: datetime
     newer_than: datetime  # what came later may have a row that the plan could not see
-    listed: Tallied = field(default_factory=Tallied)  # everything at the source
-    orphans: Tallied = field(default_factory=Tallied)
-    newer: Tallied = field(default_factory=Tallied)  # no row of the plan refers to them, but they are that new
-    copies: Tallied = field(default_factory=Tallied)  # under the destination's key prefix in the same bucket
-    by_prefix: dict[str, Tallied] = field(default_factory=dict)  # orphans
+    listed: ObjectTotal = field(default_factory=ObjectTotal)  # everything at the source
+    orphans: ObjectTotal = field(default_factory=ObjectTotal)
+    newer: ObjectTotal = field(default_factory=ObjectTotal)  # no row of the plan refers to them, but they are that new
+    copies: ObjectTotal = field(default_factory=ObjectTotal)  # under the destination's key prefix in the same bucket
+    by_prefix: dict[str, ObjectTotal] = field(default_factory=dict)  # orphans
     missing: dict[str, Counter[str]] = field(default_factory=dict)  # required entries by type and age
     optional_missing: int = 0  # that Mastodon can do without
     seconds: float = 0.0
@@ -106,7 +105,7 @@ class OrphansResult:
             "orphans": self.orphans.as_json(),
             "newer": self.newer.as_json(),
             "copies": self.copies.as_json(),
-            "by_prefix": {prefix: tallied.as_json() for prefix, tallied in sorted(self.by_prefix.items())},
+            "by_prefix": {prefix: total.as_json() for prefix, total in sorted(self.by_prefix.items())},
             "missing": {
                 "objects": self.missing_total,
                 "by_type": {name: dict(ages) for name, ages in sorted(self.missing.items())},
@@ -118,21 +117,21 @@ class OrphansResult:
 
 @dataclass(slots=True)
 class _KeyBatch:
-    """What a range tells at a time."""
+    """Results of a part of a range."""
 
-    listed: Tallied = field(default_factory=Tallied)
+    listed: ObjectTotal = field(default_factory=ObjectTotal)
     orphans: list[Orphan] = field(default_factory=list)
-    newer: Tallied = field(default_factory=Tallied)
-    copies: Tallied = field(default_factory=Tallied)
+    newer: ObjectTotal = field(default_factory=ObjectTotal)
+    copies: ObjectTotal = field(default_factory=ObjectTotal)
     absent: list[EntryPlace] = field(default_factory=list)  # not under the canonical key
     elsewhere: list[EntryPlace] = field(default_factory=list)  # under another one
 
-    def note(self, placed: Placed, found: ListedObject | None) -> None:
+    def note(self, keyed: KeyedEntry, found: ListedObject | None) -> None:
         """Remember where an entry has, or has not, an object."""
-        place = (placed.kind, placed.row[0], placed.row[1])
-        if found is None and placed.canonical:
+        place = (keyed.kind, keyed.row[0], keyed.row[1])
+        if found is None and keyed.canonical:
             self.absent.append(place)
-        elif found is not None and not placed.canonical:
+        elif found is not None and not keyed.canonical:
             self.elsewhere.append(place)
 
 
@@ -241,9 +240,9 @@ class OrphanFinder:
                 batch.listed.add(found.size)
                 yield found
 
-        for seen, (placed, found) in enumerate(iter_matched(space.iter_placed(reader, keys), listed()), 1):
-            if placed is not None:
-                batch.note(placed, found)
+        for seen, (keyed, found) in enumerate(iter_matched(space.iter_entries(reader, keys), listed()), 1):
+            if keyed is not None:
+                batch.note(keyed, found)
             elif found is not None and self._is_copy(found.key):
                 batch.copies.add(found.size)
             elif found is not None and not is_referred_to(reader, found.key):
@@ -265,19 +264,19 @@ class OrphanFinder:
         self.scratch.add_orphans(batch.orphans)
         self.scratch.add_absent(batch.absent)
         self.scratch.add_elsewhere(batch.elsewhere)
-        for tallied, more in (
+        for total, more in (
             (result.listed, batch.listed),
             (result.newer, batch.newer),
             (result.copies, batch.copies),
         ):
-            tallied.objects += more.objects
-            tallied.size_bytes += more.size_bytes
+            total.objects += more.objects
+            total.size_bytes += more.size_bytes
         for key, size, _ in batch.orphans:
             result.orphans.add(size)
             folder = f"{root_of(self.prefix) or ''}{_folder_of(key)}"
             if folder not in result.by_prefix and len(result.by_prefix) >= _PREFIXES:
                 folder = _OTHERS
-            result.by_prefix.setdefault(folder, Tallied()).add(size)
+            result.by_prefix.setdefault(folder, ObjectTotal()).add(size)
 
     def _count_missing(self, entry: Entry, result: OrphansResult) -> None:
         if entry.optional:

@@ -1,18 +1,27 @@
-"""Asking for a sample of objects as anybody may: what is public can be read as it was written, nothing else can."""
+"""`verify --public`: a sample of objects is read without credentials.
+
+What is public has to be read as it was written, and nothing else may be read.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
+from itertools import chain, islice
+from operator import itemgetter
 
 from mastosync.checking.object_check import expected_etag
-from mastosync.checking.public_access import Readers, readers_of
+from mastosync.checking.public_access import FaultKind, Readers, readers_of
 from mastosync.errors import ObjectError
 from mastosync.language import tr
+from mastosync.manifest import PRIVATE_FLAG
+from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Kind, Record
 from mastosync.runtime.outages import Downtime
@@ -20,7 +29,8 @@ from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.probe import AnonymousAccess, ObjectTraits, PublicAnswer, PublicSite, access_by, access_by_status
-from mastosync.verifying.public_result import FROM, Asked, Keeper, PublicFault, PublicResult
+from mastosync.verifying.listing_merge import KeyedEntry, LowestRanks, SampleGroup, SampleRank
+from mastosync.verifying.public_result import FROM, Asked, PublicFault, PublicResult, ServedBy
 
 _log = logging.getLogger(__name__)
 
@@ -31,10 +41,69 @@ _MEDIA = {
 }
 """Extension → what a browser has to be told for it to show the file."""
 
+_USUAL_NAME = re.compile(r"[A-Za-z0-9._-]*")
+_ODDITIES = (
+    re.compile(r"\s"),
+    re.compile(r"[^\x00-\x7f]"),
+    re.compile("%"),
+    re.compile(r"[^\sA-Za-z0-9._%\x80-\U0010ffff-]"),
+)
+
+
+class PublicSample:
+    """What is read without credentials: `size` public and `size` private objects, the same ones each time.
+
+    One of each kind is among them, and one of each way in which names are odd, as far as there is room. A larger sample
+    holds a smaller one. What was at fault the last time comes on top.
+    """
+
+    def __init__(
+        self, size: int, kinds: Mapping[int, Kind], again: Collection[str] = (), unshown: Collection[str] = UNSHOWN
+    ) -> None:
+        """`kinds`: by their numbers in the manifest. `again`: keys without prefix, always in the sample.
+
+        `unshown`: tables whose public objects are not read, as the media host need not serve them.
+        """
+        self._size = size
+        self._again = frozenset(again)
+        self._unshown = {number for number, kind in kinds.items() if kind.table in unshown}
+        self._all = {private: LowestRanks(size) for private in (False, True)}
+        self._firsts: dict[SampleGroup, LowestRanks] = {}
+        self._repeated: dict[int, Record] = {}
+
+    def rank(self, keyed: KeyedEntry) -> SampleRank | None:  # noqa: D102
+        private = keyed.row[3] & PRIVATE_FLAG != 0
+        if not private and keyed.kind in self._unshown:
+            return None
+        rank = int.from_bytes(blake2b(keyed.key.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+        groups: list[SampleGroup] = [(private, "kind", keyed.kind)]
+        if not _USUAL_NAME.fullmatch(keyed.row[1]):
+            groups.append((private, "name", _oddity(keyed.row[1])))
+        first_of = [group for group in groups if group not in self._firsts or rank < self._firsts[group].highest]
+        if keyed.key in self._again:
+            first_of.append((private, "again", 0))
+        return SampleRank(rank, tuple(first_of)) if first_of or rank < self._all[private].highest else None
+
+    def take(self, place: SampleRank, record: Record) -> None:  # noqa: D102
+        self._all[record.entry.private].take(place.rank, record)
+        for group in place.groups:
+            if group[1] == "again":
+                self._repeated[place.rank] = record
+            else:
+                self._firsts.setdefault(group, LowestRanks(1)).take(place.rank, record)
+
+    def records(self) -> list[Record]:  # noqa: D102
+        found: dict[int, Record] = {}
+        for private, lowest in self._all.items():
+            firsts = [each.ranked()[0] for group, each in self._firsts.items() if group[0] is private]
+            of_these = dict(chain(sorted(firsts, key=itemgetter(0)), lowest.ranked()))
+            found.update(islice(of_these.items(), self._size))
+        return list((found | self._repeated).values())
+
 
 @dataclass(frozen=True, slots=True)
-class _Questioned:
-    """The site, asked whether it is down."""
+class _SiteProbe:
+    """Asks the site whether it is down."""
 
     site: PublicSite
 
@@ -46,13 +115,13 @@ class _Questioned:
         return self.site.read(key)
 
 
-def waiting_for(site: PublicSite, store_access: StoreAccess, patience_seconds: float) -> StoreAccess:
-    """The same access for a `PublicCheck`, where a site that is down is waited for, as a store is.
+def access_to_site(site: PublicSite, store_access: StoreAccess, patience_seconds: float) -> StoreAccess:
+    """The same access for a `PublicCheck`: a site that is down is waited for, as a store is.
 
-    The bucket is not: many answer nobody who has no credentials.
+    The bucket is not waited for: many answer nobody who has no credentials.
     """
     return replace(
-        store_access, downtime=Downtime(store_access.limiter, store_access.stop, patience_seconds, _Questioned(site))
+        store_access, downtime=Downtime(store_access.limiter, store_access.stop, patience_seconds, _SiteProbe(site))
     )
 
 
@@ -108,9 +177,9 @@ class PublicCheck:
             try:
                 fault = self._fault(site, record, key, readers)
             except ObjectError as error:
-                fault = PublicFault(record, key, error.message, unread=True)
-            if fault is not None and not fault.unread:
-                yield fault if unread is None else fault._replace(keeper=None)  # who knows what the bucket gives
+                fault = PublicFault(record, key, error.message, FaultKind.UNCLEAR)
+            if fault is not None and fault.kind is not FaultKind.UNCLEAR:
+                yield fault if unread is None else fault._replace(served_by=None)  # who knows what the bucket gives
                 return
             unread = unread or fault
         if unread is not None:
@@ -135,17 +204,18 @@ class PublicCheck:
         """
         read = RetryingStore(self.store_access).ask
         if readers is Readers.NOBODY:
-            return self._told_of_private(read(site.read, key), site, record, key)
+            return self._private_fault(read(site.read, key), site, record, key)
         answer = read(partial(site.read, fresh=True), key)
-        is_unread = access_by_status(answer.status) is AnonymousAccess.UNKNOWN
-        keeper = Keeper.OLD_STORE if answer.from_old else None
+        access = access_by_status(answer.status)
+        served_by = ServedBy.OLD_STORE if answer.from_old else None
         if detail := _wrong(record, answer):
-            refused = answer.from_old or access_by_status(answer.status) is AnonymousAccess.REFUSED
-            return PublicFault(record, key, detail, unread=is_unread, keeper=keeper, refused=refused)
+            kind = FaultKind.UNCLEAR if access is AnonymousAccess.UNKNOWN else FaultKind.UNREADABLE
+            refused = answer.from_old or access is AnonymousAccess.REFUSED
+            return PublicFault(record, key, detail, kind, served_by, refused)
         detail = _wrong_headers(key, answer)
-        return PublicFault(record, key, detail, keeper=keeper, headers=True) if detail else None
+        return PublicFault(record, key, detail, FaultKind.HEADERS, served_by) if detail else None
 
-    def _told_of_private(self, answer: PublicAnswer, site: PublicSite, record: Record, key: str) -> PublicFault | None:
+    def _private_fault(self, answer: PublicAnswer, site: PublicSite, record: Record, key: str) -> PublicFault | None:
         at = f" at {site.url}" if site is self.bucket else ""
         it_is = "it is private" if record.entry.private else "everything is private here (acl = private)"
         access = access_by(answer.as_anonymous, partial(self._known, record, key))
@@ -154,19 +224,19 @@ class PublicCheck:
         if access is AnonymousAccess.UNKNOWN:
             told = f"{answer.status}, {answer.size} bytes of {answer.content_type!r}"
             detail = f"{it_is}, and it is not clear who can read it: the answer ({told}) is not the object{at}"
-            return PublicFault(record, key, detail, unread=True)
-        keeper = self._keeper(answer, site, key)
-        detail = f"{it_is}, and anybody can read it{FROM[keeper]}{at}"
-        return PublicFault(record, key, detail, exposed=True, keeper=keeper)
+            return PublicFault(record, key, detail, FaultKind.UNCLEAR)
+        served_by = self._served_by(answer, site, key)
+        detail = f"{it_is}, and anybody can read it{FROM[served_by]}{at}"
+        return PublicFault(record, key, detail, FaultKind.EXPOSED, served_by)
 
-    def _keeper(self, answer: PublicAnswer, site: PublicSite, key: str) -> Keeper | None:
-        """Who has given what is private. Raises: ObjectError."""
+    def _served_by(self, answer: PublicAnswer, site: PublicSite, key: str) -> ServedBy | None:
+        """What has served a private object. Raises: ObjectError."""
         if answer.from_old or site is self.bucket:
-            return Keeper.OLD_STORE if answer.from_old else None
+            return ServedBy.OLD_STORE if answer.from_old else None
         again = RetryingStore(self.store_access).ask(partial(site.read, fresh=True), key)
         if again.from_old:
-            return Keeper.OLD_STORE
-        return Keeper.CACHE if access_by_status(again.status) is AnonymousAccess.REFUSED else None
+            return ServedBy.OLD_STORE
+        return ServedBy.CACHE if access_by_status(again.status) is AnonymousAccess.REFUSED else None
 
     def _known(self, record: Record, key: str) -> list[ObjectTraits]:
         """By what the store describes, and by what was recorded, as a cache may still have what the store has not."""
@@ -198,3 +268,8 @@ def _wrong_headers(key: str, answer: PublicAnswer) -> str | None:
     if "max-age" not in answer.cache_control.lower():
         return f"its Cache-Control is {answer.cache_control!r}: browsers and proxies do not keep it"
     return None
+
+
+def _oddity(name: str) -> int:
+    """In which ways a name is odd, a bit for each."""
+    return sum(1 << bit for bit, pattern in enumerate(_ODDITIES) if pattern.search(name))

@@ -1,4 +1,4 @@
-"""What `verify --public` has found, and what becomes of it."""
+"""What `verify --public` has found, and what is to be done about it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mastosync.manifest import found_hidden
 from mastosync.model import TABLES, EntryState, Kind, Origin, Outcome, Presence, Reason, Record
 
 
-class Keeper(Enum):
-    """Who gives what the new store itself refuses."""
+class ServedBy(Enum):
+    """What serves an object that the new store itself refuses."""
 
     OLD_STORE = auto()  # by the fallback of the media host
     CACHE = auto()  # of the media host
@@ -24,32 +24,26 @@ class Keeper(Enum):
 
 FROM = {
     None: "",
-    Keeper.OLD_STORE: " from the old store, which the media host asks",
-    Keeper.CACHE: " from the cache of the media host",
+    ServedBy.OLD_STORE: " from the old store, which the media host asks",
+    ServedBy.CACHE: " from the cache of the media host",
 }
-"""Where somebody got what the new store refuses."""
+"""What serves it, in the detail of a fault."""
 
 
 class PublicFault(NamedTuple):
-    """An object that anybody gets otherwise than is right."""
+    """An object that anybody reads without credentials who may not, or not as it should be."""
 
     record: Record
     key: str
     detail: str
-    exposed: bool = False  # nobody may read it, and anybody can
-    unread: bool = False  # nothing can be said: the site kept failing
-    keeper: Keeper | None = None  # None: the new store itself is at fault, or nobody knows who
-    headers: bool = False  # anybody gets it, and only its headers are not right
+    kind: FaultKind = FaultKind.UNREADABLE
+    served_by: ServedBy | None = None  # None: the new store itself is at fault, or nobody knows what is
     refused: bool = False  # strangers are to read it, and the new store does not give it
 
     @property
-    def kind(self) -> FaultKind:
-        """What is wrong, in a word."""
-        if self.exposed:
-            return FaultKind.EXPOSED
-        if self.unread:
-            return FaultKind.UNCLEAR
-        return FaultKind.HEADERS if self.headers else FaultKind.UNREADABLE
+    def exposed(self) -> bool:
+        """Whether nobody may read it, and anybody can."""
+        return self.kind is FaultKind.EXPOSED
 
 
 @dataclass(slots=True)
@@ -70,8 +64,8 @@ class PublicResult:
     acl: str = ""  # of the destination, as configured
     served: bool = False  # at `url` by somebody who need not be the store
     by_kind: dict[Kind, Asked] = field(default_factory=dict)
-    of: Mapping[Kind, int] = field(default_factory=dict)  # so many there are that could have been asked for
-    sample: int = 0  # so many of them were to be asked for
+    of: Mapping[Kind, int] = field(default_factory=dict)  # how many of each kind could have been asked for
+    sample: int = 0  # how many of them were to be asked for
     types: Sequence[str] = TABLES  # of which
     faults: list[PublicFault] = field(default_factory=list)
 
@@ -99,7 +93,10 @@ class PublicResult:
     @property
     def something_is_given(self) -> bool:
         """Whether strangers are given anything; if not, a refusal tells nothing of an object."""
-        ungiven = sum((fault.refused or fault.unread) and self.must_be_read(fault.record) for fault in self.faults)
+        ungiven = sum(
+            (fault.refused or fault.kind is FaultKind.UNCLEAR) and self.must_be_read(fault.record)
+            for fault in self.faults
+        )
         return ungiven < self.asked - self.asked_private
 
     @property
@@ -120,7 +117,7 @@ class PublicResult:
     def remedies(self) -> list[str]:
         """What to do about these, for people."""
         told = []
-        exposing = {fault.keeper for fault in self.faults if fault.exposed}
+        exposing = {fault.served_by for fault in self.faults if fault.exposed}
         if any(fault.exposed and not fault.record.entry.private for fault in self.faults):
             told.append(
                 tr(
@@ -135,21 +132,21 @@ class PublicResult:
                     remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
                 )
             )
-        if Keeper.OLD_STORE in exposing:
+        if ServedBy.OLD_STORE in exposing:
             told.append(
                 tr(
                     "the new store keeps them private, and the fallback brings them from the old one: make them private"
                     " there, or let it answer for less (`mastosync cutover --fallback cache --nginx FILE`, or none)"
                 )
             )
-        if Keeper.CACHE in exposing:
+        if ServedBy.CACHE in exposing:
             told.append(
                 tr(
                     "the new store keeps them private, and nginx gives them from its cache for a day at most: empty the"
                     " folder that `proxy_cache_path` names, or wait"
                 )
             )
-        if any(fault.keeper is Keeper.OLD_STORE and not fault.exposed for fault in self.faults):
+        if any(fault.served_by is ServedBy.OLD_STORE and not fault.exposed for fault in self.faults):
             told.append(
                 tr(
                     "what only the old store gives is gone when the fallback is: make these objects public at the new"
@@ -163,13 +160,17 @@ class PublicResult:
         """What a copy would put right: what others brought with other headers or another ACL than ours, or laid open.
 
         What is public and we wrote ourselves would be written the same again. What is private and can be read at the
-        store is not done, whoever wrote it, and a copy proves that it hides it.
+        store is not done, and a copy proves that it hides it.
         """
-        given = [fault for fault in self.faults if fault.exposed and fault.keeper is None]
+        given = [fault for fault in self.faults if fault.exposed and fault.served_by is None]
         exposed = [fault for fault in given if fault.record.state is EntryState.DONE]
         if self.nothing_is_right:
             return exposed
-        adopted = [fault for fault in self.faults if fault.record.origin is Origin.ADOPTED and not fault.unread]
+        adopted = [
+            fault
+            for fault in self.faults
+            if fault.record.origin is Origin.ADOPTED and fault.kind is not FaultKind.UNCLEAR
+        ]
         return exposed + [fault for fault in adopted if not fault.exposed]
 
     def drop(self, fault: PublicFault, row: Row) -> None:
@@ -182,11 +183,11 @@ class PublicResult:
         else:
             asked.objects -= 1
 
-    def expose(self, fault: PublicFault, keeper: Keeper | None) -> None:
-        """Its row is private by now, and anybody reads it. `keeper`: from whom; None: from the new store itself."""
+    def expose(self, fault: PublicFault, served_by: ServedBy | None) -> None:
+        """Its row is private by now, and anybody reads it. `served_by`: from whom; None: from the new store itself."""
         record = made_private(fault.record)
-        detail = f"its row is private by now, and anybody can read it{FROM[keeper]}"
-        told = fault._replace(record=record, detail=detail, exposed=True, refused=False, keeper=keeper)
+        detail = f"its row is private by now, and anybody can read it{FROM[served_by]}"
+        told = fault._replace(record=record, detail=detail, kind=FaultKind.EXPOSED, refused=False, served_by=served_by)
         self.faults[self.faults.index(fault)] = told
         self.by_kind[record.entry.kind].private += 1
 

@@ -1,7 +1,8 @@
-"""Verifying: the destination held against the manifest.
+"""`verify`: check that the destination has every object that the manifest marks done, as it was recorded.
 
-First by listing, range by range side by side; what a listing does not tell as it was recorded is asked
-for by itself. Then by reading back, all or a sample. What is lost or different goes back to pending.
+First by listing, several ranges at a time; an object that a listing does not show as recorded is asked for by itself.
+Then by reading back, all objects or a sample. What is lost or different goes back to pending. The design is in
+docs/design/verifying.md.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,21 +45,20 @@ from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import ListedObject
-from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched, record_at
+from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, Sample, SampleRank, iter_matched, record_at
 from mastosync.verifying.public_result import (
-    Keeper,
     PublicFault,
     PublicResult,
+    ServedBy,
     hidden,
     private_by_now,
     reopened,
 )
-from mastosync.verifying.samples import Sample, Ticket
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 1_000  # entries of which a range tells at once
-_JUDGEMENTS = 100  # or of so many that are not as recorded
+_BATCH = 1_000  # entries whose results a range yields at once
+_RESULTS = 100  # or this many that are not as recorded
 _RANGES_A_WORKER = 4  # some take longer than others
 _ASKED_AT_MOST = 1_000  # objects that no listing had and no HEAD found: then the listing is believed
 _DONE = (EntryState.DONE,)
@@ -65,12 +66,12 @@ _DONE = (EntryState.DONE,)
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """How closely to look."""
+    """How thoroughly to check."""
 
     workers: int = 8
     types: tuple[str, ...] = ()  # tables; empty: all
     deep: bool = False  # read objects back
-    sample: int | None = None  # so many objects only; None: all
+    sample: int | None = None  # how many objects; None: all
 
 
 @dataclass(slots=True)
@@ -85,11 +86,11 @@ class Verification:
     reopened: int = 0  # entries that went back to pending
     examples: list[CheckResult] = field(default_factory=list)  # of what is not fine
     rows: RowsNow = field(default_factory=RowsNow)  # of what is at fault
-    public: PublicResult | None = None  # what anybody gets; None: nobody asked
+    public: PublicResult | None = None  # what is read without credentials; None: it was not asked for
     seconds: float = 0.0
 
     def total(self) -> Counter[CheckStatus]:
-        """Entries by verdict."""
+        """Entries by status."""
         return sum(self.by_type.values(), Counter())
 
     @property
@@ -101,20 +102,20 @@ class Verification:
     def clean(self) -> bool:
         """Whether everything that was looked at is there, as it was recorded."""
         total = self.total()
-        return not any(total[verdict] for verdict in (*FAULTS, CheckStatus.UNREAD)) and (
+        return not any(total[status] for status in (*FAULTS, CheckStatus.UNREAD)) and (
             self.public is None or self.public.clean
         )
 
     def as_json(self) -> dict[str, Any]:
         """The contract of `verify --json`."""
         by_type = {
-            name: {verdict.value: counts[verdict] for verdict in CheckStatus} for name, counts in self.by_type.items()
+            name: {status.value: counts[status] for status in CheckStatus} for name, counts in self.by_type.items()
         }
         total = self.total()
         return {
             "checked": self.checked,
             "bytes": self.checked_bytes,
-            **{verdict.value: total[verdict] for verdict in CheckStatus},
+            **{status.value: total[status] for status in CheckStatus},
             "by_type": by_type,
             "listed": self.listed,
             "read": {"objects": self.read_objects, "bytes": self.read_bytes},
@@ -127,12 +128,12 @@ class Verification:
 
 @dataclass(slots=True)
 class _EntryBatch:
-    """What a range tells at a time."""
+    """Results of a part of a range."""
 
     fine: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
     fine_bytes: int = 0
-    judgements: list[CheckResult] = field(default_factory=list)  # of all others
-    drawn: list[tuple[Sample, Ticket, Record]] = field(default_factory=list)
+    results: list[CheckResult] = field(default_factory=list)  # of all others
+    drawn: list[tuple[Sample, SampleRank, Record]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -173,30 +174,30 @@ class Verifier:
 
         def batches(keys: KeyRange) -> Iterator[_EntryBatch]:
             with SegmentReader.opened(self.path, _DONE) as reader:
-                yield from self._range(space.iter_placed(reader, keys), listing.iter_range(keys), reader)
+                yield from self._range(space.iter_entries(reader, keys), listing.iter_range(keys), reader)
 
-        with self._telling("verify", entries):
+        with self._showing("verify", entries):
             for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
                 self._take_batch(batch)
         self.result.listed = True
 
     def by_reading(self, pool: WorkerPool[Record, CheckResult], records: Iterable[Record], objects: int) -> None:
         """Read these objects back. They count anew unless they were counted by a listing. Raises: MastosyncError."""
-        with self._telling("read back", objects):
+        with self._showing("read back", objects):
             pending: list[CheckResult] = []
             wanted = (each for each in records if each.entry not in self.rows.gone)  # these a listing has counted
-            for _, judgement, error in pool.all_ended(wanted):
+            for _, result, error in pool.all_ended(wanted):
                 if error is not None:
                     raise error
-                assert judgement is not None  # noqa: S101 - there is one where there is no error
+                assert result is not None  # noqa: S101 - there is one where there is no error
                 self.result.read_objects += 1
-                self.result.read_bytes += judgement.size_bytes
-                self._count(judgement, again=self.result.listed)
-                pending.append(judgement)
+                self.result.read_bytes += result.size_bytes
+                self._count(result, again=self.result.listed)
+                pending.append(result)
                 if len(pending) >= _BATCH:
                     self._settle(pending)
                     pending = []
-                self._advance(1, judgement.verdict is not CheckStatus.FINE)
+                self._advance(1, result.verdict is not CheckStatus.FINE)
             self._settle(pending)
         self.stop.require_going_on()
 
@@ -235,8 +236,8 @@ class Verifier:
             self.rows.private += 1
             if not read:
                 self.result.reopened += correct(self.manifest, [(fault.record, private_by_now(fault.record))])
-            if read or fault.keeper is Keeper.OLD_STORE:
-                public.expose(fault, None if read else fault.keeper)
+            if read or fault.served_by is ServedBy.OLD_STORE:
+                public.expose(fault, None if read else fault.served_by)
             else:
                 public.drop(fault, Row.PRIVATE)
 
@@ -266,79 +267,79 @@ class Verifier:
         with SegmentReader.opened(self.path, _DONE) as reader:
             for number in reader.kinds(self.options.types):
                 for row in reader.iter_rows(number, -(2**63), 2**63 - 1):
-                    yield record_at(reader, Placed("", number, row, canonical=True))
+                    yield record_at(reader, KeyedEntry("", number, row, canonical=True))
 
     def entries(self) -> int:
         """How many entries are done, of the types that are looked at."""
         return ManifestReport(self.manifest).entries(states=(EntryState.DONE,), types=self.options.types)
 
     def _range(
-        self, entries: Iterator[Placed], listed: Iterator[ListedObject], reader: SegmentReader
+        self, entries: Iterator[KeyedEntry], listed: Iterator[ListedObject], reader: SegmentReader
     ) -> Iterator[_EntryBatch]:
         """One range, in a thread of its own."""
         batch = _EntryBatch()
-        pairs = ((placed, found) for placed, found in iter_matched(entries, listed) if placed is not None)
-        for seen, (placed, found) in enumerate(pairs, 1):
-            _, _, _, _, size, _, _, _, md5, etag, *_ = placed.row
+        pairs = ((keyed, found) for keyed, found in iter_matched(entries, listed) if keyed is not None)
+        for seen, (keyed, found) in enumerate(pairs, 1):
+            _, _, _, _, size, _, _, _, md5, etag, *_ = keyed.row
             if found is not None and found.size == size and same_etag(found.etag, expected_etag(md5, etag)):
-                batch.fine[placed.kind] += 1
+                batch.fine[keyed.kind] += 1
                 batch.fine_bytes += found.size
                 for sample in self.samples:
-                    if (ticket := sample.ticket(placed)) is not None:
-                        batch.drawn.append((sample, ticket, record_at(reader, placed)))
+                    if (rank := sample.rank(keyed)) is not None:
+                        batch.drawn.append((sample, rank, record_at(reader, keyed)))
             else:
-                batch.judgements.append(self._judged(record_at(reader, placed), found))
-            if seen % _BATCH == 0 or len(batch.judgements) >= _JUDGEMENTS:
+                batch.results.append(self._checked_alone(record_at(reader, keyed), found))
+            if seen % _BATCH == 0 or len(batch.results) >= _RESULTS:
                 yield batch
                 self.stop.require_going_on()
                 batch = _EntryBatch()
         yield batch
 
-    def _judged(self, record: Record, found: ListedObject | None) -> CheckResult:
+    def _checked_alone(self, record: Record, found: ListedObject | None) -> CheckResult:
         key = canonical_key(record.entry, self.prefix)
         if found is None and self._not_found >= _ASKED_AT_MOST and not self._listing_errs:
             return CheckResult(record, CheckStatus.LOST, f"no listing has {key!r}")
-        judgement = described(RetryingStore(self.store_access), key, record)
+        result = described(RetryingStore(self.store_access), key, record)
         if found is None:
-            self._not_found += judgement.verdict is CheckStatus.LOST
-            self._listing_errs = self._listing_errs or judgement.verdict is not CheckStatus.LOST
-        return judgement
+            self._not_found += result.verdict is CheckStatus.LOST
+            self._listing_errs = self._listing_errs or result.verdict is not CheckStatus.LOST
+        return result
 
     def _take_batch(self, batch: _EntryBatch) -> None:
         kinds = self.manifest.kinds()
         for number, entries in batch.fine.items():
-            self._verdicts(kinds[number].table)[CheckStatus.FINE] += entries
+            self._counts_of(kinds[number].table)[CheckStatus.FINE] += entries
         self.result.checked_bytes += batch.fine_bytes
-        for judgement in batch.judgements:
-            self._count(judgement)
-        self._settle(batch.judgements)
-        for sample, ticket, record in batch.drawn:
-            sample.take(ticket, record)
-        faults = sum(judgement.verdict is not CheckStatus.FINE for judgement in batch.judgements)
-        self._advance(batch.fine.total() + len(batch.judgements), faults)
+        for result in batch.results:
+            self._count(result)
+        self._settle(batch.results)
+        for sample, rank, record in batch.drawn:
+            sample.take(rank, record)
+        faults = sum(result.verdict is not CheckStatus.FINE for result in batch.results)
+        self._advance(batch.fine.total() + len(batch.results), faults)
 
-    def _count(self, judgement: CheckResult, *, again: bool = False) -> None:
-        verdicts = self._verdicts(judgement.record.entry.kind.table)
-        verdicts[judgement.verdict] += 1
+    def _count(self, result: CheckResult, *, again: bool = False) -> None:
+        counts = self._counts_of(result.record.entry.kind.table)
+        counts[result.verdict] += 1
         if again:  # the listing found it fine
-            verdicts[CheckStatus.FINE] -= 1
+            counts[CheckStatus.FINE] -= 1
         else:
-            self.result.checked_bytes += judgement.record.entry.size or 0
-        if judgement.verdict is not CheckStatus.FINE:
-            self._tell(judgement)
+            self.result.checked_bytes += result.record.entry.size or 0
+        if result.verdict is not CheckStatus.FINE:
+            self._tell(result)
 
-    def _tell(self, judgement: CheckResult) -> None:
-        key = canonical_key(judgement.record.entry, self.prefix)
-        about = {"key": key, "verdict": judgement.verdict.value}
-        _log.warning("%s: %s: %s", judgement.verdict.value, key, judgement.detail, extra={"about": about})
+    def _tell(self, result: CheckResult) -> None:
+        key = canonical_key(result.record.entry, self.prefix)
+        about = {"key": key, "verdict": result.verdict.value}
+        _log.warning("%s: %s: %s", result.verdict.value, key, result.detail, extra={"about": about})
         if len(self.result.examples) < 10:
-            self.result.examples.append(judgement)
+            self.result.examples.append(result)
 
-    def _settle(self, judgements: list[CheckResult]) -> None:
+    def _settle(self, results: list[CheckResult]) -> None:
         """Put back to pending what has to be written again, and remember ETags under which objects are fine."""
-        rows = self.rows.of([each.record for each in judgements if each.verdict in FAULTS])
+        rows = self.rows.of([each.record for each in results if each.verdict in FAULTS])
         corrections = []
-        for each in judgements:
+        for each in results:
             row, outcome = rows.get(each.record.entry), _outcome_of(each)
             if row is Row.GONE:  # what was deleted is not brought back
                 self.rows.gone.add(each.record.entry)
@@ -351,12 +352,19 @@ class Verifier:
         if corrections:
             correct(self.manifest, corrections)
 
-    def _verdicts(self, table: str) -> Counter[CheckStatus]:
+    def _counts_of(self, table: str) -> Counter[CheckStatus]:
         return self.result.by_type.setdefault(table, Counter())
 
-    def _telling(self, what: str, total: int) -> _Telling:
-        self._progress = CheckProgress(what, total)
-        return _Telling(self.listener, self._progress, self.result)
+    @contextmanager
+    def _showing(self, what: str, total: int) -> Iterator[None]:
+        """Show progress while the block runs, and add its duration to the result."""
+        self._progress, began = CheckProgress(what, total), time.monotonic()
+        self.listener.started(self._progress)
+        try:
+            yield
+        finally:
+            self.listener.finished(self._progress)
+            self.result.seconds += time.monotonic() - began
 
     def _advance(self, checked: int, faults: int) -> None:
         self._progress.checked += checked
@@ -364,28 +372,13 @@ class Verifier:
         self.listener.advanced(self._progress)
 
 
-class _Telling:
-    """Shows progress for as long as the block runs, and takes its time."""
-
-    def __init__(self, listener: ProgressListener, progress: CheckProgress, result: Verification) -> None:
-        self._listener, self._progress, self._result = listener, progress, result
-        self._began = time.monotonic()
-
-    def __enter__(self) -> None:
-        self._listener.started(self._progress)
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.finished(self._progress)
-        self._result.seconds += time.monotonic() - self._began
-
-
-def _outcome_of(judgement: CheckResult) -> Outcome | None:
+def _outcome_of(result: CheckResult) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
-    record = judgement.record
-    if judgement.verdict in FAULTS:
-        detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
-        found = found_wrong_access if judgement.exposed else found_wrong
+    record = result.record
+    if result.verdict in FAULTS:
+        detail = f"verify: {result.verdict.value}: {result.detail}"
+        found = found_wrong_access if result.exposed else found_wrong
         return reopened(record, found(record.presence), detail)
-    if judgement.verdict is CheckStatus.FINE and judgement.etag is not None:
-        return still_done(record, record.md5, judgement.etag)
+    if result.verdict is CheckStatus.FINE and result.etag is not None:
+        return still_done(record, record.md5, result.etag)
     return None

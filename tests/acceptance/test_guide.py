@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.cutover import Mastosync, Step, WayOver, steps_over
+from mastosync.cutover import CommandLine, Step, Switchover, switchover_steps
 from mastosync.manifest import StoreIdentity
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
@@ -139,8 +139,8 @@ def test_the_guide_and_the_screen_tell_the_same_steps(
 ) -> None:
     speak(code)
     env = Path(MASTODON) / ".env.production"
-    steps = WayOver(
-        Mastosync(),
+    steps = Switchover(
+        CommandLine(),
         ("cutover", "--media-host", "files.social.example"),
         env=env,
         env_kept=env.with_name(".env.production.before"),
@@ -151,7 +151,7 @@ def test_the_guide_and_the_screen_tell_the_same_steps(
     )
     text = " ".join((DOCS / guide).read_text(encoding="utf-8").split(f"## {day}")[1].split())
     at = 0
-    for words in told(steps_over(steps)):
+    for words in told(switchover_steps(steps)):
         found = text.find(words, at)
         assert found >= 0 or (words in text and way), words
         at = max(at, found) if not way else at

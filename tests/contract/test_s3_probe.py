@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mastosync.errors import MastosyncError, NetworkFailure, ObjectDenied, ServerFailure
-from mastosync.store.probe import Culprit, Removal
+from mastosync.store.probe import RefusalCause, Removal
 from mastosync.store.s3.boto_store import S3Store
 from mastosync.store.s3.probe import S3Probe
 from tests.support.raw_server import RawServer, answer
@@ -110,24 +110,24 @@ class TestStrangers:
 
 
 @pytest.mark.parametrize(
-    ("told", "culprit"),
+    ("told", "cause"),
     [
-        (error(403, "SignatureDoesNotMatch"), Culprit.CREDENTIALS),
-        (error(403, "InvalidAccessKeyId"), Culprit.CREDENTIALS),
-        (error(400, "AuthorizationHeaderMalformed"), Culprit.CREDENTIALS),
-        (error(401, "Unauthorized"), Culprit.CREDENTIALS),
-        (error(403, "RequestTimeTooSkewed"), Culprit.CREDENTIALS),
-        (error(404, "NoSuchBucket"), Culprit.BUCKET),
-        (error(404, "NoSuchKey"), Culprit.BUCKET),
-        (answer(301), Culprit.BUCKET),
-        (answer(403, b"<html>no</html>"), Culprit.ENDPOINT),
-        (answer(200, b"<html>hello</html>"), Culprit.ENDPOINT),
-        (answer(503), Culprit.ENDPOINT),
-        (b"", Culprit.ENDPOINT),
+        (error(403, "SignatureDoesNotMatch"), RefusalCause.CREDENTIALS),
+        (error(403, "InvalidAccessKeyId"), RefusalCause.CREDENTIALS),
+        (error(400, "AuthorizationHeaderMalformed"), RefusalCause.CREDENTIALS),
+        (error(401, "Unauthorized"), RefusalCause.CREDENTIALS),
+        (error(403, "RequestTimeTooSkewed"), RefusalCause.CREDENTIALS),
+        (error(404, "NoSuchBucket"), RefusalCause.BUCKET),
+        (error(404, "NoSuchKey"), RefusalCause.BUCKET),
+        (answer(301), RefusalCause.BUCKET),
+        (answer(403, b"<html>no</html>"), RefusalCause.ENDPOINT),
+        (answer(200, b"<html>hello</html>"), RefusalCause.ENDPOINT),
+        (answer(503), RefusalCause.ENDPOINT),
+        (b"", RefusalCause.ENDPOINT),
     ],
 )
 def test_who_is_to_blame_for_a_store_that_cannot_be_used(
-    server: RawServer, probe: S3Probe, told: bytes, culprit: Culprit
+    server: RawServer, probe: S3Probe, told: bytes, cause: RefusalCause
 ) -> None:
     server.answers = lambda _: told
     with (
@@ -135,7 +135,7 @@ def test_who_is_to_blame_for_a_store_that_cannot_be_used(
         pytest.raises(MastosyncError) as caught,
     ):
         store.check()
-    assert probe.culprit(caught.value) is culprit
+    assert probe.cause_of(caught.value) is cause
 
 
 def test_nothing_to_sign_with_is_a_matter_of_credentials(monkeypatch: pytest.MonkeyPatch, probe: S3Probe) -> None:
@@ -150,7 +150,7 @@ def test_nothing_to_sign_with_is_a_matter_of_credentials(monkeypatch: pytest.Mon
         pytest.raises(MastosyncError) as caught,
     ):
         store.check()
-    assert probe.culprit(caught.value) is Culprit.CREDENTIALS
+    assert probe.cause_of(caught.value) is RefusalCause.CREDENTIALS
 
 
 class TestDelete:

@@ -10,10 +10,11 @@ import pytest
 
 from mastosync.copying.acl import AclMode
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import CheckedStore, Patience
-from mastosync.doctor.acl import check_acl
-from mastosync.doctor.findings import Chart, Finding, Grade, Subject
+from mastosync.doctor.buckets import CheckedStore
+from mastosync.doctor.checks import OneRetry, Reporter
+from mastosync.doctor.destination import check_acl
 from mastosync.doctor.probes import DATA, ProbeObjects
+from mastosync.findings import CheckSubject, Finding, Grade
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.s3.curl_store import CurlStore
 from mastosync.store.s3.probe import S3Probe
@@ -65,7 +66,9 @@ def way(moto: S3Address) -> Iterator[Way]:
         store = stack.enter_context(closing(CurlStore(config, role="destination", connections=1)))
         probe = stack.enter_context(closing(S3Probe(config, role="destination")))
         yield Way(
-            buckets, proxy, CheckedStore(Chart(Subject.DESTINATION), store, probe, Patience(StopSignal()), prefix="")
+            buckets,
+            proxy,
+            CheckedStore(Reporter(CheckSubject.DESTINATION), store, probe, OneRetry(StopSignal()), prefix=""),
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.doctor import Grade, Subject
+from mastosync.doctor import CheckSubject, Grade
 from mastosync.errors import ExitCode
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from scripts.lab.client import Lab
@@ -42,7 +42,7 @@ def mastodon(database: DatabaseAddress) -> DatabaseAddress:
 
 def fails(found: Examined, check: str) -> str:
     """The remedy of the one failure of the database; what follows it is skipped."""
-    bad = found.bad(Subject.DATABASE)
+    bad = found.bad(CheckSubject.DATABASE)
     assert bad.pop(check) is FAILURE
     assert set(bad.values()) <= {SKIPPED}
     assert found.database[check].exit_code == ExitCode.DATABASE
@@ -51,7 +51,7 @@ def fails(found: Examined, check: str) -> str:
 
 def test_a_healthy_database_is_all_ok(tmp_path: Path, mastodon: DatabaseAddress) -> None:
     found = look_at(tmp_path, mastodon)
-    assert found.bad(Subject.DATABASE) == {}
+    assert found.bad(CheckSubject.DATABASE) == {}
     assert "the primary" in found.database["server"].message
     assert found.database["pooler"].message.startswith("no pooler")
     assert "8 of 8" in found.database["tables"].message
@@ -103,7 +103,7 @@ class TestTunnel:
         site, server = tunnelled
         (tmp_path / "known_hosts").write_text(server.known_hosts_line)
         found = examined(site)
-        assert found.bad(Subject.DATABASE) == {}
+        assert found.bad(CheckSubject.DATABASE) == {}
         assert f"127.0.0.1:{server.port}" in found.database["tunnel"].message
         wait_until(lambda: not server.open_forwardings, "the tunnel is closed")
 
@@ -131,7 +131,7 @@ class TestTables:
     def test_a_table_that_should_be_there(self, tmp_path: Path, mastodon: DatabaseAddress) -> None:
         execute(mastodon, "DROP TABLE media_attachments")
         found = look_at(tmp_path, mastodon)
-        assert found.bad(Subject.DATABASE) == {"tables": WARNING}
+        assert found.bad(CheckSubject.DATABASE) == {"tables": WARNING}
         assert "media_attachments" in found.database["tables"].message
 
     def test_a_column_without_which_nobody_knows_what_is_private(
@@ -148,18 +148,18 @@ class TestTables:
     ) -> None:
         execute(mastodon, "DROP TABLE statuses")
         found = look_at(tmp_path, mastodon)
-        assert found.bad(Subject.DATABASE) == {"columns": WARNING}
+        assert found.bad(CheckSubject.DATABASE) == {"columns": WARNING}
         assert "statuses is missing" in found.database["columns"].message
         assert "public" in found.database["columns"].message
 
     def test_an_old_release_that_keeps_no_removed_posts(self, tmp_path: Path, mastodon: DatabaseAddress) -> None:
         execute(mastodon, "ALTER TABLE statuses DROP COLUMN deleted_at")
-        assert look_at(tmp_path, mastodon).bad(Subject.DATABASE) == {}
+        assert look_at(tmp_path, mastodon).bad(CheckSubject.DATABASE) == {}
 
     def test_types_that_are_not_planned_do_not_matter(self, tmp_path: Path, database: DatabaseAddress) -> None:
         execute(database, "CREATE TABLE custom_emojis (id bigint, domain varchar, image_file_name varchar)")
         site = Site(tmp_path).configure(pg_database=pg_section(database), plan={"types": "custom_emojis"})
-        assert examined(site).bad(Subject.DATABASE) == {}
+        assert examined(site).bad(CheckSubject.DATABASE) == {}
 
 
 class TestPermission:
@@ -179,21 +179,21 @@ class TestPermission:
         self, tmp_path: Path, mastodon: DatabaseAddress, reader: DatabaseAddress
     ) -> None:
         found = look_at(tmp_path, reader)
-        assert found.bad(Subject.DATABASE) == {"permission": FAILURE}
+        assert found.bad(CheckSubject.DATABASE) == {"permission": FAILURE}
         assert found.database["permission"].exit_code == ExitCode.DATABASE
         execute(mastodon, *re.findall(r"GRANT [^;]*;", found.database["permission"].remedy))
-        assert look_at(tmp_path, reader).bad(Subject.DATABASE) == {}
+        assert look_at(tmp_path, reader).bad(CheckSubject.DATABASE) == {}
 
     def test_of_posts_it_takes_no_more_than_which_of_them_were_removed(
         self, tmp_path: Path, mastodon: DatabaseAddress, reader: DatabaseAddress
     ) -> None:
         execute(mastodon, f"GRANT SELECT ON accounts TO {reader.user}", f"REVOKE ALL ON statuses FROM {reader.user}")
         found = look_at(tmp_path, reader)
-        assert found.bad(Subject.DATABASE) == {"permission": FAILURE}
+        assert found.bad(CheckSubject.DATABASE) == {"permission": FAILURE}
         assert "statuses" in found.database["permission"].message
         assert '(id, deleted_at) ON "public"."statuses"' in found.database["permission"].remedy
         execute(mastodon, *re.findall(r"GRANT [^;]*;", found.database["permission"].remedy))
-        assert look_at(tmp_path, reader).bad(Subject.DATABASE) == {}
+        assert look_at(tmp_path, reader).bad(CheckSubject.DATABASE) == {}
 
     def test_a_role_without_any_right_is_told_all_that_it_lacks_at_once(
         self, tmp_path: Path, mastodon: DatabaseAddress, reader: DatabaseAddress
@@ -202,7 +202,7 @@ class TestPermission:
         found = look_at(tmp_path, reader).database["permission"]
         assert '(id, deleted_at) ON "public"."statuses"' in found.remedy
         execute(mastodon, *re.findall(r"GRANT [^;]*;", found.remedy))
-        assert look_at(tmp_path, reader).bad(Subject.DATABASE) == {}
+        assert look_at(tmp_path, reader).bad(CheckSubject.DATABASE) == {}
 
     @pytest.mark.parametrize("table", ["custom_emojis", "statuses"])
     def test_rows_that_a_policy_hides(
@@ -229,7 +229,7 @@ class TestPooler:
     def test_pgbouncer_is_noticed(self, tmp_path: Path, mastodon: DatabaseAddress, pgbouncer: DatabaseAddress) -> None:
         assert mastodon.name == pgbouncer.name
         found = look_at(tmp_path, pgbouncer)
-        assert found.bad(Subject.DATABASE) == {}
+        assert found.bad(CheckSubject.DATABASE) == {}
         assert "pgbouncer" in found.database["pooler"].message
 
     def test_another_process_than_was_announced_is_noticed(self, tmp_path: Path, mastodon: DatabaseAddress) -> None:
@@ -238,7 +238,7 @@ class TestPooler:
             thread.start()
             found = look_at(tmp_path, mastodon, port=str(listener.getsockname()[1]), sslmode="disable")
             thread.join(PATIENCE_SECONDS)
-        assert found.bad(Subject.DATABASE) == {}
+        assert found.bad(CheckSubject.DATABASE) == {}
         assert "pgbouncer" in found.database["pooler"].message
 
 
@@ -277,6 +277,6 @@ def standby(own_lab: Callable[..., Lab]) -> DatabaseAddress:
 
 def test_a_standby(tmp_path: Path, standby: DatabaseAddress) -> None:
     found = look_at(tmp_path, standby)
-    assert found.bad(Subject.DATABASE) == {"server": WARNING}
+    assert found.bad(CheckSubject.DATABASE) == {"server": WARNING}
     assert "30s" in found.database["server"].message
     assert "hot_standby_feedback" in found.database["server"].remedy

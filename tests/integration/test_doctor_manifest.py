@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from mastosync.doctor import Grade, Subject
+from mastosync.doctor import CheckSubject, Grade
 from mastosync.errors import ExitCode, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, file_version, newest_version, writer_lock
 from mastosync.manifest.file_system import file_system
@@ -130,7 +130,7 @@ class TestFile:
         found = examined(site)
         assert "2 pending, 0 done" in found.manifest["manifest"].message
         assert "for these stores" not in found.manifest["manifest"].message, "nobody has compared them"
-        assert FAILURE in found.bad(Subject.SOURCE).values()
+        assert FAILURE in found.bad(CheckSubject.SOURCE).values()
 
     def test_a_probe_object_that_cannot_be_removed_keeps_nobody_from_removing_the_others(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -261,10 +261,10 @@ class TestDisk:
 
 
 def test_this_machine_has_files_enough_for_a_few_workers(site: Site) -> None:
-    assert examined(site.configure(copy={"workers": "1"})).bad(Subject.MACHINE) == {}
+    assert examined(site.configure(copy={"workers": "1"})).bad(CheckSubject.MACHINE) == {}
 
 
 def test_no_machine_has_files_enough_for_a_million_workers(site: Site) -> None:
-    found = examined(site.configure(copy={"workers": "1000000000"})).of(Subject.MACHINE)["files"]
+    found = examined(site.configure(copy={"workers": "1000000000"})).of(CheckSubject.MACHINE)["files"]
     assert (found.grade, found.exit_code) == (FAILURE, ExitCode.CONFIG)
     assert "ulimit -n" in found.remedy

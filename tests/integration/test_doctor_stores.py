@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.doctor import Grade, Subject
+from mastosync.doctor import CheckSubject, Grade
 from mastosync.errors import ExitCode
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair
@@ -67,8 +67,8 @@ class TestHealthy:
         allow_everybody(buckets, "s3:GetObject", f"arn:aws:s3:::{buckets.destination}/mastosync-doctor/*/public")
         buckets.client.put_object(Bucket=buckets.source, Key="accounts/avatars/a.png", Body=b"x" * 5000)
         found = examined(site_of(tmp_path, buckets))
-        assert found.bad(Subject.SOURCE) == {}
-        assert found.bad(Subject.DESTINATION) == {}
+        assert found.bad(CheckSubject.SOURCE) == {}
+        assert found.bad(CheckSubject.DESTINATION) == {}
         assert "accounts/avatars/a.png" in found.source["read"].message
         assert objects_in(buckets.client, buckets.destination) == []
 
@@ -77,7 +77,7 @@ class TestHealthy:
     ) -> None:
         proxy = fault_proxy(buckets.address.endpoint_url)
         site = site_of(tmp_path, buckets, endpoint_url=proxy.endpoint_url, key_prefix="my/prefix")
-        assert FAILURE not in examined(site).bad(Subject.DESTINATION).values()
+        assert FAILURE not in examined(site).bad(CheckSubject.DESTINATION).values()
         written = [each.request.key for each in proxy.requests if each.request.method in ("PUT", "POST", "DELETE")]
         assert len(set(written)) >= 5
         assert all(key.startswith("my/prefix/mastosync-doctor/") for key in written)
@@ -102,7 +102,7 @@ class TestHealthy:
         buckets.client.put_object(Bucket=buckets.source, Key="a/b", Body=b"x")
         site = site_of(tmp_path, buckets)
         site.configure(s3_source={"endpoint_url": proxy.endpoint_url})
-        assert FAILURE not in examined(site).bad(Subject.SOURCE).values()
+        assert FAILURE not in examined(site).bad(CheckSubject.SOURCE).values()
         assert proxy.requests
         assert {each.request.method for each in proxy.requests} <= {"GET", "HEAD"}
         assert objects_in(buckets.client, buckets.source) == ["a/b"]
@@ -129,7 +129,7 @@ class TestAccess:
     def of(self, site: Site, check: str, code: ExitCode = ExitCode.STORE) -> str:
         """The remedy of the one failure of the destination; what follows it is skipped."""
         found = examined(site)
-        bad = found.bad(Subject.DESTINATION)
+        bad = found.bad(CheckSubject.DESTINATION)
         assert bad.pop(check) is FAILURE
         assert set(bad.values()) <= {SKIPPED}
         assert {"write", "delete", "acl"} <= bad.keys()
@@ -197,7 +197,7 @@ class TestAccess:
     def test_the_other_end_is_looked_at_all_the_same(self, tmp_path: Path, buckets: BucketPair) -> None:
         buckets.client.put_object(Bucket=buckets.source, Key="a", Body=b"x")
         found = examined(site_of(tmp_path, buckets, secret_key="marked-secret"))
-        assert found.bad(Subject.SOURCE) == {}
+        assert found.bad(CheckSubject.SOURCE) == {}
 
     def test_one_failure_that_passes_is_none(
         self, tmp_path: Path, buckets: BucketPair, fault_proxy: ProxyFactory
@@ -205,7 +205,7 @@ class TestAccess:
         plan = either(first(1, INTERNAL_ERROR, operation="ListObjects"), first(1, slow_down(0), operation="PutObject"))
         proxy = fault_proxy(buckets.address.endpoint_url, plan)
         found = examined(site_of(tmp_path, buckets, endpoint_url=proxy.endpoint_url))
-        assert FAILURE not in found.bad(Subject.DESTINATION).values()
+        assert FAILURE not in found.bad(CheckSubject.DESTINATION).values()
         nothing_is_left(buckets)
 
     def test_a_store_in_trouble(self, tmp_path: Path, buckets: BucketPair, fault_proxy: ProxyFactory) -> None:
@@ -295,7 +295,7 @@ class TestSource:
             site.configure(s3_source={"endpoint_url": server.endpoint_url})
             found = examined(site)
             methods = {request.head.partition(b" ")[0] for request in server.requests}
-        for subject in (Subject.SOURCE, Subject.DESTINATION):
+        for subject in (CheckSubject.SOURCE, CheckSubject.DESTINATION):
             assert found.of(subject)["missing-key"].grade is FAILURE
         assert found.destination["write"].grade is SKIPPED
         assert methods <= {b"GET", b"HEAD"}
@@ -339,7 +339,7 @@ class TestDestination:
     ) -> None:
         proxy = fault_proxy(buckets.address.endpoint_url, always(ACCESS_DENIED, operation="DeleteObject"))
         found = self.through(tmp_path, buckets, proxy)
-        assert found.bad(Subject.DESTINATION) == {
+        assert found.bad(CheckSubject.DESTINATION) == {
             "anonymous-read": WARNING,
             "delete": WARNING,
             "left-behind": WARNING,

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from mastosync.app.context import Context
 from mastosync.app.doctor import doctor
 from mastosync.config import load_config
-from mastosync.doctor import Diagnosis, Finding, Grade, Subject
+from mastosync.doctor import CheckSubject, Diagnosis, Finding, Grade
 from mastosync.errors import ExitCode
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
@@ -52,7 +52,7 @@ class Examined:
 
     diagnosis: Diagnosis
 
-    def of(self, subject: Subject) -> dict[str, Finding]:
+    def of(self, subject: CheckSubject) -> dict[str, Finding]:
         """The findings of one subject by check; each check is told once."""
         found = [each for each in self.diagnosis.findings if each.subject is subject]
         by_check = {each.check: each for each in found}
@@ -61,21 +61,21 @@ class Examined:
 
     @property
     def source(self) -> dict[str, Finding]:
-        return self.of(Subject.SOURCE)
+        return self.of(CheckSubject.SOURCE)
 
     @property
     def destination(self) -> dict[str, Finding]:
-        return self.of(Subject.DESTINATION)
+        return self.of(CheckSubject.DESTINATION)
 
     @property
     def database(self) -> dict[str, Finding]:
-        return self.of(Subject.DATABASE)
+        return self.of(CheckSubject.DATABASE)
 
     @property
     def manifest(self) -> dict[str, Finding]:
-        return self.of(Subject.MANIFEST)
+        return self.of(CheckSubject.MANIFEST)
 
-    def bad(self, subject: Subject) -> dict[str, Grade]:
+    def bad(self, subject: CheckSubject) -> dict[str, Grade]:
         """The checks of a subject that did not end well, or were not made."""
         return {check: found.grade for check, found in self.of(subject).items() if found.grade is not Grade.OK}
 

@@ -14,8 +14,8 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, cli
 from mastosync.config import render_sample
 from mastosync.config.schema import sections
-from mastosync.doctor import Subject
-from mastosync.doctor.findings import Chart
+from mastosync.doctor import CheckSubject
+from mastosync.doctor.checks import Reporter
 from mastosync.doctor.manifest import check_disk
 from mastosync.errors import EXIT_CODE_MEANING, MastosyncError
 from mastosync.model import MANIFEST_BYTES_PER_ENTRY, TABLES, Reason
@@ -141,7 +141,7 @@ def test_the_disk_that_a_manifest_takes_is_one_figure_everywhere(tmp_path: Path)
     }
     for name, said in places.items():
         assert said in (ROOT / name).read_text(encoding="utf-8"), name
-    found = check_disk(Chart(Subject.MANIFEST), tmp_path / "m.db", 10**9)
+    found = check_disk(Reporter(CheckSubject.MANIFEST), tmp_path / "m.db", 10**9)
     assert human_bytes(10**9 * MANIFEST_BYTES_PER_ENTRY * 1.25) in found.message
 
 

@@ -48,7 +48,7 @@ def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
 
 def render_findings(findings: Sequence[Finding]) -> str:
     """What was found about one subject, a line each, with the remedy below."""
-    lines = [paint(findings[0].subject.value, Paint.HEADING)]
+    lines = [paint(str(findings[0].subject), Paint.HEADING)]
     for _, group in groupby(findings, key=lambda found: found.message if found.grade == "skipped" else found.check):
         finding, *others = group  # what was skipped for the same reason is one line
         if others or finding.grade == "skipped":

@@ -84,7 +84,7 @@ def follow_command(
 
 def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
     """What a round has done, and when the next one is."""
-    from mastosync.findings.deleted import stays_told
+    from mastosync.findings.deleted import lost_rows_message
 
     copied, parts = result.copy, []
     if result.plan is None:
@@ -105,7 +105,7 @@ def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
     if result.pruning is not None:
         parts.append(tr("{count} removed", count=f"{result.pruning.removed:,}"))
         if result.pruning.lost:
-            parts.append(stays_told(result.pruning.lost))
+            parts.append(lost_rows_message(result.pruning.lost))
     line = tr(
         "round {number}: {what} in {seconds} s",
         number=done.number,

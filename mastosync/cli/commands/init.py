@@ -116,9 +116,9 @@ def _write(invocation: Invocation, output: Path, text: Secret) -> None:
 
 def _given(*, from_disk: bool) -> str:
     """What objects will be given, and where that can be changed."""
-    from mastosync.findings.shared import cache_control_told
+    from mastosync.findings.messages import cache_control_message
 
-    text = cache_control_told(CACHE_CONTROL, from_disk=from_disk)
+    text = cache_control_message(CACHE_CONTROL, from_disk=from_disk)
     return tr("{said} (`cache_control` of [s3.destination])", said=text)
 
 

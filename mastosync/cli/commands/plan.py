@@ -76,12 +76,12 @@ def plan_command(
         )
     elif outlook is not None:
         from mastosync.cli.forecast import render_dry_run
-        from mastosync.findings.shared import cache_control_told
+        from mastosync.findings.messages import cache_control_message
 
         notes = _absent_types(result)
         if to_bucket:
             from_disk = invocation.config.source_folder.path is not None
-            notes.append(cache_control_told(invocation.config.destination.cache_control, from_disk=from_disk))
+            notes.append(cache_control_message(invocation.config.destination.cache_control, from_disk=from_disk))
         invocation.say(render_dry_run(result, outlook, _snapshot_line(result), notes))
     else:
         invocation.say(render_plan(result, invocation.manifest_path, pending))

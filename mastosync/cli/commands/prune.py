@@ -55,7 +55,7 @@ def prune_command(
 
 def render_pruning(result: Pruning, *, adopted: bool) -> str:
     """What was removed, or would be. `adopted`: what was adopted is taken in."""
-    from mastosync.findings.deleted import stays_told
+    from mastosync.findings.deleted import lost_rows_message
 
     lines = [
         trn(
@@ -78,7 +78,7 @@ def render_pruning(result: Pruning, *, adopted: bool) -> str:
             )
         )
     if result.lost:
-        lines.append(stays_told(result.lost))
+        lines.append(lost_rows_message(result.lost))
     if result.failed:
         lines.append(tr("{count} could not be removed, such as:", count=f"{result.failed:,}"))
         lines += [f"  {example}" for example in result.examples]

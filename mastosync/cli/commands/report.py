@@ -16,11 +16,12 @@ from mastosync.cli.terminal import table
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import english_everywhere, tr
 from mastosync.model import EntryState, Origin
+from mastosync.report import moment
 from mastosync.terminal_text import one_line, padded
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    from mastosync.report import Count, Report, Run
+    from mastosync.report import CopyRun, Report, TypeCount
 
 _PAGE = Path("mastosync-report.html")
 _STANDARD_OUTPUT = Path("-")
@@ -88,7 +89,7 @@ def report_command(
 
 def _rendered(report: Report, form: str) -> str:
     if form == "html":
-        from mastosync.report.page.document import render_page
+        from mastosync.report.page import render_page
 
         return render_page(report)
     if form == "json":
@@ -130,7 +131,6 @@ def render_report(report: Report) -> str:
 
 
 def _head(report: Report) -> Iterator[str]:
-    from mastosync.report import moment
 
     begin, end = report.period
     yield _line(tr("source"), str(report.source))
@@ -158,7 +158,7 @@ def _head(report: Report) -> Iterator[str]:
 
 
 def _verdict(report: Report) -> Iterator[str]:
-    from mastosync.report import Grade
+    from mastosync.findings import Grade
 
     if report.shared:
         may_go = tr("THE OLD OBJECTS MAY BE DELETED, BUT NOT THE BUCKET")
@@ -171,7 +171,7 @@ def _verdict(report: Report) -> Iterator[str]:
         may_go = tr("THE OLD STORE MAY BE DELETED: {store}", store=report.source)
         keep = tr("KEEP THE OLD STORE: SEE not-yet ({store})", store=report.source)
         yield one_line(may_go if report.verdict.may_go else keep)
-    words = {Grade.OK: tr("ok"), Grade.WARNING: tr("warning"), Grade.NOT_YET: tr("not-yet")}
+    words = {Grade.OK: tr("ok"), Grade.WARNING: tr("warning"), Grade.FAILURE: tr("not-yet")}
     for found in report.verdict.findings:
         yield f"  {padded(words[found.grade], 8)} {found.check:<10} {one_line(found.message)}"
         if found.remedy:
@@ -180,7 +180,7 @@ def _verdict(report: Report) -> Iterator[str]:
 
 def _contents(report: Report) -> Iterator[str]:
     states = [state.value for state in EntryState]
-    by_type: dict[tuple[str, bool], list[Count]] = {}
+    by_type: dict[tuple[str, bool], list[TypeCount]] = {}
     for count in report.counts:
         by_type.setdefault((count.table, count.remote), []).append(count)
     rows = [
@@ -205,8 +205,7 @@ def _runs(report: Report) -> Iterator[str]:
     yield from _cut(len(report.runs))
 
 
-def _run(run: Run) -> tuple[str, ...]:
-    from mastosync.report import moment
+def _run(run: CopyRun) -> tuple[str, ...]:
 
     rate = run.objects_per_second
     time = human_seconds(run.seconds) if run.ended_at else tr("{time}, not ended", time=human_seconds(run.seconds))
@@ -221,9 +220,8 @@ def _run(run: Run) -> tuple[str, ...]:
 
 
 def _proofs(report: Report) -> Iterator[str]:
-    from mastosync.report import moment
 
-    if not report.proofs:
+    if not report.verifications:
         yield tr("nothing was verified yet")
         return
     rows = [
@@ -234,10 +232,10 @@ def _proofs(report: Report) -> Iterator[str]:
             f"{proof.read_back:,}",
             ", ".join(f"{name} {count:,}" for name, count in proof.faults.items()) or tr("all well"),
         )
-        for proof in report.proofs[-_RUNS:]
+        for proof in report.verifications[-_RUNS:]
     ]
     yield table((tr("verified"), tr("how"), tr("looked at"), tr("read back"), tr("found")), rows)
-    yield from _cut(len(report.proofs))
+    yield from _cut(len(report.verifications))
 
 
 def _failures(report: Report) -> Iterator[str]:
@@ -259,7 +257,7 @@ def _skipped(report: Report) -> Iterator[str]:
     yield _reasons(tr("skipped"), skipped) if skipped else tr("nothing was skipped")
 
 
-def _reasons(name: str, counts: Sequence[Count]) -> str:
+def _reasons(name: str, counts: Sequence[TypeCount]) -> str:
     rows = [
         (f"{each.table} ({tr('remote') if each.remote else tr('local')})", each.reason or "", f"{each.objects:,}")
         for each in counts

@@ -91,7 +91,7 @@ def render_status(status: Status, manifest: Path) -> str:
     lines += [_line(tr("waiting"), text) for text in _waits(status)]
     lines.append(_line(tr("progress"), _progress(status)))
     if status.verification is not None:
-        from mastosync.findings.shared import undigested_told
+        from mastosync.findings.messages import undigested_message
 
         undigested = status.verification.details.get("unproven", 0)
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
@@ -104,7 +104,7 @@ def render_status(status: Status, manifest: Path) -> str:
                     fine=found["fine"] + undigested,
                     checked=found["checked"],
                 )
-                + undigested_told(undigested),
+                + undigested_message(undigested),
             )
         )
     lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]

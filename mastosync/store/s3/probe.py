@@ -26,7 +26,7 @@ from mastosync.errors import (
 )
 from mastosync.store.errors import Subject
 from mastosync.store.http.public_site import HttpPublicSite
-from mastosync.store.probe import Address, Culprit, Greeting, Removal
+from mastosync.store.probe import Address, Greeting, RefusalCause, Removal
 from mastosync.store.s3.boto_client import NO_CREDENTIALS, refused_of, route_to
 from mastosync.store.s3.boto_store import S3Store
 from mastosync.store.s3.errors import Refused, Request, Unintelligible
@@ -97,22 +97,22 @@ class S3Probe:
         after = time.time()
         return Greeting(lists, after - before, _ahead(answer, (before + after) / 2))
 
-    def culprit(self, error: MastosyncError) -> Culprit:
+    def cause_of(self, error: MastosyncError) -> RefusalCause:
         """What the refusal of a whole store is due to."""
         cause = error.__cause__
         if isinstance(cause, NO_CREDENTIALS):
-            return Culprit.CREDENTIALS
+            return RefusalCause.CREDENTIALS
         if isinstance(cause, boto_errors.ClientError):
             cause = refused_of(cause)
         if not isinstance(cause, Refused):
-            return Culprit.ENDPOINT
+            return RefusalCause.ENDPOINT
         code, status = cause.code, cause.status
         if code in _OF_THE_BUCKET or 300 <= status < 400:
-            return Culprit.BUCKET
+            return RefusalCause.BUCKET
         speaks_s3 = code not in ("", str(status))
         if code in _OF_CREDENTIALS or (speaks_s3 and status in (401, 403)):
-            return Culprit.CREDENTIALS
-        return Culprit.ENDPOINT
+            return RefusalCause.CREDENTIALS
+        return RefusalCause.ENDPOINT
 
     def keys(self, prefix: str, at_most: int) -> list[str]:
         """The first keys that begin with `prefix`. Raises: ObjectDenied if the key may not list."""

@@ -18,7 +18,7 @@ from mastosync.app.files import is_pinned
 from mastosync.app.mastodon_settings import own_settings
 from mastosync.app.report import _switch
 from mastosync.config import Config, FilesystemConfig, load_config
-from mastosync.cutover import Mastosync, Secrets, WayOver, steps_over
+from mastosync.cutover import CommandLine, Secrets, Switchover, switchover_steps
 from tests.support.entries import entry
 from tests.support.manifests import planned
 
@@ -67,7 +67,7 @@ def told(config: Config, folder: Path, options: CutoverOptions | None = None) ->
 
 
 def grades(report: CutoverReport) -> dict[str, str]:
-    return {each.check: each.grade.value for each in report.cutover.findings}
+    return {each["check"]: each["status"] for each in report.cutover.as_json()["findings"]}
 
 
 def lines_of(report: CutoverReport) -> list[str]:
@@ -247,8 +247,8 @@ def test_a_redirect_to_one_media_host_does_not_overwrite_that_to_another(tmp_pat
     """Two instances are served by one nginx, and either may have been written before."""
     commands = []
     for host in ("files.one.example", "files.two.example:8443"):
-        way = WayOver(Mastosync(), ("cutover",), host=host, from_folder=True, system=f"# {host}", env=None)
-        (step,) = (step for step in steps_over(way) if "snippets" in step.what)
+        way = Switchover(CommandLine(), ("cutover",), host=host, from_folder=True, system=f"# {host}", env=None)
+        (step,) = (step for step in switchover_steps(way) if "snippets" in step.what)
         file = f"/etc/nginx/snippets/mastodon-system-{host.replace(':', '-')}.conf"
         assert f"include {file};" in step.what
         commands += [line.replace("/etc/nginx", f"{tmp_path}/nginx") for line in step.lines if file in line]

@@ -14,9 +14,11 @@ import pytest
 
 from mastosync.cli.main import main
 from mastosync.cutover.arrival import failed, losses_of, missing
+from mastosync.findings import Grade
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
+    ArchiveReader,
     CountLine,
     Manifest,
     ManifestReport,
@@ -29,8 +31,7 @@ from mastosync.manifest import (
 from mastosync.manifest.reader import _SELECT_ACCEPTED
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Outcome, Reason
-from mastosync.report import report_of
-from mastosync.report.evidence import Grade
+from mastosync.report import Switch, assess_deletion, evidence_of
 from mastosync.status import status_of
 from tests.support.entries import LOCAL, entry, grouped
 from tests.support.manifests import planned
@@ -206,8 +207,9 @@ def test_what_tries_again_what_failed_passes_over_nothing(tmp_path: Path, accept
         correct(manifest, [(record, Outcome(record.entry, EntryState.FAILED, Reason.CORRUPT))])
         if accepted:
             accept(manifest, (), [Reason.CORRUPT])
-        report = report_of(manifest, 0, lambda _: None, lambda _: None)
-    (told_of_old,) = (each for each in report.verdict.findings if each.check == "failed")
+        with ArchiveReader.opened(manifest) as reader:
+            report = assess_deletion(evidence_of(manifest, reader, Switch(), ""))
+    (told_of_old,) = (each for each in report.findings if each.check == "failed")
     assert told_of_old.remedy == told.remedy
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from mastosync.cli.commands.doctor import render_findings
 from mastosync.cli.logs import logging_to
 from mastosync.cli.terminal import table
-from mastosync.doctor.findings import Chart, Subject
+from mastosync.doctor.checks import Reporter
+from mastosync.findings import CheckSubject
 from mastosync.progress import LineProgress, NoProgress
 from mastosync.terminal_text import as_json, one_line, several_lines
 
@@ -124,6 +125,6 @@ def test_nor_a_line_of_a_table_or_of_the_doctor(text: str) -> None:
     rows = table(("name", "objects"), [(text, "1"), ("plain", "2")]).split("\n")
     assert len(rows) == 3
     assert not any(map(moves_a_terminal, rows))
-    found = render_findings([Chart(Subject.SOURCE).warning("bucket", text, "do this")]).split("\n")
+    found = render_findings([Reporter(CheckSubject.SOURCE).warning("bucket", text, "do this")]).split("\n")
     assert len(found) == 4
     assert not any(map(moves_a_terminal, found))

@@ -32,7 +32,7 @@ def lost(acl: str = "public-read") -> tuple[MemoryStore, MemoryStore]:
     return old, new
 
 
-def hiding() -> Claim:
+def exposed_remedy() -> Claim:
     return Claim(entry(private=True)._replace(size=5), 1, WAS_PUBLIC)
 
 
@@ -43,10 +43,10 @@ def test_the_only_copy_that_is_left_is_never_removed(answer: str) -> None:
     if answer == "everybody reads":
         new.anybody_reads = lambda key: True  # type: ignore[method-assign]
         with pytest.raises(PrivacyLost, match="it was not removed, because it may be the only copy"):
-            transfer(old, new)(hiding())
+            transfer(old, new)(exposed_remedy())
     else:
         new.fail("anybody_reads", *[ServerFailure("503")] * 10)
-        outcome = transfer(old, new)(hiding())
+        outcome = transfer(old, new)(exposed_remedy())
         assert outcome.state is EntryState.FAILED
         assert Presence.AS_PUBLIC in (outcome.presence or WAS_PUBLIC.presence), "nobody has seen that it is private"
     assert new.objects[KEY].data == b"bytes"
@@ -55,7 +55,7 @@ def test_the_only_copy_that_is_left_is_never_removed(answer: str) -> None:
 
 def test_it_is_the_proof_itself_where_strangers_are_refused() -> None:
     old, new = lost()
-    outcome = transfer(old, new)(hiding())
+    outcome = transfer(old, new)(exposed_remedy())
     assert (outcome.state, outcome.md5, new.objects[KEY].acl) == (EntryState.DONE, md5(b"bytes").digest(), "private")
     assert new.count("anybody_reads") == 1
     assert outcome.end is End.DESTINATION, "no answer of the source's is counted"
@@ -188,7 +188,7 @@ def test_what_is_hidden_without_the_source_says_nothing_of_the_source() -> None:
     """So an outage of the source is noticed though some of its objects are hidden at the destination meanwhile."""
     old, new = lost()
     old.fail("read", *[NetworkFailure("down")] * 3)
-    outcome = transfer(old, new)(hiding())
+    outcome = transfer(old, new)(exposed_remedy())
     assert (outcome.state, outcome.end) == (EntryState.DONE, End.DESTINATION)
     assert outcome.attempts == 1 + old.count("read") - 1
 
@@ -206,6 +206,6 @@ def test_what_may_be_read_by_everybody_is_confirmed_as_it_is() -> None:
 def test_who_fails_to_hide_something_says_that_it_lies_open() -> None:
     old, new = lost()
     new.fail("read", ObjectDenied("no"))
-    outcome = transfer(old, new)(hiding())
+    outcome = transfer(old, new)(exposed_remedy())
     assert outcome.state is EntryState.FAILED
     assert "may still be public at" in (outcome.detail or "")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from mastosync.doctor.database import DatabaseWay, check_database
-from mastosync.doctor.findings import Chart, Finding, Grade, Subject, drained
-from mastosync.doctor.machine import is_this_machine
+from mastosync.doctor.checks import Reporter, drained, is_this_machine
+from mastosync.doctor.database import DatabaseTarget, check_database
 from mastosync.errors import DatabaseError
+from mastosync.findings import CheckSubject, Finding, Grade
 from mastosync.mastodon.identity import ServerFacts
 from mastosync.model import DatabaseIdentity, Entry
 from tests.support.doctor_sites import examined, site_without_stores
@@ -62,8 +63,8 @@ class Answering:
 
 
 def connection_to(unencrypted_to: str) -> Finding:
-    way = DatabaseWay("", lambda: nullcontext(None), lambda _: nullcontext(Answering(unencrypted_to)))
-    findings, _ = drained(check_database(Chart(Subject.DATABASE), way, ()))
+    way = DatabaseTarget("", lambda: nullcontext(None), lambda _: nullcontext(cast("Any", Answering(unencrypted_to))))
+    findings, _ = drained(check_database(Reporter(CheckSubject.DATABASE), way, ()))
     return next(found for found in findings if found.check == "connection")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mastosync.checking.public_access import USUAL_SAMPLE
-from mastosync.findings.public_looks import Looks, looks_at
+from mastosync.findings.public_looks import PublicCheckStatus, PublicSummary, public_summary
 from mastosync.manifest import CountLine, LastChange, VerificationRecord
 from mastosync.model import TABLES, EntryState, Kind
 from tests.support.entries import LOCAL
@@ -45,8 +45,8 @@ def old(record: VerificationRecord) -> VerificationRecord:
     return VerificationRecord(record.started_at, record.ended_at, record.details | {"public": told})
 
 
-def at(*records: VerificationRecord, change: LastChange | None = None) -> Looks:
-    return looks_at(records, ARRIVED, change or LastChange(), "auto")
+def at(*records: VerificationRecord, change: LastChange | None = None) -> PublicSummary:
+    return public_summary(records, ARRIVED, change or LastChange(), "auto")
 
 
 WRONG = ("accounts", "accounts/avatars/1.png")
@@ -55,11 +55,11 @@ WRONG = ("accounts", "accounts/avatars/1.png")
 def test_before_anybody_has_looked_nothing_is_proved() -> None:
     found = at(VerificationRecord(1, 2, {"checked": 1, "fine": 1}))
     assert found.told is None
-    assert found.unproved == ("accounts", "custom_emojis")  # nobody reads the rest
+    assert found.uncovered == ("accounts", "custom_emojis")  # nobody reads the rest
 
 
 @pytest.mark.parametrize(
-    ("looked", "unproved"),
+    ("looked", "uncovered"),
     [
         ([look(1)], ()),
         ([look(1, sample=5_000)], ()),
@@ -72,9 +72,9 @@ def test_before_anybody_has_looked_nothing_is_proved() -> None:
 )
 @pytest.mark.parametrize("older", [False, True])
 def test_it_proves_what_it_has_covered(
-    looked: list[VerificationRecord], unproved: tuple[str, ...], older: bool
+    looked: list[VerificationRecord], uncovered: tuple[str, ...], older: bool
 ) -> None:
-    assert at(*(old(each) if older else each for each in looked)).unproved == unproved
+    assert at(*(old(each) if older else each for each in looked)).uncovered == uncovered
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_a_larger_sample_has_found_is_settled_by_one_as_large() -> None:
 
 
 def test_what_is_wrong_and_of_a_type_of_which_nothing_is_left_holds_nobody_up() -> None:
-    assert not looks_at([look(1, WRONG)], ARRIVED[1:], LastChange(), "auto").keys
+    assert not public_summary([look(1, WRONG)], ARRIVED[1:], LastChange(), "auto").keys
 
 
 def test_each_look_asks_whether_anybody_can_list() -> None:
@@ -119,28 +119,33 @@ def test_each_look_asks_whether_anybody_can_list() -> None:
 
 def test_no_look_proves_anything_of_what_was_stored_anew_since() -> None:
     found = at(look(1), change=LastChange(5, "apply-settings"))
-    assert (found.unproved, found.before) == (("accounts", "custom_emojis"), "apply-settings")
-    assert at(look(1), look(6), change=LastChange(5, "apply-settings")).unproved == ()
+    assert (found.uncovered, found.before) == (("accounts", "custom_emojis"), "apply-settings")
+    assert at(look(1), look(6), change=LastChange(5, "apply-settings")).uncovered == ()
 
 
 def test_all_that_there_is_is_enough() -> None:
     few = [replace(line, objects=2) for line in ARRIVED]
-    assert not looks_at([look(1, sample=2, of=2)], few, LastChange(), "auto").unproved
+    assert not public_summary([look(1, sample=2, of=2)], few, LastChange(), "auto").uncovered
 
 
 def test_what_arrives_after_a_look_is_not_proved_by_it() -> None:
     early = look(1, types=("accounts",))
     early.details["public"]["types"] = list(TABLES)  # all were looked for, and none of the others had arrived
-    assert at(early).unproved == ("custom_emojis",)
+    assert at(early).uncovered == ("custom_emojis",)
     few = [ARRIVED[0], replace(ARRIVED[1], objects=USUAL_SAMPLE)]
-    assert not looks_at([early], few, LastChange(), "auto").unproved, "the first emojis need no other look"
+    assert not public_summary([early], few, LastChange(), "auto").uncovered, "the first emojis need no other look"
     media = [replace(ARRIVED[1], kind=ARRIVED[1].kind._replace(table="media_attachments"), objects=1)]
-    assert looks_at([early], few + media, LastChange(), "auto").unproved == ("custom_emojis", "media_attachments")
+    assert public_summary([early], few + media, LastChange(), "auto").uncovered == (
+        "custom_emojis",
+        "media_attachments",
+    )
     grown = [replace(line, objects=1_001) for line in ARRIVED]
-    assert looks_at([look(1)], grown, LastChange(), "auto").unproved == ("accounts", "custom_emojis")
-    assert not looks_at([look(1)], [replace(line, objects=1_000) for line in ARRIVED], LastChange(), "auto").unproved
+    assert public_summary([look(1)], grown, LastChange(), "auto").uncovered == ("accounts", "custom_emojis")
+    assert not public_summary(
+        [look(1)], [replace(line, objects=1_000) for line in ARRIVED], LastChange(), "auto"
+    ).uncovered
     media = [*ARRIVED, CountLine(LOCAL._replace(table="media_attachments"), EntryState.DONE, None, 90_000, 0)]
-    assert looks_at([look(1)], media, LastChange(), "auto").unproved, "most has come since"
+    assert public_summary([look(1)], media, LastChange(), "auto").uncovered, "most has come since"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +165,7 @@ def test_what_no_look_has_tried_is_taken_on_trust_for_a_part_of_what_one_has(
     early = look(1, types=("accounts",), sample=sample, of=asked)
     early.details["public"]["types"] = list(TABLES)
     counts = [replace(ARRIVED[0], objects=asked), replace(ARRIVED[1], objects=came)]
-    assert looks_at([early], counts, LastChange(), "auto").unproved == unproved
+    assert public_summary([early], counts, LastChange(), "auto").uncovered == unproved
 
 
 def test_what_was_found_wrong_twice_counts_once() -> None:
@@ -172,5 +177,38 @@ def test_what_was_found_wrong_twice_counts_once() -> None:
 def test_a_look_at_what_was_all_private_tells_nothing_where_everybody_has_to_read() -> None:
     hidden = look(2)
     hidden.details["public"]["all_private"] = True
-    assert looks_at([hidden], ARRIVED, LastChange(), "auto").told is None
-    assert looks_at([hidden], ARRIVED, LastChange(), "private").told is not None
+    assert public_summary([hidden], ARRIVED, LastChange(), "auto").told is None
+    assert public_summary([hidden], ARRIVED, LastChange(), "private").told is not None
+
+
+def told(*, private: bool = False, listed: bool = False, exposed: int = 0, faults: int = 0) -> dict[str, Any]:
+    return {"all_private": private, "anybody_can_list": listed, "exposed": exposed, "faults": [{}] * faults}
+
+
+@pytest.mark.parametrize(
+    ("public", "of_auto", "of_private"),
+    [
+        (None, PublicCheckStatus.UNTRIED, PublicCheckStatus.NEEDLESS),
+        (told(), PublicCheckStatus.FINE, PublicCheckStatus.NEEDLESS),
+        (
+            told(faults=3),
+            PublicCheckStatus.FAULTY,
+            PublicCheckStatus.NEEDLESS,
+        ),  # nobody could read them, and nobody need
+        (told(exposed=1, faults=1), PublicCheckStatus.EXPOSED, PublicCheckStatus.EXPOSED),
+        (told(listed=True), PublicCheckStatus.LISTED, PublicCheckStatus.LISTED),
+        (
+            told(private=True),
+            PublicCheckStatus.UNTRIED,
+            PublicCheckStatus.HIDDEN,
+        ),  # it has not tried whether everybody can read
+        (told(private=True, exposed=1, faults=1), PublicCheckStatus.UNTRIED, PublicCheckStatus.EXPOSED),
+        (told(private=True, faults=1), PublicCheckStatus.UNTRIED, PublicCheckStatus.FAULTY),  # nobody can tell
+        ({"faults": []}, PublicCheckStatus.FINE, PublicCheckStatus.NEEDLESS),  # of an older version
+    ],
+)
+def test_a_run_counts_under_the_acl_that_it_was_made_for(
+    public: dict[str, Any] | None, of_auto: PublicCheckStatus, of_private: PublicCheckStatus
+) -> None:
+    found = [PublicSummary(acl, public).status for acl in ("auto", "private")]
+    assert found == [of_auto, of_private]

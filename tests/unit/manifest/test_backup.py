@@ -22,9 +22,9 @@ from mastosync.app.manifest import back_up as backed_up
 from mastosync.app.status import status
 from mastosync.cli.main import main
 from mastosync.config import Config
-from mastosync.doctor import Grade, ManifestPlace, Subject
+from mastosync.doctor import CheckSubject, Grade, ManifestTarget
+from mastosync.doctor.checks import Reporter
 from mastosync.doctor.database import DatabaseFacts
-from mastosync.doctor.findings import Chart
 from mastosync.doctor.manifest import check_manifest
 from mastosync.errors import ConfigError, ManifestError
 from mastosync.manifest import Manifest, PlanWriter, WorkQueue, back_up, writer_lock
@@ -141,9 +141,11 @@ def test_doctor_warns_of_it(dead: Path) -> None:
     def no_stores() -> None:
         raise ConfigError("not the point here")
 
-    place = ManifestPlace(copied_alone(dead), no_stores)  # type: ignore[arg-type]
+    place = ManifestTarget(copied_alone(dead), no_stores)  # type: ignore[arg-type]
     (found,) = (
-        each for each in check_manifest(Chart(Subject.MANIFEST), place, DatabaseFacts) if each.check == "manifest"
+        each
+        for each in check_manifest(Reporter(CheckSubject.MANIFEST), place, DatabaseFacts)
+        if each.check == "manifest"
     )
     assert found.grade is Grade.WARNING
     assert "manifest backup" in found.remedy

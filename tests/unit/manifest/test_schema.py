@@ -69,7 +69,7 @@ def with_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_migration_that_manifests_have_gone_through_is_never_changed(version: int) -> None:
-    """A new one is added; then `python -m tests.unit.manifests` makes a manifest that holds its digest."""
+    """A new one is added; then `python -m tests.support.manifest_versions` makes a manifest that holds its digest."""
     assert [file.name for file in sorted(MIGRATIONS.glob("*.sql"))][version - 1] in pinned(version)
     assert pinned(version) == digest_line(version)
 

@@ -21,12 +21,11 @@ from mastosync.cli.commands.report import render_report
 from mastosync.manifest import newest_version
 from mastosync.model import EntryState
 from mastosync.report import Report, RunPace
-from mastosync.report.page.charts import round_marks, time_marks
-from mastosync.report.page.document import render_page
-from mastosync.report.page.markup import Markup, tag
+from mastosync.report.markup import Markup, round_marks, tag, time_marks
+from mastosync.report.page import render_page
 from mastosync.units import human_bytes
 from tests.support.manifest_versions import restored
-from tests.unit.report.test_report import DAY, HOUR, NOON, context, steadily
+from tests.unit.report.kit import DAY, HOUR, NOON, context, steadily
 
 HOSTILE = "</script><img src=//evil.example onerror=\"alert('1')\"><!-- &amp; ]]> \x00\x1b[31m\u202e\ud800 {0} %s"
 VOID = {"meta"}

@@ -18,7 +18,7 @@ from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidate
 from mastosync.model import Entry, Kind
 from mastosync.runtime.retry import RetryingStore
 from mastosync.store.base import ListedObject
-from mastosync.verifying.listing_merge import Follower, KeySpace, Listing, Placed, iter_matched, record_at
+from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, ListingLookup, iter_matched, record_at
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
 from tests.support.transfers import store_access
@@ -80,7 +80,7 @@ def test_entries_come_in_the_order_of_their_keys(entries: list[Entry], every_for
     ranges = [KeyRange(*bounds) for bounds in pairwise(["", *cuts, None])]  # type: ignore[arg-type]
     space = KeySpace(every_form=every_form)
     with reading(entries) as reader:
-        found = [placed for keys in ranges for placed in space.iter_placed(reader, keys)]
+        found = [placed for keys in ranges for placed in space.iter_entries(reader, keys)]
         assert [placed.key for placed in found] == wanted
         for placed in found:
             entry = record_at(reader, placed).entry
@@ -104,7 +104,7 @@ def test_ranges_hold_evenly_many_entries(tmp_path: Path) -> None:
         assert len(ranges) == 8
         assert (ranges[0].after, ranges[-1].up_to) == ("", None)
         assert all(left.up_to == right.after for left, right in pairwise(ranges))
-        held = [sum(1 for _ in space.iter_placed(reader, keys)) for keys in ranges]
+        held = [sum(1 for _ in space.iter_entries(reader, keys)) for keys in ranges]
         assert sum(held) == 24_000
         assert max(held) < 1.5 * 24_000 / 8
         assert len(space.cut(reader, 24_000, 1000)) <= 12, "a range is worth at least two pages"
@@ -155,7 +155,7 @@ def test_a_follower_finds_what_is_there(there: set[str], wanted: set[str], page_
     store.page_keys = page_keys
     for key in there:
         store.put(f"{root_of(prefix)}{key}", key.encode())
-    follower = Follower(listing(store, prefix))
+    follower = ListingLookup(listing(store, prefix))
     found = {key: follower.at(key) for key in sorted(wanted)}
     assert {key for key, each in found.items() if each is not None} == there & wanted
     assert all(each is None or each.key == key for key, each in found.items())
@@ -166,7 +166,7 @@ def test_a_follower_does_not_list_what_lies_between() -> None:
     store.page_keys = 10
     for number in range(1000):
         store.put(f"{number:03}", b"x")
-    follower = Follower(listing(store))
+    follower = ListingLookup(listing(store))
     assert follower.at("005")
     assert follower.at("900")
     assert follower.at("901")
@@ -178,7 +178,7 @@ KEYS = st.lists(st.sampled_from("abcdef"), max_size=8)
 
 @given(wanted=KEYS.map(sorted), there=KEYS.map(set).map(sorted))
 def test_what_has_the_same_key_comes_together(wanted: list[str], there: list[str]) -> None:
-    placed = [Placed(key, number, None, canonical=True) for number, key in enumerate(wanted)]  # type: ignore[arg-type]
+    placed = [KeyedEntry(key, number, None, canonical=True) for number, key in enumerate(wanted)]  # type: ignore[arg-type]
     pairs = list(iter_matched(iter(placed), iter(ListedObject(key, 1, "", "") for key in there)))
     assert [entry for entry, _ in pairs if entry] == placed
     assert {entry.key for entry, found in pairs if entry and found} == set(wanted) & set(there)

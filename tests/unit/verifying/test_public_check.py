@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from mastosync.checking.public_access import FaultKind
 from mastosync.cli.commands.verify import _public_lines
 from mastosync.errors import Interrupted, NetworkFailure, StoreUnusable
 from mastosync.mastodon.paperclip import canonical_key
@@ -14,7 +15,7 @@ from mastosync.model import EntryState, Origin, Presence, Record
 from mastosync.runtime.outages import NO_SUCH_KEY
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.probe import PublicAnswer
-from mastosync.verifying.public_check import PublicCheck, waiting_for
+from mastosync.verifying.public_check import PublicCheck, access_to_site
 from mastosync.verifying.public_result import PublicResult
 from tests.support.clock import Clock
 from tests.support.entries import entry
@@ -77,7 +78,7 @@ def test_a_site_that_is_down_for_a_while_is_waited_for(monkeypatch: pytest.Monke
     Clock(monkeypatch)
     stop, records = StopSignal(), [record(number) for number in range(3)]
     site = Unsteady({canonical_key(each.entry, ""): RIGHT for each in records})
-    asking = waiting_for(site, store_access(MemoryStore(), stop), 3600.0)
+    asking = access_to_site(site, store_access(MemoryStore(), stop), 3600.0)
     assert PublicCheck(site, None, asking, "", 1, stop).run(records).clean
     assert site.down == 0
 
@@ -87,7 +88,7 @@ def test_one_that_stays_down_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> No
     Clock(monkeypatch)
     stop, site = StopSignal(), Unsteady({})
     site.down = 1_000_000
-    asking = waiting_for(site, store_access(MemoryStore(), stop), 3600.0)
+    asking = access_to_site(site, store_access(MemoryStore(), stop), 3600.0)
     with pytest.raises(StoreUnusable, match=r"the site https://files.example.social/ has been down since"):
         PublicCheck(site, None, asking, "", 1, stop).run([record(1)])
 
@@ -141,7 +142,11 @@ def test_an_answer_that_says_nothing_of_who_reads_it_is_told_as_unknown(status: 
     (fault,) = result.faults
     is_known = status < 300 and not private
     assert str(status) in fault.detail
-    assert (fault.exposed, fault.unread, len(result.to_be_rewritten)) == (False, not is_known, is_known)
+    assert (fault.exposed, fault.kind is FaultKind.UNCLEAR, len(result.to_be_rewritten)) == (
+        False,
+        not is_known,
+        is_known,
+    )
 
 
 PAGE = replace(RIGHT, size=40, md5=b"1" * 16, content_type="text/html")
@@ -150,7 +155,7 @@ PAGE = replace(RIGHT, size=40, md5=b"1" * 16, content_type="text/html")
 def test_a_page_in_the_place_of_what_is_private_says_nothing_and_the_object_is_told_from_it() -> None:
     """Some sites answer everything with 200. Whoever is sent to a page, as one to log in, was refused."""
     (fault,) = checked((record(1, private=True), PAGE), (record(2), RIGHT)).faults
-    assert (fault.unread, fault.exposed) == (True, False)
+    assert fault.kind is FaultKind.UNCLEAR
     assert "text/html" in fault.detail
     assert checked((record(1, private=True), replace(PAGE, is_elsewhere=True))).clean
     for given in (
@@ -176,7 +181,7 @@ def test_what_lies_at_the_store_by_now_is_told_from_a_page_too() -> None:
 
     assert found().exposed == 1, "nobody can tell"
     store.put(canonical_key(of.entry, ""), b"something else")
-    assert [fault.unread for fault in found().faults] == [True]
+    assert [fault.kind for fault in found().faults] == [FaultKind.UNCLEAR]
     store.put(canonical_key(of.entry, ""), DATA)
     assert found().exposed == 1
 
@@ -270,12 +275,12 @@ def test_private_objects_are_asked_for_at_the_bucket_too() -> None:
     assert (fault.record.entry.id, fault.exposed) == (2, True)
     assert "at https://s3.example.com/media/" in fault.detail
     assert checked(*pairs, bucket=Site({canonical_key(record(2).entry, ""): hidden})).clean
-    assert [fault.unread for fault in checked(*pairs, bucket=Site({})).faults] == [True]
+    assert [fault.kind for fault in checked(*pairs, bucket=Site({})).faults] == [FaultKind.UNCLEAR]
 
 
 def test_a_site_that_keeps_failing_tells_nothing_of_the_object() -> None:
     result = checked((record(1), RIGHT), (record(2, origin=Origin.ADOPTED), None))
-    assert [fault.unread for fault in result.faults] == [True]
+    assert [fault.kind for fault in result.faults] == [FaultKind.UNCLEAR]
     assert not result.to_be_rewritten
 
 

@@ -15,7 +15,7 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Record, RemoteFile
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
-from mastosync.verifying.public_result import Asked, Keeper, PublicFault, PublicResult
+from mastosync.verifying.public_result import Asked, PublicFault, PublicResult, ServedBy
 from mastosync.verifying.verifier import Verifier, VerifyOptions
 from tests.support.entries import LOCAL, entry
 from tests.support.memory_store import MemoryStore
@@ -58,14 +58,14 @@ def of_state(manifest: Manifest, state: EntryState) -> dict[int, bool]:
     return {each.entry.id: each.entry.private for each in records}
 
 
-def refused(manifest: Manifest, keeper: Keeper | None = None, others: int = 1) -> PublicResult:
+def refused(manifest: Manifest, served_by: ServedBy | None = None, others: int = 1) -> PublicResult:
     """All of them were brought by another tool, and strangers are given none at the new store; others are fine."""
     result = PublicResult("https://files.example", listing=False, acl="public-read")
     records = list(ManifestReport(manifest).iter_records())
     for each in records:
         adopted = each._replace(origin=Origin.ADOPTED)
         key = canonical_key(each.entry, PREFIX)
-        result.faults.append(PublicFault(adopted, key, "answered 403", keeper=keeper, refused=True))
+        result.faults.append(PublicFault(adopted, key, "answered 403", served_by=served_by, refused=True))
     result.by_kind[LOCAL] = Asked(len(records) + others, 0, len(records))
     return result
 
@@ -105,7 +105,7 @@ def test_what_everybody_reads_at_the_store_and_is_private_by_now_is_stored_as_pr
 def test_what_only_the_old_store_still_gives_stays_a_fault(tmp_path: Path) -> None:
     with copied(tmp_path / "m.db", [HIDDEN]) as (manifest, store):
         close(store, [HIDDEN])
-        made, public = verifier(manifest, store, Rows()), refused(manifest, Keeper.OLD_STORE)
+        made, public = verifier(manifest, store, Rows()), refused(manifest, ServedBy.OLD_STORE)
         made.take_public(public)
         assert of_state(manifest, EntryState.PENDING) == {2: True}
         assert (public.exposed, made.result.reopened) == (1, 1)
@@ -116,10 +116,10 @@ def test_what_the_new_store_gives_is_no_fault_of_the_old_one(tmp_path: Path) -> 
     """The media host failed at the new store for a moment, and asked the old one."""
     with copied(tmp_path / "m.db", [HIDDEN]) as (manifest, store):
         close(store, [HIDDEN], "public-read")
-        made, public = verifier(manifest, store, Rows()), refused(manifest, Keeper.OLD_STORE)
+        made, public = verifier(manifest, store, Rows()), refused(manifest, ServedBy.OLD_STORE)
         made.take_public(public)
         assert of_state(manifest, EntryState.PENDING) == {2: True}
-        assert (public.exposed, [fault.keeper for fault in public.faults]) == (1, [None])
+        assert (public.exposed, [fault.served_by for fault in public.faults]) == (1, [None])
         assert "then `mastosync copy`" in public.remedies[0]
 
 

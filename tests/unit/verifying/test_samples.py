@@ -13,7 +13,8 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, Kind, Record
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
-from mastosync.verifying.samples import PublicSample, RankedSample, Sample
+from mastosync.verifying.listing_merge import RandomSample, Sample
+from mastosync.verifying.public_check import PublicSample
 from mastosync.verifying.verifier import Verifier, VerifyOptions
 from tests.support.entries import LOCAL, REMOTE, entry
 from tests.support.memory_store import MemoryStore
@@ -77,12 +78,12 @@ def test_what_mastodon_reads_by_itself_is_asked_for_only_if_it_is_private(tmp_pa
         assert entries(drawn(manifest, store, PublicSample(5, manifest.kinds()))) == {both[1]}
         all_private = PublicSample(5, manifest.kinds(), unshown=())
         assert entries(drawn(manifest, store, all_private)) == set(both), "then everybody has to be refused"
-        assert entries(drawn(manifest, store, RankedSample(5))) == set(both), "but they are read back"
+        assert entries(drawn(manifest, store, RandomSample(5))) == set(both), "but they are read back"
 
 
 @pytest.mark.parametrize("size", [0, 400])
 def test_what_is_read_back_is_drawn_from_everywhere(tmp_path: Path, size: int) -> None:
     with copied(tmp_path / "m.db", many(8_000)) as (manifest, store):
-        found = entries(drawn(manifest, store, RankedSample(size)))
+        found = entries(drawn(manifest, store, RandomSample(size)))
         assert len(found) == size
         assert 0.3 * size <= sum(each.kind == LOCAL for each in found) <= 0.7 * size, "half of the entries are"

@@ -12,12 +12,27 @@ from typing import Any
 
 import pytest
 
+from mastosync.app.cutover import CutoverOptions, cutover_from
 from mastosync.cli.main import main
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity, WorkQueue
+from mastosync.findings.deleted import Deleted, shared_bucket
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    Manifest,
+    PlanWriter,
+    Relation,
+    Removable,
+    SnapshotRecord,
+    StoreIdentity,
+    WorkQueue,
+    record_relation,
+)
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import EntryState, Origin, Outcome
+from mastosync.model import TABLES, EntryState, Origin, Outcome
 from mastosync.planning.planner import PlanOptions
 from tests.support.entries import entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, planned
+from tests.unit.cutover.kit import ARRIVED, HOUR, NOW, WHOLE, configured, in_one, plan, shared
 
 KEPT = [entry(row) for row in range(10, 40)]
 Run = Callable[..., str]
@@ -139,3 +154,104 @@ def test_nobody_is_told_to_remove_what_a_plan_of_a_wrong_database_may_have_lost(
     run("prune", "--adopted", "--apply", "--at-most", "100")
     run("accept", "--gone")
     assert "prune --apply" in reported(run)["remedy"]
+
+
+def moment(ago: float) -> float:
+    return NOW - ago
+
+
+@pytest.mark.parametrize(
+    ("plans", "copied", "known_at", "later"),
+    [
+        ([plan(HOUR)], None, moment(HOUR), False),
+        ([plan(HOUR)], moment(2 * HOUR), moment(HOUR), False),
+        ([plan(HOUR)], moment(60), moment(HOUR), True),
+        ([plan(60, incremental=True), plan(HOUR)], None, moment(HOUR), True),  # a delta sees no deletion
+        ([plan(60, incremental=True)], None, None, True),
+        ([plan(60, limit=5), plan(HOUR)], None, moment(HOUR), False),
+        ([plan(60, only="remote"), plan(HOUR, only="local")], None, moment(HOUR), False),  # accounts here are local
+        ([plan(60, types=["media_attachments"]), plan(HOUR)], None, moment(HOUR), False),
+        ([plan(60, types=["accounts"]), plan(HOUR)], None, moment(60), False),  # nothing else has arrived
+    ],
+)
+def test_deletions_are_known_up_to_the_last_plan_that_read_all_of_what_has_arrived(
+    plans: list[SnapshotRecord], copied: float | None, known_at: float | None, later: bool
+) -> None:
+    assert Deleted.of(Removable(), [ARRIVED], plans, copied) == Deleted(Removable(0, 0), known_at, later=later)
+
+
+def done(manifest: Manifest) -> None:
+    """A copy of everything that is pending."""
+    queue = WorkQueue(manifest)
+    queue.start_run(1)
+    claims = list(queue.iter_claimable())
+    queue.commit(claims=claims)
+    queue.commit(outcomes=[Outcome(each.entry, EntryState.DONE, size=7, md5=bytes(16)) for each in claims])
+    queue.end_run()
+
+
+def test_a_row_that_was_deleted_after_its_copy_is_found_in_the_manifest(tmp_path: Path) -> None:
+    whole = {**WHOLE, "added": 2}
+    with planned(tmp_path / "manifest.db", [entry(1), entry(2)], details=whole) as manifest:
+        done(manifest)
+        report = cutover_from(configured(tmp_path), manifest, CutoverOptions())
+        assert "deletions" in {each.check for each in report.cutover.findings}, "a copy has been at work since"
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped([entry(2)]))
+            writer.finish(datetime.now(UTC), WHOLE)
+        report = cutover_from(configured(tmp_path), manifest, CutoverOptions())
+    told = {each.check: each for each in report.cutover.findings}
+    assert "1 object (7 Bytes)" in told["gone"].message
+    assert report.as_json()["gone"] == {"objects": 1, "bytes": 7, "adopted": 0, "lost": 0}
+
+
+TREES = ("cache/", *(f"{table}/" for table in TABLES))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "prefixes"),
+    [
+        ("old", "new", ("old/",)),
+        ("old", "older", ("old/",)),
+        ("old/", "new", ("old//",)),
+        ("/old", "new", ("old/",)),
+        ("", "new", TREES),
+        ("a", "a/b", tuple(f"a/{tree}" for tree in TREES)),
+        ("a/b", "a", ("a/b/",)),
+        ("", "cache", TREES[1:]),  # what lies under cache/ is both old and new
+        ("old", "", ("old/",)),
+        ("accounts", "", tuple(f"accounts/{tree}" for tree in TREES)),  # the new avatars are in accounts/avatars/
+        (":class", "new", ()),
+        ("old", ":class", ()),
+    ],
+)
+def test_in_one_bucket_only_what_is_under_the_old_prefix_may_go(old: str, new: str, prefixes: tuple[str, ...]) -> None:
+    assert shared(old, new).prefixes == prefixes
+
+
+@pytest.mark.parametrize(
+    ("stores", "are_one"),
+    [
+        ((SOURCE, DESTINATION), False),
+        ((StoreIdentity("https://s3", "a", ""), StoreIdentity("https://s3", "b", "")), False),
+        ((StoreIdentity.of_folder(Path("/a")), StoreIdentity.of_folder(Path("/b"))), False),
+        (in_one("", "new"), True),
+    ],
+)
+def test_a_manifest_knows_whether_its_stores_are_one_bucket(
+    tmp_path: Path, stores: tuple[StoreIdentity, StoreIdentity], are_one: bool
+) -> None:
+    with planned(tmp_path / "manifest.db", [entry()], stores) as manifest:
+        assert (shared_bucket(manifest) is not None) is are_one
+
+
+def test_one_bucket_that_a_look_has_found_is_one_whatever_its_names_are(tmp_path: Path) -> None:
+    stores = (
+        StoreIdentity("https://s3.example", "media", "old"),
+        StoreIdentity("https://alias.example", "media", "new"),
+    )
+    with planned(tmp_path / "manifest.db", [entry()], stores) as manifest:
+        record_relation(manifest, Relation.TWO, probe_settled=True)
+        assert shared_bucket(manifest) is None
+        record_relation(manifest, Relation.ONE_BUCKET, probe_settled=True)
+        assert shared_bucket(manifest) is not None

@@ -8,13 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from mastosync.language import tr, trn
 from mastosync.model import EntryState, Origin
-from mastosync.report import iso, moment
-from mastosync.report.page.charts import Caption, ChartBar, ChartStep, Share, bars, shares, steps_over_time
-from mastosync.report.page.markup import Markup, figure, paragraph, section, table, tag
-from mastosync.units import human_bytes, human_seconds
+from mastosync.report import moment
+from mastosync.report.markup import (
+    Caption,
+    ChartBar,
+    ChartStep,
+    Markup,
+    Share,
+    bars,
+    figure,
+    paragraph,
+    section,
+    shares,
+    steps_over_time,
+    table,
+    tag,
+)
+from mastosync.units import human_bytes, human_seconds, iso
 
 if TYPE_CHECKING:
-    from mastosync.report import Count, Proof, Report, Run
+    from mastosync.report import CopyRun, Report, TypeCount, VerificationRun
 
 _SHOWN = 50  # plans, runs and verifications
 _RATES = (("GiB/s", 1 << 30), ("MiB/s", 1 << 20), ("KiB/s", 1 << 10), ("B/s", 1))
@@ -164,23 +177,23 @@ def failures_section(report: Report) -> Markup:
     )
 
 
-def proofs_section(report: Report) -> Markup:
+def verifications_section(report: Report) -> Markup:
     """Verifications."""
     return section(
         tr("What was verified"),
         table(
             (tr("begin"), tr("how"), tr("found"), tr("looked at"), tr("read back")),
-            [_proof(proof) for proof in report.proofs[-_SHOWN:]],
+            [_verification(run) for run in report.verifications[-_SHOWN:]],
             words=3,
         )
-        if report.proofs
+        if report.verifications
         else paragraph(tr("Nothing yet.")),
-        _cut(report.proofs),
+        _cut(report.verifications),
     )
 
 
 def _split(
-    counts: Sequence[Count], name: Callable[[Count], str], size: Callable[[Count], int]
+    counts: Sequence[TypeCount], name: Callable[[TypeCount], str], size: Callable[[TypeCount], int]
 ) -> dict[str, list[Share]]:
     """What each name has of this server and of others, the most first."""
     halves: dict[str, list[int]] = {}
@@ -190,7 +203,7 @@ def _split(
     return {each: [Share(*half) for half in zip(_HALVES, _whose(), halves[each], strict=True)] for each in most_first}
 
 
-def _by_type(counts: Sequence[Count]) -> list[tuple[str | int, ...]]:
+def _by_type(counts: Sequence[TypeCount]) -> list[tuple[str | int, ...]]:
     objects: dict[tuple[str, bool], Counter[EntryState]] = {}
     done_bytes: Counter[tuple[str, bool]] = Counter()
     for each in counts:
@@ -208,12 +221,12 @@ def _by_type(counts: Sequence[Count]) -> list[tuple[str | int, ...]]:
     ]
 
 
-def _reasons(counts: Sequence[Count]) -> Markup:
+def _reasons(counts: Sequence[TypeCount]) -> Markup:
     rows = [(each.table, _whose()[each.remote], each.reason or "", each.objects) for each in counts]
     return table((tr("type"), tr("rows"), tr("reason"), tr("entries")), rows, words=3)
 
 
-def _run(run: Run) -> tuple[str | int, ...]:
+def _run(run: CopyRun) -> tuple[str | int, ...]:
     objects, size_bytes = run.objects_per_second, run.bytes_per_second
     time = human_seconds(run.seconds) if run.ended_at else tr("{time}, not ended", time=human_seconds(run.seconds))
     return (
@@ -223,10 +236,10 @@ def _run(run: Run) -> tuple[str | int, ...]:
     )
 
 
-def _proof(proof: Proof) -> tuple[str | int, ...]:
-    faults = ", ".join(f"{name} {count:,}" for name, count in proof.faults.items())
+def _verification(run: VerificationRun) -> tuple[str | int, ...]:
+    faults = ", ".join(f"{name} {count:,}" for name, count in run.faults.items())
     found = faults or tr("all well")
-    return moment(proof.started_at), ", ".join(proof.ways) or _NOTHING, found, proof.checked, proof.read_back
+    return moment(run.started_at), ", ".join(run.ways) or _NOTHING, found, run.checked, run.read_back
 
 
 def _failure(each: dict[str, Any]) -> Markup:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from mastosync.cutover import Grade as CutoverGrade
-from mastosync.cutover import judge
-from mastosync.doctor.findings import Chart, Finding, Grade, Subject
+from mastosync.cutover import assess_cutover
+from mastosync.doctor.checks import Reporter
 from mastosync.doctor.folder import check_owner
+from mastosync.findings import CheckSubject, Finding, Grade
 from mastosync.model import Access, Owner, Ownership
-from tests.unit.cutover.test_cutover import evidence
+from tests.unit.cutover.kit import evidence
 
 MASTODON, BACKUP, ROOT = Owner(12_345, 12_345), Owner(23_456, 23_456), Owner(0, 0)
 OWN = Ownership("/new disk", MASTODON, MASTODON, MASTODON, gives=False, others=())
@@ -27,11 +27,11 @@ CHOWN = "chown -R 12345:12345 '/new disk'"
 @pytest.fixture(autouse=True)
 def without_mastodon(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine where Mastodon runs in a container: no user has its name."""
-    monkeypatch.setattr("mastosync.findings.shared._USER", "nobody-has-this-name")
+    monkeypatch.setattr("mastosync.findings.messages._USER", "nobody-has-this-name")
 
 
 def doctored(found: Ownership, made: Owner, *, mode: int = 0o644, folder: int = 0o755) -> Finding:
-    return check_owner(Chart(Subject.DESTINATION), found, Access(made, mode, folder))
+    return check_owner(Reporter(CheckSubject.DESTINATION), found, Access(made, mode, folder))
 
 
 @pytest.mark.parametrize(
@@ -87,23 +87,23 @@ def test_modes_and_groups_tell_what_it_can_do_with_files_of_others(
 def test_a_cutover_tells_it_once_and_gives_no_folder_of_root_to_mastodon(
     found: Ownership | None, said: str, remedy: str
 ) -> None:
-    told = [each for each in judge(evidence(ownership=found)).findings if each.check == "owner"]
-    grade = CutoverGrade.NO_GO if found is OF_ROOT else CutoverGrade.WARNING
+    told = [each for each in assess_cutover(evidence(ownership=found)).findings if each.check == "owner"]
+    grade = Grade.FAILURE if found is OF_ROOT else Grade.WARNING
     assert [(each.grade, said in each.message, remedy in each.remedy) for each in told] == (
         [(grade, True, True)] if said else []
     )
 
 
 def test_a_command_names_mastodons_user_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    finding = next(each for each in judge(evidence(ownership=OF_ROOT)).findings if each.check == "owner")
+    finding = next(each for each in assess_cutover(evidence(ownership=OF_ROOT)).findings if each.check == "owner")
     assert "chown" not in finding.remedy
     assert "`docker compose exec web id -u`" in finding.remedy
-    monkeypatch.setattr("mastosync.findings.shared._USER", "root")  # who is everywhere
-    finding = next(each for each in judge(evidence(ownership=OF_ROOT)).findings if each.check == "owner")
+    monkeypatch.setattr("mastosync.findings.messages._USER", "root")  # who is everywhere
+    finding = next(each for each in assess_cutover(evidence(ownership=OF_ROOT)).findings if each.check == "owner")
     assert finding.remedy.endswith("`chown -R root: '/new disk'`")
 
 
 def test_why_nobody_can_tell_whose_a_folder_is_is_said() -> None:
-    findings = judge(evidence(unseen=("it cannot be read", "do this"))).findings
+    findings = assess_cutover(evidence(unseen=("it cannot be read", "do this"))).findings
     (told,) = (each for each in findings if each.check == "owner")
-    assert (told.grade, told.message, told.remedy) == (CutoverGrade.WARNING, "it cannot be read", "do this")
+    assert (told.grade, told.message, told.remedy) == (Grade.WARNING, "it cannot be read", "do this")

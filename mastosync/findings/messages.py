@@ -1,35 +1,45 @@
-"""What `cutover` and `report` both look at, and `status` too, in the same words."""
+"""Messages that several commands share: `doctor`, `cutover` and `report`, some of them `status` and `prune`, too."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mastosync.findings.public_looks import Looks
+from mastosync.findings import Finding, Grade
+from mastosync.findings.public_looks import PublicSummary
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, Noted, ObjectSettings, Relation
+from mastosync.manifest import CountLine, Gap, Noted, ObjectSettings, Relation
 from mastosync.model import EntryState, Ownership
 
 _USER = "mastodon"  # as Mastodon's own guide has it
 
+READ_BACK_SAMPLE = 1_000
+"""Objects that the printed steps read back, as an example of a sample."""
 
-class Apart(NamedTuple):
-    """What is known, for people."""
+
+class Notice(NamedTuple):
+    """What is known, and what to do about it, for people."""
 
     message: str
     remedy: str = ""  # empty where nothing need be done
 
 
-def apart_told(found: Relation | None) -> Apart:
-    """What a look has found; None: nobody has looked."""
+def gap_finding(gap: Gap | None) -> Iterator[Finding]:
+    """That the manifest lacks some of what was written to it; nothing if it is whole."""
+    if gap is not None:
+        yield Finding("gap", Grade.FAILURE, gap.said, gap.remedy)
+
+
+def relation_notice(found: Relation | None) -> Notice:
+    """Whether both stores are one, by what a check has found; None: there was no check."""
     if found is None:
-        return Apart(
+        return Notice(
             tr("not checked yet: are source and destination two stores, or one store under two names?"),
             tr("`mastosync copy` checks it, also when nothing is left to copy"),
         )
     if found is Relation.UNKNOWN:
-        return Apart(
+        return Notice(
             tr("the source does not say whether an object is missing: it may be the destination under another name"),
             tr(
                 "allow the key of the source to list the bucket (s3:ListBucket), and run `mastosync copy`: it "
@@ -37,12 +47,12 @@ def apart_told(found: Relation | None) -> Apart:
             ),
         )
     if found is Relation.ONE_BUCKET:
-        return Apart(tr("source and destination are one bucket with two key prefixes"))
-    return Apart(tr("source and destination are two stores: what was written to one was not found at the other"))
+        return Notice(tr("source and destination are one bucket with two key prefixes"))
+    return Notice(tr("source and destination are two stores: what was written to one was not found at the other"))
 
 
-def others_told(found: Ownership) -> str:
-    """That some of what lies in a folder is not Mastodon's; empty: nothing of what was looked at."""
+def foreign_owner_message(found: Ownership) -> str:
+    """That some files in a folder are not Mastodon's; empty: none of those that were checked."""
     first = "." if found.folder.user != found.wanted.user else next(iter(found.others), "")
     return first and tr(
         "some of {path} does not belong to {owner}, such as {first!r}: Mastodon may not be able to read or delete it",
@@ -52,7 +62,7 @@ def others_told(found: Ownership) -> str:
     )
 
 
-def of_root_told(found: Ownership) -> str:
+def root_owner_message(found: Ownership) -> str:
     """That a folder is root's; empty: it is not."""
     if found.wanted.user:
         return ""
@@ -61,17 +71,17 @@ def of_root_told(found: Ownership) -> str:
     )
 
 
-def giving(found: Ownership) -> str:
-    """What makes all of it Mastodon's."""
+def ownership_remedy(found: Ownership) -> str:
+    """How to give all of a folder to Mastodon."""
     if found.wanted.user:
         return tr("as root: `{command}`", command=chown(found, str(found.wanted)))
     return tr(
         "for a backup this is fine. For Mastodon, {giving}, or name its user as `owner` in [filesystem.destination]",
-        giving=giving_to_mastodon(found),
+        giving=give_to_mastodon(found),
     )
 
 
-def giving_to_mastodon(found: Ownership) -> str:
+def give_to_mastodon(found: Ownership) -> str:
     """What gives a folder of root's to Mastodon: no command where this machine knows no such user."""
     import pwd  # noqa: PLC0415 - hardly anybody asks
 
@@ -98,8 +108,8 @@ def places_of(found: Ownership) -> list[str]:
     return [shlex.quote(found.path), *(shlex.quote(f"{found.path}/{link}/") for link in found.links)]
 
 
-def exposed_told(objects: int) -> str:
-    """How much of what is private lies at the destination as it was stored when it was public."""
+def exposed_message(objects: int) -> str:
+    """How many private objects lie at the destination as they were stored when they were public."""
     return trn(
         "{objects} private object is at the destination, where everybody may be able to read it",
         "{objects} private objects are at the destination, where everybody may be able to read them",
@@ -108,9 +118,9 @@ def exposed_told(objects: int) -> str:
     )
 
 
-def lost_told(objects: int) -> Apart:
+def lost_by_plan_notice(objects: int) -> Notice:
     """How much plans have lost by `--accept-gone`, and what to do about it."""
-    return Apart(
+    return Notice(
         trn(
             "a plan that was accepted (--accept-gone) lost {objects} object, and no plan has found it again",
             "a plan that was accepted (--accept-gone) lost {objects} objects, and no plan has found them again",
@@ -124,8 +134,13 @@ def lost_told(objects: int) -> Apart:
     )
 
 
-def hiding() -> str:
-    """What hides them."""
+def exposed_finding(objects: int) -> Finding:
+    """The same as a finding."""
+    return Finding("exposed", Grade.FAILURE, exposed_message(objects), exposed_remedy())
+
+
+def exposed_remedy() -> str:
+    """How to hide them."""
     return tr(
         "run `mastosync copy` for those that are pending, and `mastosync retry-failed` for those that failed: "
         "both store them again as private. For the rest, run `mastosync verify --public`: remove at the "
@@ -134,8 +149,8 @@ def hiding() -> str:
     )
 
 
-def with_accepted(said: str, lines: Iterable[CountLine]) -> str:
-    """What is said of losses, and how many of them somebody has accepted. They are lost all the same."""
+def with_accepted_losses(said: str, lines: Iterable[CountLine]) -> str:
+    """A message about losses, and how many of them were accepted (`mastosync accept`). They are lost all the same."""
     accepted = sum(line.accepted for line in lines)
     if not accepted:
         return said
@@ -148,32 +163,32 @@ def with_accepted(said: str, lines: Iterable[CountLine]) -> str:
     )
 
 
-def trying_again(failed: Iterable[CountLine]) -> str:
-    """What tries again what has failed: also what somebody has accepted, which is left alone otherwise."""
+def retry_remedy(failed: Iterable[CountLine]) -> str:
+    """How to retry what has failed, including what was accepted as lost, which is left alone otherwise."""
     command = "mastosync retry-failed" + (" --accepted" if any(line.accepted for line in failed) else "")
     return tr("{command}; `mastosync ls --state failed` names them", command=command)
 
 
-def settings_told(current: ObjectSettings | None, others: Noted) -> Apart | None:
-    """What may lie at the destination under `others` than the `current` settings; None: nothing does."""
+def settings_notice(current: ObjectSettings | None, others: Noted) -> Notice | None:
+    """That objects may have been stored with `others` than the `current` settings; None: none were."""
     if current is None or not others:
         return None
     remedy = tr("`mastosync apply-settings` puts that right, and uploads nothing")
     if set(others) == {None}:
-        return Apart(tr("adopted objects were not checked for cache_control, acl and storage_class"), remedy)
+        return Notice(tr("adopted objects were not checked for cache_control, acl and storage_class"), remedy)
     names = [
         name
         for name, value in current._asdict().items()
         if any(each is None or getattr(each, name) != value for each in others)
     ]
-    return Apart(
+    return Notice(
         tr("some objects at the destination may have another {names} than is configured now", names=", ".join(names)),
         remedy,
     )
 
 
-def cache_control_told(cache_control: str | None, *, from_disk: bool) -> str:
-    """What objects are given that have no Cache-Control of their own, for people. `from_disk`: the source is one."""
+def cache_control_message(cache_control: str | None, *, from_disk: bool) -> str:
+    """Which Cache-Control objects get that have none of their own. `from_disk`: the source is a folder."""
     if not cache_control:
         return (
             tr("objects get no Cache-Control, as a disk keeps none: browsers ask for each again and again")
@@ -187,44 +202,46 @@ def cache_control_told(cache_control: str | None, *, from_disk: bool) -> str:
     )
 
 
-def untried(counts: Sequence[CountLine]) -> bool:
-    """Whether something is to be copied, and nothing was tried yet: nothing is done, and nothing failed."""
+def nothing_tried(counts: Sequence[CountLine]) -> bool:
+    """Whether something is pending, and nothing was tried yet: nothing is done, and nothing failed."""
     objects = {state: sum(line.objects for line in counts if line.state is state) for state in EntryState}
     return objects[EntryState.PENDING] > 0 and not objects[EntryState.DONE] and not objects[EntryState.FAILED]
 
 
-def unread_told() -> str:
-    """That nobody has looked at the destination as browsers will."""
+def never_read_message() -> str:
+    """That nobody has read the destination as browsers will."""
     return tr("nobody has tried yet to read objects at the new store as browsers will, without credentials")
 
 
-def unproved_told(looks: Looks) -> Apart:
-    """Of what no look proves that browsers can read what is public, and nobody what is private."""
-    tables = ", ".join(looks.unproved)
+def uncovered_notice(checks: PublicSummary) -> Notice:
+    """Which tables no `verify --public` has covered."""
+    tables = ", ".join(checks.uncovered)
     said = tr("too few objects of {tables} were tried without credentials", tables=tables)
-    if looks.untried:
+    if checks.untried:
         said = tr(
             "no objects of {tables} were tried without credentials since the last `{command}`",
             tables=tables,
-            command=looks.before,
+            command=checks.before,
         )
-    elif looks.before:
+    elif checks.before:
         said = tr(
             "too few objects of {tables} were tried without credentials since the last `{command}`",
             tables=tables,
-            command=looks.before,
+            command=checks.before,
         )
-    return Apart(said, looks.remedy)
+    return Notice(said, checks.remedy)
 
 
-def undigested_told(objects: int) -> str:
-    """What follows how many are fine: how many of them have the right size, and no digest that anybody knows."""
+def undigested_message(objects: int) -> str:
+    """Follows how many objects are fine: how many of them have the right size, and no known digest."""
     return tr(", {objects} of them without a digest to compare", objects=f"{objects:,}") if objects else ""
 
 
-def unproven_told(objects: int) -> Apart:
-    """Of what is missing at the source, and may lie at the destination all the same."""
-    return Apart(
+def unidentified_finding(objects: int) -> Finding:
+    """How many objects are missing at the source, and may lie at the destination all the same."""
+    return Finding(
+        "unproven",
+        Grade.WARNING,
         trn(
             "{objects} object is missing at the source, but something lies at the new store, probably stored by"
             " Mastodon itself",
@@ -240,6 +257,7 @@ def unproven_told(objects: int) -> Apart:
     )
 
 
-def losses_unknown_told() -> str:
-    """For people."""
-    return tr("what the source has lost is not known yet, as nothing was copied so far")
+def losses_unknown_finding() -> Finding:
+    """That nobody knows yet what the source has lost."""
+    said = tr("what the source has lost is not known yet, as nothing was copied so far")
+    return Finding("lost", Grade.WARNING, said, "mastosync copy")

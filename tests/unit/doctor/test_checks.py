@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -10,16 +11,17 @@ from typing import Any, cast
 import pytest
 
 from mastosync.cli.commands.doctor import render_findings, render_summary
-from mastosync.doctor.access import CheckedStore, Patience, _closed
-from mastosync.doctor.findings import Chart, Diagnosis, Finding, Findings, Grade, Subject, drained
-from mastosync.doctor.folder import FolderEnd, _disk
+from mastosync.doctor.buckets import CheckedStore, _refused
+from mastosync.doctor.checks import Diagnosis, Findings, OneRetry, Reporter, drained
+from mastosync.doctor.folder import CheckedFolder, _disk
 from mastosync.errors import ConfigError, ExitCode, Interrupted, NetworkFailure, ObjectDenied, StoreUnusable, Throttled
+from mastosync.findings import CheckSubject, Finding, Grade
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import DiskSpace
-from mastosync.store.probe import Culprit
+from mastosync.store.probe import RefusalCause
 from tests.support.memory_store import MemoryStore
 
-SOURCE, DATABASE = Chart(Subject.SOURCE), Chart(Subject.DATABASE)
+SOURCE, DATABASE = Reporter(CheckSubject.SOURCE), Reporter(CheckSubject.DATABASE)
 
 
 class TestExitCode:
@@ -31,16 +33,24 @@ class TestExitCode:
         found = [SOURCE.warning("a", "hm", "do"), *SOURCE.skipped(["b", "c"], "later")]
         assert Diagnosis(found).exit_code == ExitCode.OK
 
-    @pytest.mark.parametrize("subject", Subject)
-    def test_every_subject_has_one_and_what_is_not_configured_another(self, subject: Subject) -> None:
-        chart = Chart(subject)
-        assert chart.failure("a", "no", "do").exit_code in (4, 5, 6, 7)
-        assert chart.failure("a", ConfigError("no", hint="do")).exit_code == ExitCode.CONFIG
+    @pytest.mark.parametrize("subject", CheckSubject)
+    def test_every_subject_has_one_and_what_is_not_configured_another(self, subject: CheckSubject) -> None:
+        reporter = Reporter(subject)
+        assert reporter.failure("a", "no", "do").exit_code in (4, 5, 6, 7)
+        assert reporter.failure("a", ConfigError("no", hint="do")).exit_code == ExitCode.CONFIG
 
     def test_an_error_brings_its_remedy_unless_there_is_a_better_one(self) -> None:
         error = StoreUnusable("no", hint="do this")
         assert SOURCE.failure("a", error).remedy == "do this"
         assert SOURCE.failure("a", error, "do that").remedy == "do that"
+
+
+def test_scripts_get_the_subject_of_a_finding_and_all_grades_counted() -> None:
+    told = Diagnosis([SOURCE.failure("a", "no", "do")]).as_json()
+    assert json.dumps(told["checks"]) == (
+        '[{"check": "a", "subject": "source", "status": "failure", "message": "no", "remedy": "do"}]'
+    )
+    assert told["summary"] == {"ok": 0, "warning": 0, "failure": 1, "skipped": 0, "exit_code": ExitCode.STORE}
 
 
 def test_checks_hand_on_what_they_found_out() -> None:
@@ -54,7 +64,7 @@ def test_checks_hand_on_what_they_found_out() -> None:
 @pytest.mark.parametrize("of_keys", ["", "the keys are of another store now"])
 def test_a_refused_key_is_told_with_what_may_have_happened_to_it(of_keys: str) -> None:
     end = CheckedStore(SOURCE, MemoryStore(), cast("Any", None), cast("Any", None), "", of_keys)  # neither is asked
-    told, *_ = _closed(end, StoreUnusable("no", hint="check `access_key`"), Culprit.CREDENTIALS)
+    told, *_ = _refused(end, StoreUnusable("no", hint="check `access_key`"), RefusalCause.CREDENTIALS)
     assert told.remedy == "check `access_key`" + (f"; {of_keys}" if of_keys else "")
 
 
@@ -78,7 +88,7 @@ def test_of_several_disks_the_one_counts_that_is_filled_most(
     found = [DiskSpace(f"folder {number}", free * GIB, pending * GIB) for number, (free, pending) in enumerate(rooms)]
     probe: Any = SimpleNamespace(disks=lambda _: found)
     store: Any = None
-    finding = _disk(FolderEnd(SOURCE, store, probe, Patience(StopSignal())), 0, {})
+    finding = _disk(CheckedFolder(SOURCE, store, probe, OneRetry(StopSignal())), 0, {})
     assert (finding.grade, finding.message.startswith(told)) == (grade, True)
 
 
@@ -118,20 +128,20 @@ class TestPatience:
 
     def test_what_may_pass_is_asked_once_more(self) -> None:
         calls, request = self.failing(Throttled("slow", retry_after_seconds=0.0))
-        assert Patience(StopSignal())(request) == "answer"
+        assert OneRetry(StopSignal())(request) == "answer"
         assert len(calls) == 2
 
     def test_and_not_twice(self) -> None:
         slow = Throttled("slow", retry_after_seconds=0.0)
         calls, request = self.failing(slow, slow, slow)
         with pytest.raises(Throttled):
-            Patience(StopSignal())(request)
+            OneRetry(StopSignal())(request)
         assert len(calls) == 2
 
     def test_what_will_not_pass_is_not_asked_again(self) -> None:
         calls, request = self.failing(ObjectDenied("no"))
         with pytest.raises(ObjectDenied):
-            Patience(StopSignal())(request)
+            OneRetry(StopSignal())(request)
         assert len(calls) == 1
 
     def test_a_wait_ends_when_somebody_asks_to_stop(self) -> None:
@@ -140,7 +150,7 @@ class TestPatience:
         timer = threading.Timer(0.05, stop.request)
         timer.start()
         with pytest.raises(Interrupted):
-            Patience(stop)(request)
+            OneRetry(stop)(request)
         timer.join()
         assert len(calls) == 1
 
@@ -149,5 +159,5 @@ class TestPatience:
         stop.request()
         calls, request = self.failing(NetworkFailure("no"))
         with pytest.raises(Interrupted):
-            Patience(stop)(request)
+            OneRetry(stop)(request)
         assert not calls

@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync import __version__
+from mastosync.findings import Finding, Grade
 from mastosync.language import spoken, tr
-from mastosync.report import DIGEST_NAME, Grade, moment
-from mastosync.report.page.markup import Markup, joined, prose, stylesheet, tag, terms
-from mastosync.report.page.sections import (
+from mastosync.report import DIGEST_NAME, NOT_YET, moment
+from mastosync.report.markup import Markup, joined, prose, stylesheet, tag, terms
+from mastosync.report.sections import (
     contents_section,
     failures_section,
     history_section,
     pace_section,
-    proofs_section,
+    verifications_section,
 )
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    from mastosync.report import Finding, Report
+    from mastosync.report import Report
 
 _EXPORT_DIGEST = """mastosync manifest export | jq -r 'select(.key) |
   [(.key | @base64), .state, .reason, .size, .md5, (.etag // "" | @base64)] | join(" ")' | sha256sum"""
@@ -39,7 +40,7 @@ def render_page(report: Report) -> str:
         pace_section(report),
         history_section(report),
         failures_section(report),
-        proofs_section(report),
+        verifications_section(report),
         _digest(report),
         _foot(),
     )
@@ -117,17 +118,18 @@ def _verdict(report: Report) -> Markup:
             class_="soft",
         ),
         tag("ul", *map(_finding, report.verdict.findings), class_="findings"),
-        class_=f"verdict {Grade.OK if may_go else Grade.NOT_YET}",
+        class_=f"verdict {Grade.OK if may_go else NOT_YET}",
         aria_labelledby="verdict",
     )
 
 
 def _finding(finding: Finding) -> Markup:
-    words = {Grade.OK: tr("✓ ok"), Grade.WARNING: tr("! note"), Grade.NOT_YET: tr("✕ not yet")}
+    words = {Grade.OK: tr("✓ ok"), Grade.WARNING: tr("! note"), Grade.FAILURE: tr("✕ not yet")}
+    grade = NOT_YET if finding.grade is Grade.FAILURE else finding.grade.value
     remedy = tag("div", prose(finding.remedy), class_="soft") if finding.remedy else None
     return tag(
         "li",
-        tag("span", words[finding.grade], class_=f"grade {finding.grade}"),
+        tag("span", words[finding.grade], class_=f"grade {grade}"),
         tag("div", prose(finding.message), remedy),
     )
 
