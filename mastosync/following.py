@@ -8,7 +8,6 @@ single command would.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 from mastosync.errors import DatabaseError, ManifestInUse, MastosyncError, PrivacyLost, StoreUnusable
-from mastosync.runtime import outages
+from mastosync.runtime.outages import wait_seconds
 from mastosync.runtime.stop import StopSignal
 
 _log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class Rounds(Generic[W]):
             # one wait, from now on: rounds that a sleeping machine missed are not made up for
             wait = None if self.once else max(0.0, self.every_seconds - seconds)
             if wait is not None and error is not None and began + seconds - failing_since < self.patience_seconds:
-                wait = min(wait, _until_next_try(failures))
+                wait = min(wait, wait_seconds(failures))
             yield Round(number, result, error, failures, seconds, wait)
             if wait is None:
                 return
@@ -85,9 +84,3 @@ class Rounds(Generic[W]):
         """Whether so many failures in a row, for so long, are for people to look into."""
         span = max(self.patience_seconds, (FAILURES_ENOUGH - 1) * self.every_seconds) if self.patience_seconds else 0.0
         return failures >= FAILURES_ENOUGH and seconds >= span
-
-
-def _until_next_try(failures: int) -> float:
-    doublings = min(failures - 1, 16)
-    longest = min(outages.LONGEST_WAIT_SECONDS, outages.FIRST_WAIT_SECONDS * (1 << doublings))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret

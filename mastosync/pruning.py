@@ -33,7 +33,7 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
 from mastosync.model import End, Entry, EntryState, Presence, Record
-from mastosync.runtime.outages import Outages
+from mastosync.runtime.outages import FailureCounter
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.steps import BlockingCall, Steps
 from mastosync.runtime.stop import StopSignal
@@ -64,7 +64,7 @@ class PruneOptions:
 
 
 @dataclass(slots=True)
-class Pruning:
+class PruneResult:
     """What a prune has come to, in objects."""
 
     applied: bool
@@ -97,7 +97,7 @@ class Pruner:
     stop: StopSignal
     _removed: list[Entry] = field(init=False, default_factory=list)  # and not recorded yet
 
-    def run(self) -> Pruning:
+    def run(self) -> PruneResult:
         """Remove what may be removed, or only count it.
 
         Raises: ManifestError if the plan is no base for that; TooMuchGone; StoreUnusable; Interrupted when asked to
@@ -109,7 +109,7 @@ class Pruner:
             mark_older_losses(self.manifest)
         gone = count_removable(self.manifest)
         left_alone = 0 if self.options.adopted else gone.adopted
-        result = Pruning(self.options.apply, *gone[:2], adopted=left_alone, lost=gone.lost, unknown=unknown)
+        result = PruneResult(self.options.apply, *gone[:2], adopted=left_alone, lost=gone.lost, unknown=unknown)
         self._require_likely(result)
         candidates = iter_removable(self.manifest, adopted=self.options.adopted)
         removable = (each for each in candidates if self._may_go(each, result))
@@ -130,21 +130,23 @@ class Pruner:
                 self._record()
         return result
 
-    def _remove(self, pool: WorkerPool[Record, ObjectError | None], records: Iterator[Record], result: Pruning) -> None:
-        recorded_at, outages = time.monotonic(), Outages(hint=_HINT)
+    def _remove(
+        self, pool: WorkerPool[Record, ObjectError | None], records: Iterator[Record], result: PruneResult
+    ) -> None:
+        recorded_at, failures = time.monotonic(), FailureCounter(hint=_HINT)
         for ended in pool.all_ended(records):
             if ended.error is not None:
                 raise ended.error
             if ended.outcome is None:
                 self._removed.append(ended.claim.entry)
                 result.removed += 1
-                outages.answered(End.DESTINATION)
+                failures.answered(End.DESTINATION)
             else:
                 result.failed += 1
                 _log.warning("not removed: %s", ended.outcome.message)
                 if len(result.examples) < 10:
                     result.examples.append(ended.outcome.message)
-                outages.failed(End.DESTINATION, ended.outcome.reason, ended.outcome.message)
+                failures.failed(End.DESTINATION, ended.outcome.reason, ended.outcome.message)
             if time.monotonic() - recorded_at >= _COMMIT_SECONDS:
                 self._record()
                 recorded_at = time.monotonic()
@@ -165,7 +167,7 @@ class Pruner:
         _log.info("removed %r at %s", key, store_access.store.name)
         return None
 
-    def _may_go(self, record: Record, result: Pruning) -> bool:
+    def _may_go(self, record: Record, result: PruneResult) -> bool:
         wanted = is_wanted(self.manifest, record.entry, ids_of_key(record.entry.id))
         result.kept += wanted
         return not wanted
@@ -195,7 +197,7 @@ class Pruner:
                 hint=tr("run `mastosync plan`, then prune again"),
             )
 
-    def _require_likely(self, result: Pruning) -> None:
+    def _require_likely(self, result: PruneResult) -> None:
         """Refuse to remove a large part of everything: a plan of a wrong or empty database looks just like that."""
         done = sum(line.objects for line in ManifestReport(self.manifest).counts() if line.state is EntryState.DONE)
         likely = max(ALWAYS, min(FEW, done), done // SHARE)

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from mastosync.app.cutover import CutoverOptions, CutoverReport
     from mastosync.app.following import FollowOptions, FollowResult
     from mastosync.app.reporting import Comparison
-    from mastosync.applying.applier import Applying, ApplyOptions
+    from mastosync.applying.applier import ApplyOptions, ApplyResult
     from mastosync.config import Config, Timetable
     from mastosync.copying.copier import CopyOptions
     from mastosync.doctor import Finding
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from mastosync.planning.planner import PlanOptions, PlanResult
     from mastosync.planning.survey import Survey
     from mastosync.progress import CopyProgress, ProgressListener
-    from mastosync.pruning import PruneOptions, Pruning
-    from mastosync.refetching import Refetching, RefetchOptions
+    from mastosync.pruning import PruneOptions, PruneResult
+    from mastosync.refetching import RefetchOptions, RefetchResult
     from mastosync.report import Report
     from mastosync.verifying.adopter import Adoption, AdoptOptions
     from mastosync.verifying.orphans import OrphanFinder, OrphansResult
@@ -168,7 +168,7 @@ class App:
         patience = self.config.copy.outage_patience
         return iter(Rounds(following.go_round, options.every_seconds, options.once, self.stop, patience))
 
-    def prune(self, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
+    def prune(self, options: PruneOptions, *, source_gone: bool = False) -> PruneResult:
         """Remove at the destination what is gone; unless `options.apply`, only tell what that would be.
 
         `source_gone`: the source is another store, even if it cannot be asked any more.
@@ -221,7 +221,7 @@ class App:
         with self._planned("verify") as manifest:
             return verify(self.config, manifest, options, public, self.stop, self.listener, self._database)
 
-    def apply_settings(self, options: ApplyOptions, rate: int | None = None) -> Applying:
+    def apply_settings(self, options: ApplyOptions, rate: int | None = None) -> ApplyResult:
         """Let the destination store again what lies there under other settings than those of the configuration.
 
         `rate`: requests a second. Raises: UsageError if the destination is a disk; Interrupted when asked to stop;
@@ -252,7 +252,7 @@ class App:
             with orphans(self.config, manifest, workers, self.stop, self.listener) as found:
                 yield found
 
-    def refetch(self, options: RefetchOptions, *, source_gone: bool = False) -> Refetching:
+    def refetch(self, options: RefetchOptions, *, source_gone: bool = False) -> RefetchResult:
         """Fetch again what the source has lost; unless `options.apply`, only tell what could be had.
 
         `source_gone`: the source is another store than the destination, even if it cannot be asked any more.

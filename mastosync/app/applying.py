@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from mastosync.app.mastodon import Databases, files_of, right_database
 from mastosync.app.same_store import stores_to_write
 from mastosync.app.stores import open_stores, settings_of, transfer_options
-from mastosync.applying.applier import Applier, Applying, ApplyOptions
-from mastosync.applying.one_object import Bringing
-from mastosync.applying.rewrite import InPlace, opens
-from mastosync.checking.row_check import Opening
+from mastosync.applying.applier import Applier, ApplyOptions, ApplyResult
+from mastosync.applying.one_object import ObjectApplier
+from mastosync.applying.rewrite import InPlaceRewriter, opens
+from mastosync.checking.row_check import RowCheck
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import UsageError
 from mastosync.language import tr
@@ -35,7 +35,7 @@ def apply_settings(
     databases: Databases,
     stop: StopSignal,
     listener: ProgressListener,
-) -> Applying:
+) -> ApplyResult:
     """See `App.apply_settings`."""
     current = settings_of(config)
     if current is None:
@@ -45,7 +45,7 @@ def apply_settings(
         )
     others = other_settings(manifest, current)
     if not others:
-        return Applying(current, others, options.dry_run, in_line=True)
+        return ApplyResult(current, others, options.dry_run, in_line=True)
     pace = CopyOptions(workers=options.workers, rate=rate or config.copy.rate)
     opened = (
         open_stores(config, pace, stop, ("destination",), some_arrived=True)
@@ -53,14 +53,14 @@ def apply_settings(
         else stores_to_write(config, manifest, pace, stop, ("destination",), some_arrived=True)
     )
     with opened as (store_access,):
-        in_place = InPlace(store_access, transfer_options(config), config.destination.bucket or "")
+        in_place = InPlaceRewriter(store_access, transfer_options(config), config.destination.bucket or "")
         opening = None
         if opens(current, others) and not options.dry_run:
             right = partial(right_database, manifest.path, databases)
             with right():  # before anything is looked at
                 pass
-            opening = Opening(partial(files_of, right))
-        bringing = Bringing(store_access, in_place, current, others, options.dry_run, opening)
+            opening = RowCheck(partial(files_of, right))
+        bringing = ObjectApplier(store_access, in_place, current, others, options.dry_run, opening)
         return Applier(
             manifest, store_access, bringing, current, others, options, stop, listener, CurlMultiplexer
         ).run()

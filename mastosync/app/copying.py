@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mastosync.app.same_store import stores_to_write
 from mastosync.app.stores import identities, note_own_settings, states, transfer_options, warn_of_little_room
 from mastosync.copying.acl import AccessNotes
-from mastosync.copying.copier import Copier
-from mastosync.copying.store_checks import still_gives
+from mastosync.copying.copier import Copier, still_gives
 from mastosync.copying.transfer import Transfer
 from mastosync.manifest import ManifestReport, WorkQueue, in_one_bucket, reopen
 from mastosync.model import Reason
@@ -71,7 +70,7 @@ def copy_pending(
         note_own_settings(config, manifest)
         writing = replace(transfer_options(config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers)
         memory, notes = MemoryBudget(config.copy.memory), AccessNotes()
-        transfer = stack.enter_context(closing(Transfer(source, destination, writing, memory, notes.tell)))
+        transfer = stack.enter_context(closing(Transfer(source, destination, writing, memory, notes.add)))
         copier = Copier(
             queue,
             WorkerPool(transfer.steps, options.workers, stop, CurlMultiplexer),

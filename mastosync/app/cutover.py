@@ -16,7 +16,7 @@ from mastosync.app.media_host import host_of, media_host_of, no_media_host, syst
 from mastosync.app.pinning import is_pinned, pinned_file
 from mastosync.app.reporting import report
 from mastosync.app.stores import settings_of
-from mastosync.checking.public_access import Readers, readers_of
+from mastosync.checking.public_access import Audience, audience_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
 from mastosync.config.env_file import edited
 from mastosync.cutover import (
@@ -334,7 +334,7 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
         system=system_redirect(config, known.mastodon.current, f"{known.scheme}://{host}") if host else None,
         host=host or CHANGE_ME,
         by_hand=refusal.message if refusal and host else "",
-        read=readers_of(config.destination.acl) is Readers.EVERYBODY,
+        read=audience_of(config.destination.acl) is Audience.EVERYBODY,
     )
 
 
@@ -350,7 +350,7 @@ def _way_back(known: _Known, old: str, new: str) -> WayBack:
     again = known.options.again(known.host or CHANGE_ME, back=True)
     tool = Mastosync(known.options.global_options)
     acl = acl_of_way_back(known.config, known.mastodon)
-    read = not folders[0] and readers_of(acl or "") is Readers.EVERYBODY
+    read = not folders[0] and audience_of(acl or "") is Audience.EVERYBODY
     return WayBack(
         tool,
         again,

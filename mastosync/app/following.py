@@ -26,7 +26,7 @@ from mastosync.manifest import (
     warn_of_gap,
 )
 from mastosync.progress import CopyProgress
-from mastosync.pruning import PruneOptions, Pruner, Pruning, TooMuchGone
+from mastosync.pruning import PruneOptions, Pruner, PruneResult, TooMuchGone
 from mastosync.status import status_of
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ class FollowResult:
     plan: PlanResult | None  # None: it was refused
     copy: CopyProgress
     news: dict[str, int]  # entries that stand as failed now, and that nobody has accepted, by reason
-    pruning: Pruning | None = None
+    pruning: PruneResult | None = None
     refusal: MastosyncError | None = None  # why nothing was planned, or nothing was pruned
     held_back: bool = False  # nothing was copied, as nobody knows who may read it
 
 
-def prune(app: App, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
+def prune(app: App, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> PruneResult:
     """See `App.prune`, for whoever holds the manifest."""
     if in_one_bucket(manifest):
         raise nothing_removed()

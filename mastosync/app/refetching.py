@@ -15,7 +15,7 @@ from mastosync.copying.copier import CopyOptions
 from mastosync.copying.transfer import Transfer
 from mastosync.manifest import ManifestReport
 from mastosync.model import Reason
-from mastosync.refetching import Refetcher, Refetching, RefetchOptions, Ways
+from mastosync.refetching import Refetcher, RefetchOptions, RefetchResult, RefetchTools
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import StoreAccess
@@ -41,7 +41,7 @@ def refetch(
     listener: ProgressListener,
     *,
     source_gone: bool = False,
-) -> Refetching:
+) -> RefetchResult:
     """Fetch again what the source has lost, or tell what could be. See `App.refetch`."""
     with ExitStack() as stack:
         landing = stack.enter_context(StagingFolder())
@@ -71,7 +71,7 @@ def refetch(
             )
 
         look_up = partial(files_of, partial(right_database, manifest.path, databases))
-        ways = Ways(look_up, fetcher, is_as_named, landing.store, landing.holding, transfer, prefix)
+        ways = RefetchTools(look_up, fetcher, is_as_named, landing.store, landing.holding, transfer, prefix)
         missing = ManifestReport(manifest).iter_failures(Reason.MISSING, options.types)
         if options.apply and config.refetch.allow_networks:
             named = ", ".join(map(str, config.refetch.allow_networks))

@@ -15,8 +15,8 @@ from mastosync.app.mastodon import files_of, right_database
 from mastosync.app.same_store import stores_to_write
 from mastosync.app.stores import open_stores, retry_policy, settings_of
 from mastosync.checking.object_check import DeepCheck
-from mastosync.checking.public_access import Readers, readers_of
-from mastosync.checking.row_check import Opening
+from mastosync.checking.public_access import Audience, audience_of
+from mastosync.checking.row_check import RowCheck
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.findings.public_looks import looks_at
@@ -80,10 +80,10 @@ def verify(
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
     acl = config.destination.acl
-    unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
+    unshown = UNSHOWN if audience_of(acl) is Audience.EVERYBODY else frozenset()
     lots = RankedSample(options.sample or 0)
     sample = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
-    opening = Opening(partial(files_of, partial(right_database, manifest.path, databases)))
+    opening = RowCheck(partial(files_of, partial(right_database, manifest.path, databases)))
     samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)

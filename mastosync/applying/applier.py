@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from mastosync.applying.one_object import LEFT, Applied, ApplyStatus, Bringing, outcome_of, to_be_stored
+from mastosync.applying.one_object import LEFT, Applied, ApplyStatus, ObjectApplier, outcome_of, to_be_stored
 from mastosync.applying.rewrite import AccessLost, HeadersLost
 from mastosync.checking.row_check import RowAnswer
 from mastosync.errors import (
@@ -49,12 +49,11 @@ from mastosync.manifest import (
     take_back_change,
 )
 from mastosync.model import End, EntryState, Outcome, Record
-from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.outages import IN_A_ROW, Outages
+from mastosync.progress import CheckProgress, ProgressListener, shown
+from mastosync.runtime.outages import IN_A_ROW, FailureCounter
 from mastosync.runtime.retry import StoreAccess
-from mastosync.runtime.steps import Steps
+from mastosync.runtime.steps import Ended, Steps
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.transfer_loop import Ended
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Multiplexer
 
@@ -75,7 +74,7 @@ class ApplyOptions:
 
 
 @dataclass(slots=True)
-class Applying:
+class ApplyResult:
     """What a run has come to."""
 
     settings: ObjectSettings
@@ -122,25 +121,25 @@ class Applier:
 
     manifest: Manifest
     store_access: StoreAccess
-    bringing: Bringing
+    bringing: ObjectApplier
     current: ObjectSettings
     others: Noted
     options: ApplyOptions
     stop: StopSignal
     listener: ProgressListener
     multiplexer: Callable[[int], Multiplexer] | None = None  # as `WorkerPool` has it
-    result: Applying = field(init=False)
+    result: ApplyResult = field(init=False)
     _walk: _Walk = field(init=False)
     _corrections: list[tuple[Record, Outcome]] = field(init=False, default_factory=list)
     _to_be_told: list[MastosyncError] = field(init=False, default_factory=list)
     _fatal: BaseException | None = field(init=False, default=None)
-    _outages: Outages = field(init=False)
+    _failures: FailureCounter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.result = Applying(self.current, self.others, self.options.dry_run)
-        self._outages = Outages(any_success=True, hint=_HINT)
+        self.result = ApplyResult(self.current, self.others, self.options.dry_run)
+        self._failures = FailureCounter(any_success=True, hint=_HINT)
 
-    def run(self) -> Applying:
+    def run(self) -> ApplyResult:
         """Look at everything that is done.
 
         Raises: ManifestError; PlanRefused; DatabaseError; StoreUnusable; PrivacyLost; Interrupted.
@@ -153,11 +152,10 @@ class Applier:
         self._walk = _Walk(place)
         done = ManifestReport(self.manifest).entries(states=(EntryState.DONE,))
         progress = CheckProgress("apply-settings", done, finding=_TO_BE_STORED if self.options.dry_run else _STORED)
-        self.listener.started(progress)
         try:
-            self._work(progress)
+            with shown(progress, self.listener):
+                self._work(progress)
         finally:
-            self.listener.finished(progress)
             self._record()
             if not (self.options.dry_run or self.bringing.in_place.has_begun):
                 take_back_change(self.manifest, change)
@@ -214,9 +212,9 @@ class Applier:
     def _note_outage(self, applied: Applied) -> None:
         try:
             if applied.error is None:
-                self._outages.answered(End.DESTINATION)
+                self._failures.answered(End.DESTINATION)
             else:
-                self._outages.failed(End.DESTINATION, applied.error.reason, applied.error.message)
+                self._failures.failed(End.DESTINATION, applied.error.reason, applied.error.message)
         except StoreUnusable as unusable:
             self._end_all(unusable)
 

@@ -7,12 +7,12 @@ from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
-from mastosync.applying.rewrite import Found, InPlace, goal_of
+from mastosync.applying.rewrite import InPlaceRewriter, RewriteTask, target_settings
 from mastosync.checking.object_check import expected_etag, same_etag, still_done
 from mastosync.checking.privacy_proof import PrivacyUnknown, strangers_read
-from mastosync.checking.row_check import Opening, Row, RowAnswer, made_private
+from mastosync.checking.row_check import RowAnswer, RowCheck, RowState, made_private
 from mastosync.copying.acl import PRIVATE, PUBLIC_READ, PrivateKeptBack
-from mastosync.copying.server_side import Copied
+from mastosync.copying.server_side import CopiedObject
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
 from mastosync.manifest import Noted, ObjectSettings, found_misread, found_wrong
 from mastosync.model import Entry, EntryState, ObjectInfo, Outcome, Presence, Record
@@ -43,7 +43,7 @@ class Applied(NamedTuple):
 
     fate: ApplyStatus
     detail: str = ""  # for people
-    copied: Copied | None = None  # its ETag is another one now, or its MD5 is known
+    copied: CopiedObject | None = None  # its ETag is another one now, or its MD5 is known
     found: Presence | None = None  # what lies there has to be stored anew
     error: ObjectError | None = None
     private: bool = False  # its row is, which the manifest does not know yet
@@ -55,15 +55,15 @@ class Applied(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Bringing:
+class ObjectApplier:
     """Brings objects in line, any number of them at once."""
 
     store_access: StoreAccess
-    in_place: InPlace
+    in_place: InPlaceRewriter
     current: ObjectSettings
     others: Noted  # under which they may have been stored
     dry_run: bool = False  # ask, and write nothing
-    opening: Opening | None = None  # asked before anything is opened to everybody; None: nothing is
+    opening: RowCheck | None = None  # asked before anything is opened to everybody; None: nothing is
 
     @property
     def finding(self) -> str | None:
@@ -97,7 +97,7 @@ class Bringing:
             info: ObjectInfo = yield StoreCall(store, "head", (key,))
             if not _is_recorded(record, info):
                 return Applied(ApplyStatus.DIFFERENT, f"another object lies under {key!r} than was recorded")
-            goal = goal_of(record, info, self.current, self.others)
+            goal = target_settings(record, info, self.current, self.others)
             is_public = goal.acl == PUBLIC_READ
             # what is private is always stored again, so that somebody asks who reads it
             if goal.acl != PRIVATE and not (goal.differs or goal.acl_in_question):
@@ -112,7 +112,7 @@ class Bringing:
             if is_public and read and not goal.differs:
                 return _in_line(info)
             try:
-                return (yield from self._stored(Found(store, record.entry, key, info, goal, read)))
+                return (yield from self._stored(RewriteTask(store, record.entry, key, info, goal, read)))
             except ObjectChanged:  # by somebody else, or by a request of ours whose answer was lost
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -123,9 +123,9 @@ class Bringing:
         if self.opening is None or answer is None:
             return None
         row = yield from self.opening.row(record, answer)
-        return None if row is Row.PUBLIC else _closed(record, row, read=read)
+        return None if row is RowState.PUBLIC else _closed(record, row, read=read)
 
-    def _stored(self, one: Found) -> Steps[Applied]:
+    def _stored(self, one: RewriteTask) -> Steps[Applied]:
         if self.dry_run:
             self.in_place.require_allowed(one.entry)
             return Applied(ApplyStatus.APPLIED)
@@ -145,9 +145,9 @@ def _is_recorded(record: Record, info: ObjectInfo) -> bool:
     return same_bytes or same_etag(info.etag, expected_etag(record.md5, record.etag))
 
 
-def _closed(record: Record, row: Row, *, read: bool) -> Applied:
+def _closed(record: Record, row: RowState, *, read: bool) -> Applied:
     """Nothing is opened. What everybody reads although its row is private has to be stored anew."""
-    is_private = row is Row.PRIVATE
+    is_private = row is RowState.PRIVATE
     detail = "its row is private by now" if is_private else "its row is gone by now, or has another file"
     found = found_misread(record.presence) if is_private and read else None
     return Applied(ApplyStatus.CLOSED, detail, found=found, private=is_private)
@@ -155,7 +155,7 @@ def _closed(record: Record, row: Row, *, read: bool) -> Applied:
 
 def _in_line(info: ObjectInfo) -> Applied:
     """Nothing is to be done; a dead run may have stored it so, and not recorded under which ETag."""
-    return Applied(ApplyStatus.IN_LINE, copied=Copied(info.size, info.md5, info.etag))
+    return Applied(ApplyStatus.IN_LINE, copied=CopiedObject(info.size, info.md5, info.etag))
 
 
 def outcome_of(record: Record, applied: Applied) -> Outcome | None:

@@ -1,7 +1,7 @@
 """Objects of the destination, stored there once more by the store itself: with other headers, and no byte travels.
 
 The copy is pinned to the ETag that was seen, and carries its ACL in the same request. What is private is asked for
-without credentials, once a run and for each way of storing, as in a copy (`privacy_proof`). What everybody turns out to
+without credentials, once a run and for each write method, as in a copy (`privacy_proof`). What everybody turns out to
 read is not removed, as it may lie nowhere else. What everybody reads is asked for, too, before the first one is stored
 again and after: a copy without an ACL is private at most stores, whatever the object was before.
 
@@ -11,16 +11,16 @@ Only what the settings of this tool have given is taken away again: any other va
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-from mastosync.checking.privacy_proof import PrivacyProof, Storing, strangers_read
-from mastosync.copying.acl import PRIVATE, PUBLIC_READ, AclMode, AclRule, begin_in_vain
+from mastosync.checking.privacy_proof import WriteMethod, strangers_read
+from mastosync.copying.acl import PRIVATE, PUBLIC_READ, AclMode, AclRule
 from mastosync.copying.large_objects import MIB
-from mastosync.copying.server_side import LARGEST_COPY, Copied, Within, copied_once
+from mastosync.copying.server_side import LARGEST_COPY, CopiedObject, check_copy
 from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import (
     CorruptObject,
@@ -39,13 +39,13 @@ from mastosync.manifest import Noted, ObjectSettings
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, ObjectHeaders, ObjectInfo, Origin, Record
 from mastosync.runtime.retry import RetryingStore, StoreAccess
-from mastosync.runtime.steps import BlockingCall, Step, Steps, StoreCall, Until
+from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
 from mastosync.store.base import Piece, PutOptions, UploadedPart
 
 _USUAL_CLASS = "STANDARD"  # which no store names
 
 
-class Goal(NamedTuple):
+class TargetSettings(NamedTuple):
     """What one object should have."""
 
     cache_control: str | None
@@ -62,7 +62,7 @@ def acl_of(settings: ObjectSettings, *, private: bool) -> str | None:
     return PRIVATE if private or settings.acl == AclMode.PRIVATE else PUBLIC_READ
 
 
-def goal_of(record: Record, info: ObjectInfo, current: ObjectSettings, noted: Noted) -> Goal:
+def target_settings(record: Record, info: ObjectInfo, current: ObjectSettings, noted: Noted) -> TargetSettings:
     """What an object should have that the store describes so. `noted`: all that it may have been stored under."""
     known = [each for each in noted if each is not None]
     cache_control = _own_or(info.headers.cache_control, {each.cache_control for each in known}, current.cache_control)
@@ -73,7 +73,7 @@ def goal_of(record: Record, info: ObjectInfo, current: ObjectSettings, noted: No
     private = record.entry.private
     acl = acl_of(current, private=private)
     by_others = None in noted and record.origin is Origin.ADOPTED
-    return Goal(
+    return TargetSettings(
         cache_control,
         storage_class,
         moves or cache_control != (info.headers.cache_control or None),
@@ -97,18 +97,18 @@ _REFUSALS_AT_MOST = 3  # one may be about its object alone, as that is archived
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RewriteTask:
     """An object of the destination, as the store describes it, and what it should have."""
 
     store: RetryingStore
     entry: Entry
     key: str
     info: ObjectInfo
-    goal: Goal
+    goal: TargetSettings
     read: bool  # everybody can read it
 
 
-class InPlace:
+class InPlaceRewriter:
     """What a run knows of storing in place. Shared by all workers."""
 
     def __init__(
@@ -117,18 +117,14 @@ class InPlace:
         """`bucket`: as the store knows it. `largest`: bytes that it copies in one request."""
         self._destination, self._options, self._bucket, self._largest = destination, options, bucket, largest
         self._whole_at_most = largest  # less once the store has found an object too large
-        proof = PrivacyProof(destination, self.key_of, refusals_tell=options.serves_strangers, may_remove=False)
-        self._acl = AclRule(
-            options.acl,
-            copy_private_without_acl=options.copy_private_without_acl,
-            trial=self._trial,
-            taken=options.acl_taken,
-            proof=proof,
-        )
+        self._acl = AclRule.of_run(destination, self.key_of, options, in_place=True)
         self._seen: set[str | None] = set()  # ACLs with which an object was stored, and found as it should be
         self.has_begun = False  # something was stored, or may have been
         self._first = _FirstOne()
-        self._first_read = {Storing.COPIED: _FirstOne(), Storing.IN_PARTS: _FirstOne()}  # of what everybody reads
+        self._first_read = {
+            WriteMethod.COPIED: _FirstOne(),
+            WriteMethod.IN_PARTS: _FirstOne(),
+        }  # of what everybody reads
 
     @property
     def finding(self) -> str | None:
@@ -147,7 +143,7 @@ class InPlace:
         """Raises: PrivateKeptBack if it is known, without a request, that storing it would open it to everybody."""
         self._acl.require_allowed(entry)
 
-    def stored(self, one: Found) -> Steps[Copied]:
+    def stored(self, one: RewriteTask) -> Steps[CopiedObject]:
         """Store exactly this object once more, with what it should have.
 
         Until one has been found as it should be, there is one at a time. Raises: PrivateKeptBack; PrivacyUnknown;
@@ -157,29 +153,29 @@ class InPlace:
         self.has_begun = True
         if one.info.size <= self._whole_at_most:
             try:
-                return (yield from self._in_turn(one, Storing.COPIED))
+                return (yield from self._in_turn(one, WriteMethod.COPIED))
             except ObjectTooLarge:  # for one request of this store
                 self._whole_at_most = min(self._whole_at_most, one.info.size - 1)
-        return (yield from self._in_turn(one, Storing.IN_PARTS))
+        return (yield from self._in_turn(one, WriteMethod.IN_PARTS))
 
-    def _in_turn(self, one: Found, way: Storing) -> Steps[Copied]:
+    def _in_turn(self, one: RewriteTask, method: WriteMethod) -> Steps[CopiedObject]:
         """Store it when it may go. What everybody reads waits for the first of it as well."""
         is_asked = one.goal.acl is None and not one.entry.private and self._options.serves_strangers
-        if is_asked and not self._first_read[way].is_over:
+        if is_asked and not self._first_read[method].is_over:
             one = replace(one, read=(yield BlockingCall(partial(strangers_read, one.store, one.key, one.info))))
-        steps = self._stored(one, way)
+        steps = self._stored(one, method)
         if one.read:
-            steps = self._first_read[way].before_others(one, steps)
+            steps = self._first_read[method].before_others(one, steps)
         return (yield from self._first.before_others(one, steps))
 
-    def _stored(self, one: Found, way: Storing) -> Steps[Copied]:
+    def _stored(self, one: RewriteTask, method: WriteMethod) -> Steps[CopiedObject]:
         yield from self._acl.allow(one.entry)
         goal = one.goal
         options = PutOptions(
             one.info.headers._replace(cache_control=goal.cache_control), storage_class=goal.storage_class
         )
-        steps, there = (self._in_parts if way is Storing.IN_PARTS else self._whole)(one, options), None
-        if one.read and not self._first_read[way].is_over:
+        steps, there = (self._in_parts if method is WriteMethod.IN_PARTS else self._whole)(one, options), None
+        if one.read and not self._first_read[method].is_over:
             copied, there = yield from _asked_after(one, steps)
         else:
             copied = yield from steps
@@ -188,35 +184,35 @@ class InPlace:
             self._seen.add(goal.acl)
         return copied
 
-    def _whole(self, one: Found, options: PutOptions) -> Steps[Copied]:
-        def written(_: ObjectInfo, write: Callable[[PutOptions], Step]) -> Steps[str]:
-            etag: str = yield from self._acl.written(one.entry, options, partial(_asked, write), Storing.COPIED)
+    def _whole(self, one: RewriteTask, options: PutOptions) -> Steps[CopiedObject]:
+        def copy(with_acl: PutOptions) -> Steps[str]:
+            etag: str = yield StoreCall(one.store, "copy_from", (self._bucket, one.key, one.info, one.key, with_acl))
             return etag
 
-        within = Within(one.store, one.key, one.store, one.key, written)
-        return (yield from copied_once(within, one.info, self._bucket))
+        etag = yield from self._acl.write(one.entry, options, copy, WriteMethod.COPIED)
+        return (yield from check_copy(one.store, one.key, one.key, one.info, etag))
 
-    def _in_parts(self, one: Found, options: PutOptions) -> Steps[Copied]:
+    def _in_parts(self, one: RewriteTask, options: PutOptions) -> Steps[CopiedObject]:
         store, key = one.store, one.key
         yield BlockingCall(partial(store.abort_unfinished, key))  # a dead run may have left one
 
-        def begun(with_acl: PutOptions) -> Steps[str]:
+        def begin(with_acl: PutOptions) -> Steps[str]:
             upload: str = yield BlockingCall(partial(store.start_multipart, key, with_acl))
             return upload
 
-        def completed(upload: str) -> Steps[str]:
+        def complete(upload: str) -> Steps[str]:
             etag: str = yield BlockingCall(partial(self._fill, one, upload))
             return etag
 
-        etag: str = yield from self._acl.written(one.entry, options, begun, Storing.IN_PARTS, completed)
+        etag: str = yield from self._acl.write(one.entry, options, begin, WriteMethod.IN_PARTS, complete)
         there: ObjectInfo = yield StoreCall(store, "head", (key,))
         if there.size != one.info.size:
             raise CorruptObject(
                 f"{key!r} at {store.name} had {one.info.size} bytes, and has {there.size} since the store has copied it"
             )
-        return Copied(there.size, there.md5, etag)
+        return CopiedObject(there.size, there.md5, etag)
 
-    def _fill(self, one: Found, upload: str) -> str:
+    def _fill(self, one: RewriteTask, upload: str) -> str:
         """Let the store take the parts of an upload from the object itself, and complete it. Raises: as `stored`."""
         store, whole = one.store, one.info.size
         size = min(max(_PART_BYTES, -(-whole // self._options.parts_at_most)), self._largest)
@@ -232,10 +228,6 @@ class InPlace:
                 store.store_access.store.abort_multipart(one.key, upload)  # this one request waits for nobody
             raise
 
-    def _trial(self, entry: Entry, acl: str | None) -> Step:
-        options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
-        return BlockingCall(partial(begin_in_vain, RetryingStore(self._destination), self.key_of(entry), options))
-
 
 class _FirstOne:
     """Lets one object go first, and the next one after it was refused."""
@@ -247,10 +239,10 @@ class _FirstOne:
         self._unusable: StoreUnusable | None = None  # what the first ones have shown of the store
         self._lock = threading.Lock()
 
-    def before_others(self, one: Found, steps: Steps[Copied]) -> Steps[Copied]:
+    def before_others(self, one: RewriteTask, steps: Steps[CopiedObject]) -> Steps[CopiedObject]:
         """The result of steps that store one, which goes first or waits until another has gone."""
         if not self.is_over:
-            yield Until(partial(self.may_go, one.entry), one.store.store_access.stop)
+            yield WaitFor(partial(self.may_go, one.entry), one.store.store_access.stop)
             one.store.store_access.stop.require_going_on()  # whoever went first may have been stopped
         with self.turn_of(one.entry):
             copied = yield from steps
@@ -306,7 +298,7 @@ class AccessLost(StoreUnusable):
     """Everybody could read an object before it was stored in place, and nobody can any more, or that is not told."""
 
 
-def _asked_after(one: Found, steps: Steps[Copied]) -> Steps[tuple[Copied, ObjectInfo]]:
+def _asked_after(one: RewriteTask, steps: Steps[CopiedObject]) -> Steps[tuple[CopiedObject, ObjectInfo]]:
     """The result of steps that store what everybody reads, and what lies there then, once everybody still reads it.
 
     They are asked after a failure, too: a lost answer may have been a success. Raises: AccessLost; MayBeHidden; what
@@ -324,7 +316,7 @@ def _asked_after(one: Found, steps: Steps[Copied]) -> Steps[tuple[Copied, Object
     return copied, (yield BlockingCall(partial(_require_read, one)))
 
 
-def _require_read(one: Found, *, described: bool = True) -> ObjectInfo | None:
+def _require_read(one: RewriteTask, *, described: bool = True) -> ObjectInfo | None:
     """What lies there now, if it is to be `described`, and is still read. Raises: AccessLost; MayBeHidden."""
     store, key = one.store, one.key
     hint = _without_acl_hint() if one.goal.acl is None else _with_acl_hint()
@@ -347,7 +339,7 @@ def _require_read(one: Found, *, described: bool = True) -> ObjectInfo | None:
     )
 
 
-def _may_be_hidden(one: Found) -> MayBeHidden:
+def _may_be_hidden(one: RewriteTask) -> MayBeHidden:
     said = tr(
         "{key!r} at {name} may be hidden: stopped before mastosync could ask who reads it",
         key=one.key,
@@ -371,7 +363,7 @@ def _with_acl_hint() -> str:
     )
 
 
-def _require_kept(one: Found, sent: ObjectHeaders, there: ObjectInfo | None) -> None:
+def _require_kept(one: RewriteTask, sent: ObjectHeaders, there: ObjectInfo | None) -> None:
     """Find out a store that drops what it is sent when it copies. `there`: None if it is not described yet.
 
     Raises: HeadersLost; ObjectError.
@@ -393,8 +385,3 @@ def _require_kept(one: Found, sent: ObjectHeaders, there: ObjectInfo | None) -> 
                 " serves the media (nginx, a CDN) set Cache-Control for the others"
             ),
         )
-
-
-def _asked(write: Callable[[PutOptions], Step], options: PutOptions) -> Steps[str]:
-    etag: str = yield write(options)
-    return etag

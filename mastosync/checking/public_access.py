@@ -13,7 +13,7 @@ from typing import Any
 _ALL_PRIVATE = "private"  # as `acl`: every object, whatever its row says
 
 
-class Readers(Enum):
+class Audience(Enum):
     """Who reads an object without credentials."""
 
     EVERYBODY = auto()  # browsers and other servers have to
@@ -21,17 +21,17 @@ class Readers(Enum):
     UNTOLD = auto()  # some or none: whoever serves it decides
 
 
-def readers_of(acl: str, *, private: bool = False, served: bool = False) -> Readers:
+def audience_of(acl: str, *, private: bool = False, served: bool = False) -> Audience:
     """By the `acl` of the destination, and by whether the row is private.
 
     With `acl = private` nobody reads at the bucket. Where a CDN or proxy has a key of its own and serves from there
     (`served`), it decides for what is public by its row.
     """
     if private:
-        return Readers.NOBODY
+        return Audience.NOBODY
     if acl != _ALL_PRIVATE:
-        return Readers.EVERYBODY
-    return Readers.UNTOLD if served else Readers.NOBODY
+        return Audience.EVERYBODY
+    return Audience.UNTOLD if served else Audience.NOBODY
 
 
 class FaultKind(StrEnum):
@@ -43,7 +43,7 @@ class FaultKind(StrEnum):
     UNCLEAR = "unclear"  # nothing can be said: the site kept failing
 
 
-class Reading(Enum):
+class PublicCheckStatus(Enum):
     """What is known of who reads at the destination."""
 
     UNTRIED = auto()  # everybody has to, and nobody has tried
@@ -60,20 +60,20 @@ def has_asked(public: Mapping[str, Any]) -> bool:
     return public.get("asked") != 0 or bool(public.get("anybody_can_list"))
 
 
-def reading_of(public: Mapping[str, Any] | None, acl: str) -> Reading:
+def public_check_status(public: Mapping[str, Any] | None, acl: str) -> PublicCheckStatus:
     """What the last `verify --public` tells under this `acl`: its part of `verify --json`; None: there was none.
 
     A look under `acl = private` does not tell whether everybody can read, nor the other way round.
     """
-    must_read = readers_of(acl) is Readers.EVERYBODY
+    must_read = audience_of(acl) is Audience.EVERYBODY
     if public is None or (must_read and public.get("all_private")):
-        return Reading.UNTRIED if must_read else Reading.NEEDLESS
+        return PublicCheckStatus.UNTRIED if must_read else PublicCheckStatus.NEEDLESS
     if public.get("anybody_can_list"):
-        return Reading.LISTED
+        return PublicCheckStatus.LISTED
     if public.get("exposed"):
-        return Reading.EXPOSED
+        return PublicCheckStatus.EXPOSED
     if must_read:
-        return Reading.FAULTY if public.get("faults") else Reading.FINE
+        return PublicCheckStatus.FAULTY if public.get("faults") else PublicCheckStatus.FINE
     if not public.get("all_private"):
-        return Reading.NEEDLESS  # what could not be read then, need not be
-    return Reading.FAULTY if public.get("faults") else Reading.HIDDEN
+        return PublicCheckStatus.NEEDLESS  # what could not be read then, need not be
+    return PublicCheckStatus.FAULTY if public.get("faults") else PublicCheckStatus.HIDDEN

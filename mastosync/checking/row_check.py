@@ -28,7 +28,7 @@ _AT_ONCE = 2_000  # rows
 _GOOD_SECONDS = 60.0  # for which an answer is believed
 
 
-class Row(Enum):
+class RowState(Enum):
     """What a row says by now."""
 
     PUBLIC = auto()
@@ -39,7 +39,7 @@ class Row(Enum):
 class RowAnswer(NamedTuple):
     """Of the database."""
 
-    row: Row
+    row: RowState
     at: float  # monotonic seconds: before it was asked
 
 
@@ -48,7 +48,7 @@ LookUp = Callable[[Sequence[Record]], Mapping[tuple[str, str, int], RemoteFile]]
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class RowCheck:
     """Asks for the rows of what is about to be opened."""
 
     look_up: LookUp
@@ -62,13 +62,13 @@ class Opening:
                     answers[number:] = self._ask([each for _, each in some[number:]])
                 yield place, record, answers[number]
 
-    def row(self, record: Record, answer: RowAnswer) -> Steps[Row]:
+    def row(self, record: Record, answer: RowAnswer) -> Steps[RowState]:
         """What its row says now. Raises: DatabaseError."""
         if _is_old(answer):
             (answer,) = yield BlockingCall(partial(self._ask, [record]))
         return answer.row
 
-    def rows(self, records: Sequence[Record]) -> list[Row]:
+    def rows(self, records: Sequence[Record]) -> list[RowState]:
         """What each of these rows says now. Raises: DatabaseError."""
         parts = (records[first : first + _AT_ONCE] for first in range(0, len(records), _AT_ONCE))
         return [answer.row for part in parts for answer in self._ask(part)]
@@ -88,17 +88,17 @@ def _is_old(answer: RowAnswer) -> bool:
     return time.monotonic() - answer.at > _GOOD_SECONDS
 
 
-def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) -> Row:
+def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) -> RowState:
     kind, row_id, name, *_ = entry = record.entry
     if entry.private:
-        return Row.PRIVATE
+        return RowState.PRIVATE
     found = files.get((kind.table, kind.attachment, row_id))
     if found is None:
-        return Row.GONE
+        return RowState.GONE
     if found.private:
-        return Row.PRIVATE
+        return RowState.PRIVATE
     names = names_of(spec_of(kind.table, kind.attachment), kind.style, found.file_name)
-    return Row.PUBLIC if name in names else Row.GONE
+    return RowState.PUBLIC if name in names else RowState.GONE
 
 
 _log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ _ASKED_AT_MOST = 10_000  # rows of one run: of a store that has lost more, plan 
 class RowsNow:
     """Asks for them, and counts what they said. The database is asked only if there is something to ask for."""
 
-    opening: Opening | None = None  # None: there is no database to ask
+    opening: RowCheck | None = None  # None: there is no database to ask
     private: int = 0  # entries that are public by the last plan, and private by their rows
     unasked: int = 0  # that were not made pending, as nobody could be asked
     trouble: str = ""  # why
@@ -122,7 +122,7 @@ class RowsNow:
         """Entries that stay as they are, as their rows are gone or have another file."""
         return len(self.gone)
 
-    def of(self, records: Sequence[Record]) -> dict[Entry, Row]:
+    def of(self, records: Sequence[Record]) -> dict[Entry, RowState]:
         """What their rows say; of what is private anyway, and where nobody can tell, there is no word."""
         wanted = [each for each in records if not each.entry.private][: _ASKED_AT_MOST - self._asked]
         if not wanted or self.opening is None or self.trouble:

@@ -12,7 +12,7 @@ from mastosync.units import human_bytes
 if TYPE_CHECKING:
     from mastosync.app.following import FollowResult
     from mastosync.following import Round
-    from mastosync.pruning import Pruning
+    from mastosync.pruning import PruneResult
 
 
 def render_round(done: Round[FollowResult], result: FollowResult) -> str:
@@ -53,7 +53,7 @@ def render_failure(failed: Round[FollowResult]) -> str:
     return line + _next(failed)
 
 
-def render_pruning(result: Pruning, *, adopted: bool) -> str:
+def render_pruning(result: PruneResult, *, adopted: bool) -> str:
     """What was removed, or would be. `adopted`: what was adopted is taken in."""
     lines = [
         trn(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
-from mastosync.checking.multipart_etag import CompositeCheck, composite_etag, is_composite
+from mastosync.checking.object_check import CompositeCheck, composite_etag, is_composite
 from mastosync.copying.job import STORES_NOTHING
 from mastosync.errors import (
     AclUnsupported,
@@ -258,17 +258,17 @@ class _UnderWay:
         """Let a part begin as soon as there is memory for it. Raises: Interrupted; what an earlier part raises."""
         if len(self._line) == PARTS_AT_ONCE:
             self._take_in_earliest()
-        hold = self._shared.memory.hold()
+        reservation = self._shared.memory.reserve()
         try:
-            while not hold.ask(size_bytes) and self._line:
+            while not reservation.request(size_bytes) and self._line:
                 earliest, _ = self._line[0]
                 wait((earliest,), _LOOK_SECONDS)
                 if earliest.done():
                     self._take_in_earliest()
-            hold.wait(size_bytes, self._stop)
-            self._line.append((self._shared.threads.submit(move), hold))
+            reservation.wait(size_bytes, self._stop)
+            self._line.append((self._shared.threads.submit(move), reservation))
         except BaseException:
-            hold.release()
+            reservation.release()
             raise
 
     def take_in_all(self) -> None:
@@ -277,21 +277,21 @@ class _UnderWay:
             self._take_in_earliest()
 
     def _take_in_earliest(self) -> None:
-        future, hold = self._line.popleft()
+        future, reservation = self._line.popleft()
         try:
             self._take_in(*future.result())
         except CancelledError:  # the threads have been let go: the run is over
             raise Interrupted(tr("stopped while waiting")) from None
         finally:
             del future  # and with it the bytes
-            hold.release()
+            reservation.release()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         # only for those that have begun: `wait` takes others for ended when a thread comes to them, and none may come
-        wait([future for future, _hold in self._line if not future.cancel()])
-        for _future, hold in self._line:
-            hold.release()
+        wait([future for future, _reservation in self._line if not future.cancel()])
+        for _future, reservation in self._line:
+            reservation.release()
         self._line.clear()

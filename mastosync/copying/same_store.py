@@ -76,7 +76,7 @@ def relation_seen(
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SameStoreCheck:
     """One look at two stores, for whoever holds the manifest."""
 
     manifest: Manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mastosync.checking.public_access import Reading, reading_of
+from mastosync.checking.public_access import PublicCheckStatus, public_check_status
 from mastosync.cutover.arrival import DISPENSABLE
 from mastosync.cutover.findings import Evidence, Finding, Grade
 from mastosync.findings.deleted import gone_told, removal, unknown_told
@@ -178,18 +178,18 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
 def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
     """Whether anybody looked at the destination as browsers do, and found what has to be so: see `readers`."""
     looks = looks_at(reversed(evidence.verifications), evidence.counts, evidence.change, evidence.acl)
-    reading = reading_of(looks.told, evidence.acl)
-    if reading is Reading.UNTRIED:
+    reading = public_check_status(looks.told, evidence.acl)
+    if reading is PublicCheckStatus.UNTRIED:
         yield Finding("public", Grade.NO_GO, unread_told(), looks.remedy)
-    if looks.told is None or reading in (Reading.UNTRIED, Reading.NEEDLESS):
+    if looks.told is None or reading in (PublicCheckStatus.UNTRIED, PublicCheckStatus.NEEDLESS):
         return
     told, age = looks.told, human_seconds(max(evidence.now - looks.ended_at, 0))
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
     correct = tr("correct it, and run `{verify}` again", verify=looks.remedy)
     again = _copy_first(looks) if evidence.some_pending else correct
-    if reading is Reading.LISTED:
+    if reading is PublicCheckStatus.LISTED:
         yield Finding("public", Grade.NO_GO, tr("{age} ago anybody could list the bucket", age=age), correct)
-    elif reading is Reading.EXPOSED:
+    elif reading is PublicCheckStatus.EXPOSED:
         message = trn(
             "{age} ago anybody could read {objects} private object",
             "{age} ago anybody could read {objects} private objects",

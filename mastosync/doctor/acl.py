@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from mastosync.checking.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY, Storing, untold
+from mastosync.checking.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY, WriteMethod, cannot_check
 from mastosync.copying.acl import AclMode, AclRule, PrivateKeptBack
 from mastosync.copying.transfer import TransferOptions
 from mastosync.doctor.access import STORE_ERRORS, CheckedStore
@@ -70,7 +70,7 @@ def _fate(end: CheckedStore, probes: ProbeObjects, options: TransferOptions, rul
 
     def steps() -> Steps[str]:
         yield from rule.allow(entry)
-        etag: str = yield from rule.written(entry, put_options(options), written, Storing.WHOLE)
+        etag: str = yield from rule.write(entry, put_options(options), written, WriteMethod.WHOLE)
         return etag
 
     try:
@@ -180,7 +180,7 @@ def _private(end: CheckedStore, options: TransferOptions, private: _Fate) -> Fin
             "private", tr("private objects are not copied (private_objects = skip), so none becomes public")
         )
     if not (private.public_at or options.serves_strangers or options.copy_private_without_acl):
-        return chart.failure("private", untold(end.store.name))
+        return chart.failure("private", cannot_check(end.store.name))
     if not private.public_at:
         return chart.ok("private", tr("nobody can read a private object without credentials"))
     if private.public_at != end.store.endpoint:

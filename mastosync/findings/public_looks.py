@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from mastosync.checking.public_access import Readers, has_asked, readers_of
+from mastosync.checking.public_access import Audience, audience_of, has_asked
 from mastosync.manifest import CountLine, LastChange
 from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.model import TABLES, EntryState
@@ -115,7 +115,7 @@ def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: 
             objects[line.kind.table] += line.objects
     arrived = frozenset(+objects)
     shown = arrived - UNSHOWN
-    must_read = readers_of(acl) is Readers.EVERYBODY
+    must_read = audience_of(acl) is Audience.EVERYBODY
     objects = Counter({table: objects[table] for table in shown})  # of what may be asked for
     looks = [_Look(each) for each in verified if _counts(each.details.get("public"), acl)]
     if not looks:
@@ -155,4 +155,4 @@ def _counts(public: Mapping[str, Any] | None, acl: str) -> bool:
     """Whether a look says anything of what is asked for now."""
     if public is None or not has_asked(public):
         return False
-    return not (readers_of(acl) is Readers.EVERYBODY and public.get("all_private"))
+    return not (audience_of(acl) is Audience.EVERYBODY and public.get("all_private"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mastosync.checking.public_access import FaultKind, Reading, reading_of
+from mastosync.checking.public_access import FaultKind, PublicCheckStatus, public_check_status
 from mastosync.findings.deleted import gone_told, removal
 from mastosync.findings.public_looks import looks_at
 from mastosync.findings.shared import (
@@ -257,17 +257,17 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
 def _read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
     acl = evidence.switch.acl
     looks = looks_at(evidence.proofs, evidence.counts, evidence.change, acl)
-    reading = reading_of(looks.told, acl)
-    if reading is Reading.UNTRIED:
+    reading = public_check_status(looks.told, acl)
+    if reading is PublicCheckStatus.UNTRIED:
         yield Finding("public", Grade.NOT_YET, unread_told(), looks.remedy)
-    elif reading in (Reading.LISTED, Reading.EXPOSED, Reading.FAULTY):
+    elif reading in (PublicCheckStatus.LISTED, PublicCheckStatus.EXPOSED, PublicCheckStatus.FAULTY):
         said = "; ".join(_misread(looks.told or {}))
         yield Finding("public", Grade.NOT_YET, said, tr("{verify} lists them", verify=looks.remedy))
-    elif reading is Reading.FINE and looks.unproved:
+    elif reading is PublicCheckStatus.FINE and looks.unproved:
         yield Finding("public", Grade.NOT_YET, *unproved_told(looks))
-    elif reading is Reading.FINE:
+    elif reading is PublicCheckStatus.FINE:
         yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
-    elif reading is Reading.HIDDEN:
+    elif reading is PublicCheckStatus.HIDDEN:
         yield Finding("public", Grade.OK, tr("nobody can read anything without credentials (acl = private)"))
 
 

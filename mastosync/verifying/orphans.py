@@ -23,9 +23,9 @@ from mastosync.manifest import Orphan, OrphanPlace, Scratch, SegmentReader, reco
 from mastosync.mastodon.paperclip import KeyRange, iter_candidates, root_of
 from mastosync.model import Entry, Record
 from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched
 

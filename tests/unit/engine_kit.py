@@ -14,7 +14,7 @@ import pytest
 
 from mastosync.archive.reading import ArchiveSource
 from mastosync.archive.writing import iter_archive
-from mastosync.copying.acl import Note
+from mastosync.copying.acl import NoteAccess
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.manifest import (
     HIGHEST_ID,
@@ -108,7 +108,7 @@ def store_access(
 
 
 def transfer(
-    old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None, note: Note | None = None
+    old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None, note: NoteAccess | None = None
 ) -> Transfer:
     return Transfer(store_access(old), store_access(new), options or TransferOptions(), MemoryBudget(1 << 30), note)
 

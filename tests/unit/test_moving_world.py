@@ -48,7 +48,7 @@ from mastosync.planning.planner import PlanOptions
 from mastosync.progress import NoProgress
 from mastosync.pruning import PruneOptions, Pruner
 from mastosync.refetching import Place as PlaceOfRow
-from mastosync.refetching import Refetcher, RefetchOptions, Ways
+from mastosync.refetching import Refetcher, RefetchOptions, RefetchTools
 from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
@@ -397,7 +397,7 @@ class MovingWorld(RuleBasedStateMachine):
                 del landing.objects[key]
 
             elsewhere = partial(Elsewhere, self.world)
-            ways = Ways(self._rows_now, elsewhere, lambda *_: True, landing, holding, transferred, "")
+            ways = RefetchTools(self._rows_now, elsewhere, lambda *_: True, landing, holding, transferred, "")
             made = Refetcher(self.manifest, ways, RefetchOptions(apply=True, workers=1), stop, NoProgress())
             try:
                 made.run(ManifestReport(self.manifest).iter_failures(Reason.MISSING, ()))

@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mastosync.checking.multipart_etag import composite_etag
+from mastosync.checking.object_check import composite_etag
 from mastosync.errors import AclUnsupported, CorruptObject, ObjectDenied
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Kind, ObjectInfo, Origin, Outcome, Reason, Record
-from mastosync.runtime.steps import Steps, run_to_end
-from mastosync.runtime.transfer_loop import Ended
+from mastosync.runtime.steps import Ended, Steps, run_to_end
 from mastosync.store.base import Buffer, PutOptions, UploadedPart
 from tests.contract.memory_store import MemoryStore, StoredObject
 from tests.unit.engine_kit import LOCAL, REMOTE

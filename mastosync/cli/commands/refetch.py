@@ -14,7 +14,7 @@ from mastosync.cli.render import table
 from mastosync.cli.terminal import PAINT_OF
 from mastosync.errors import ExitCode
 from mastosync.language import deferred, say, tr
-from mastosync.refetching import Refetching, RefetchStatus
+from mastosync.refetching import RefetchResult, RefetchStatus
 from mastosync.units import human_bytes, human_seconds
 
 
@@ -80,7 +80,7 @@ _MEANING = {
 }
 
 
-def render_refetching(result: Refetching) -> str:
+def render_refetching(result: RefetchResult) -> str:
     """What `refetch` found, or brought."""
     total = result.total()
     if not total:

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from mastosync.app.mastodon import right_database
-from mastosync.applying.applier import Applier, Applying, ApplyOptions
-from mastosync.applying.one_object import ApplyStatus, Bringing
-from mastosync.applying.rewrite import AccessLost, HeadersLost, InPlace, goal_of, opens
-from mastosync.checking.row_check import Opening, Row
+from mastosync.applying.applier import Applier, ApplyOptions, ApplyResult
+from mastosync.applying.one_object import ApplyStatus, ObjectApplier
+from mastosync.applying.rewrite import AccessLost, HeadersLost, InPlaceRewriter, opens, target_settings
+from mastosync.checking.row_check import RowCheck, RowState
 from mastosync.cli.commands.apply_settings import render_applying
 from mastosync.copying.acl import AclMode
 from mastosync.copying.transfer import TransferOptions
@@ -136,7 +136,7 @@ class AppliedUpTo:
         dry_run: bool = False,
         stop: StopSignal | None = None,
         **options: Any,  # noqa: ANN401
-    ) -> Applying:
+    ) -> ApplyResult:
         applier = self.applier(current, workers, stop_after, largest, dry_run, stop, **options)
         return applier.run()
 
@@ -154,8 +154,8 @@ class AppliedUpTo:
         others = other_settings(self.manifest, current)
         given = TransferOptions(acl=AclMode(current.acl), storage_class=current.storage_class, **options)
         at = store_access(self.store, stop)
-        opening = Opening(self.look_up) if opens(current, others) and not dry_run else None
-        bringing = Bringing(at, InPlace(at, given, "memory", largest), current, others, dry_run, opening)
+        opening = RowCheck(self.look_up) if opens(current, others) and not dry_run else None
+        bringing = ObjectApplier(at, InPlaceRewriter(at, given, "memory", largest), current, others, dry_run, opening)
         listener = NoProgress() if stop_after is None else Stopping(stop, stop_after)
         how = ApplyOptions(workers, dry_run)
         return Applier(self.manifest, at, bringing, current, others, how, stop, listener)
@@ -188,7 +188,7 @@ def some(count: int = 6, **traits: Any) -> list[Entry]:  # noqa: ANN401
 
 @pytest.mark.parametrize(("pending", "said"), [(1, "1 object is pending"), (10, "10 objects are pending")])
 def test_what_is_pending_is_told_with_what_brings_it(pending: int, said: str) -> None:
-    told = render_applying(Applying(USUAL, (NONE,), dry_run=False, pending=pending))
+    told = render_applying(ApplyResult(USUAL, (NONE,), dry_run=False, pending=pending))
     assert told.endswith(f"{said}: run `mastosync copy`, then this again")
 
 
@@ -569,17 +569,17 @@ def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.Mon
         kind = entry().kind
         return {(kind.table, kind.attachment, each.entry.id): file(private=len(asked) > 2) for each in records}
 
-    opening = Opening(look_up)
+    opening = RowCheck(look_up)
     records = [Record(each, None, EntryState.DONE, None, 1, None, None, None, None) for each in some(3)]
     claims = opening.answered((Reached(1, each.entry.id, each.entry.name), each) for each in records)
     first = next(claims)
     clock.now += 61  # the workers were slow
     second = next(claims)
-    assert run_to_end(opening.row(second[1], second[2])) is Row.PUBLIC
+    assert run_to_end(opening.row(second[1], second[2])) is RowState.PUBLIC
     clock.now += 61  # the store was down
-    assert run_to_end(opening.row(second[1], second[2])) is Row.PRIVATE
+    assert run_to_end(opening.row(second[1], second[2])) is RowState.PRIVATE
     assert asked == [[1, 2, 3], [2, 3], [2]]
-    assert first[2].row is Row.PUBLIC
+    assert first[2].row is RowState.PUBLIC
 
 
 def reopened(place: AppliedUpTo) -> list[Record]:
@@ -827,7 +827,7 @@ class TestRule:
         known = [ObjectSettings(None, "auto", each) for each in others]
         record = Record(entry(), None, EntryState.DONE, None, 0, None, None, None, Origin.COPIED)
         info = ObjectInfo(1, "e", ObjectHeaders(cache_control=told), storage_class=class_told)
-        return goal_of(record, info, ObjectSettings(None, "auto", current), tuple(known))
+        return target_settings(record, info, ObjectSettings(None, "auto", current), tuple(known))
 
     @pytest.mark.parametrize(
         ("told", "current", "others", "goal"),

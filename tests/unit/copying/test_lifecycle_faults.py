@@ -107,7 +107,7 @@ class Day:
     def run_copy(self) -> MastosyncError | None:
         """The same with a copier; what ended it."""
         stop, notes = StopSignal(), AccessNotes()
-        with closing(transfer(self.old, self.new, self.options, notes.tell)) as one:
+        with closing(transfer(self.old, self.new, self.options, notes.add)) as one:
             pool = WorkerPool(one.steps, 1, stop)
             copier = Copier(WorkQueue(self.manifest), pool, CopyOptions(), stop, NoProgress(), notes=notes)
             try:

@@ -347,11 +347,11 @@ def test_whoever_goes_on_to_the_next_candidate_holds_no_memory() -> None:
     first = next(steps)
     assert isinstance(first, StoreCall)
     assert first.store.memory is not None
-    assert first.store.memory.ask(200)
+    assert first.store.memory.request(200)
     second = steps.throw(ObjectMissing("404"))
     assert isinstance(second, StoreCall)
     assert second.arguments[0] == PLAIN
-    assert first.store.memory.held_bytes == 0
+    assert first.store.memory.reserved_bytes == 0
     steps.close()
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from mastosync.applying.one_object import Applied, ApplyStatus, _closed, outcome_of, to_be_stored
 from mastosync.checking.object_check import CheckResult, CheckStatus
-from mastosync.checking.row_check import Row, made_private
-from mastosync.copying.server_side import Copied
+from mastosync.checking.row_check import RowState, made_private
+from mastosync.copying.server_side import CopiedObject
 from mastosync.manifest import (
     ACCESS,
     HIGHEST_ID,
@@ -341,7 +341,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "verified: private, public when it was stored, and hidden by now": corrected(hidden_by_now),
     "verified: another ETag, the same bytes": corrected(judged(CheckStatus.FINE, "another")),
     "stored again by the destination itself, under other settings": corrected(
-        lambda record: outcome_of(record, Applied(ApplyStatus.APPLIED, copied=Copied(MEASURED, None, "another")))
+        lambda record: outcome_of(record, Applied(ApplyStatus.APPLIED, copied=CopiedObject(MEASURED, None, "another")))
     ),
     "stored again under other settings, and not with the headers or bytes that it should have": corrected(
         lambda record: outcome_of(record, Applied(ApplyStatus.FAILED, found=found_wrong(record.presence)))
@@ -353,10 +353,10 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
         lambda record: to_be_stored(record, found_misread(record.presence), "nobody reads it any more")
     ),
     "not opened, as its row is private by now": corrected(
-        lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=False))
+        lambda record: outcome_of(record, _closed(record, RowState.PRIVATE, read=False))
     ),
     "read by everybody already, and its row is private by now": corrected(
-        lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=True))
+        lambda record: outcome_of(record, _closed(record, RowState.PRIVATE, read=True))
     ),
     "adopted": corrected(lambda record: done(record.entry, attempts=0, origin=Origin.ADOPTED)),
     "fetched again": corrected(lambda record: done(record.entry, origin=Origin.REFETCHED)),

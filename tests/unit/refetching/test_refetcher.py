@@ -29,7 +29,7 @@ from mastosync.errors import (
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import NoProgress
-from mastosync.refetching import Place, Refetcher, Refetching, RefetchOptions, RefetchStatus, Ways
+from mastosync.refetching import Place, Refetcher, RefetchOptions, RefetchResult, RefetchStatus, RefetchTools
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
@@ -64,7 +64,7 @@ class Origins:
         """Nothing to close."""
 
 
-Run = Callable[..., Refetching]
+Run = Callable[..., RefetchResult]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
 
     def made(
         rows: Mapping[Entry, RemoteFile | None], *, stop: StopSignal | None = None, **options: object
-    ) -> Refetching:
+    ) -> RefetchResult:
         chosen = RefetchOptions(**{"apply": True, "requests_per_second": 1000.0, "workers": 2, **options})  # type: ignore[arg-type]
         manifest = planned(tmp_path / f"{len(opened)}.db", rows)
         opened.append(manifest)
@@ -107,7 +107,7 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
             return {place: row for place in places if (row := by_place.get(place)) is not None}
 
         transfer = Transfer(store_access(landing), store_access(destination), TransferOptions(), MemoryBudget(1 << 30))
-        ways = Ways(look_up, lambda: origins, is_as_named, landing, holding, transfer, "")
+        ways = RefetchTools(look_up, lambda: origins, is_as_named, landing, holding, transfer, "")
         work = Refetcher(manifest, ways, chosen, stop or StopSignal(), NoProgress())
         return work.run(ManifestReport(manifest).iter_failures(Reason.MISSING))
 
@@ -126,7 +126,7 @@ def some(count: int, host: str = "a.example", first: int = 1) -> dict[Entry, Rem
     return {entry(number, f"{number}.png", kind=ORIGINAL): remote(number, host=host) for number in numbers}
 
 
-def fates(result: Refetching) -> dict[RefetchStatus, int]:
+def fates(result: RefetchResult) -> dict[RefetchStatus, int]:
     return {fate: number for fate, number in result.total().items() if number}
 
 

@@ -18,9 +18,8 @@ from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy, StoreAccess
-from mastosync.runtime.steps import BlockingCall, Steps
+from mastosync.runtime.steps import BlockingCall, Ended, Steps
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.transfer_loop import Ended
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Buffer, FetchedObject, Finished, Multiplexer, ObjectStore
 from tests.contract.memory_store import MemoryStore
@@ -410,7 +409,7 @@ def test_what_a_store_has_at_hand_is_taken_without_another_thread() -> None:
         key: stored.data for key, stored in old.objects.items()
     }
     assert old.count("read") == 50, "the others were not at hand"
-    assert memory.hold().ask(memory.total_bytes), "everything was given back"
+    assert memory.reserve().request(memory.total_bytes), "everything was given back"
 
 
 def test_what_the_multiplexer_does_not_take_pays_for_its_bandwidth_once() -> None:
