@@ -54,13 +54,13 @@ def apply_settings(
     )
     with opened as (store_access,):
         in_place = InPlaceRewriter(store_access, transfer_options(config), config.destination.bucket or "")
-        opening = None
+        row_check = None
         if opens(current, others) and not options.dry_run:
             right = partial(right_database, manifest.path, databases)
             with right():  # before anything is looked at
                 pass
-            opening = RowCheck(partial(files_of, right))
-        bringing = ObjectApplier(store_access, in_place, current, others, options.dry_run, opening)
+            row_check = RowCheck(partial(files_of, right))
+        object_applier = ObjectApplier(store_access, in_place, current, others, options.dry_run, row_check)
         return Applier(
-            manifest, store_access, bringing, current, others, options, stop, listener, CurlMultiplexer
+            manifest, store_access, object_applier, current, others, options, stop, listener, CurlMultiplexer
         ).run()

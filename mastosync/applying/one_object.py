@@ -1,4 +1,4 @@
-"""Bringing one object of the destination in line with the settings, and what became of it."""
+"""Bringing one object of the destination in line with the settings, and what becomes of its entry."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ LEFT = frozenset({ApplyStatus.HIDDEN, ApplyStatus.DIFFERENT, ApplyStatus.FAILED}
 
 
 class Applied(NamedTuple):
-    """A fate, and what the manifest is to know of it."""
+    """What became of an object, and what the manifest is to know of it."""
 
-    fate: ApplyStatus
+    status: ApplyStatus
     detail: str = ""  # for people
     copied: CopiedObject | None = None  # its ETag is another one now, or its MD5 is known
     found: Presence | None = None  # what lies there has to be stored anew
@@ -51,7 +51,7 @@ class Applied(NamedTuple):
     @property
     def is_gone(self) -> bool:
         """Whether its row is, so that it stays as it was stored: it may come back."""
-        return self.fate is ApplyStatus.CLOSED and not self.private
+        return self.status is ApplyStatus.CLOSED and not self.private
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class ObjectApplier:
     current: ObjectSettings
     others: Noted  # under which they may have been stored
     dry_run: bool = False  # ask, and write nothing
-    opening: RowCheck | None = None  # asked before anything is opened to everybody; None: nothing is
+    row_check: RowCheck | None = None  # asked before anything is opened to everybody; None: nothing is
 
     @property
     def finding(self) -> str | None:
@@ -71,7 +71,7 @@ class ObjectApplier:
         return self.in_place.finding
 
     def steps(self, record: Record, answer: RowAnswer | None = None) -> Steps[Applied]:
-        """Bring one object in line; `answer`: what `opening` has said of it.
+        """Bring one object in line; `answer`: what its row said, as `row_check` has it.
 
         Raises: StoreUnusable and DatabaseError, after which no other would fare better; Interrupted.
         """
@@ -97,22 +97,22 @@ class ObjectApplier:
             info: ObjectInfo = yield StoreCall(store, "head", (key,))
             if not _is_recorded(record, info):
                 return Applied(ApplyStatus.DIFFERENT, f"another object lies under {key!r} than was recorded")
-            goal = target_settings(record, info, self.current, self.others)
-            is_public = goal.acl == PUBLIC_READ
+            target = target_settings(record, info, self.current, self.others)
+            is_public = target.acl == PUBLIC_READ
             # what is private is always stored again, so that somebody asks who reads it
-            if goal.acl != PRIVATE and not (goal.differs or goal.acl_in_question):
+            if target.acl != PRIVATE and not (target.differs or target.acl_in_question):
                 return _in_line(info)
             read: bool = is_public and (yield BlockingCall(partial(strangers_read, store, key, info)))
             if is_public and (closed := (yield from self._by_row(record, answer, read=read))):
                 return closed
-            if is_public and not (read or goal.acl_in_question) and (yield from self._was_hidden(record.entry)):
+            if is_public and not (read or target.acl_in_question) and (yield from self._was_hidden(record.entry)):
                 return Applied(
                     ApplyStatus.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials"
                 )
-            if is_public and read and not goal.differs:
+            if is_public and read and not target.differs:
                 return _in_line(info)
             try:
-                return (yield from self._stored(RewriteTask(store, record.entry, key, info, goal, read)))
+                return (yield from self._store(RewriteTask(store, record.entry, key, info, target, read)))
             except ObjectChanged:  # by somebody else, or by a request of ours whose answer was lost
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -120,16 +120,16 @@ class ObjectApplier:
 
     def _by_row(self, record: Record, answer: RowAnswer | None, *, read: bool) -> Steps[Applied | None]:
         """What becomes of a public object whose row says otherwise by now; None: it says the same, or is not asked."""
-        if self.opening is None or answer is None:
+        if self.row_check is None or answer is None:
             return None
-        row = yield from self.opening.row(record, answer)
+        row = yield from self.row_check.row(record, answer)
         return None if row is RowState.PUBLIC else _closed(record, row, read=read)
 
-    def _stored(self, one: RewriteTask) -> Steps[Applied]:
+    def _store(self, task: RewriteTask) -> Steps[Applied]:
         if self.dry_run:
-            self.in_place.require_allowed(one.entry)
+            self.in_place.require_allowed(task.entry)
             return Applied(ApplyStatus.APPLIED)
-        copied = yield from self.in_place.stored(one)
+        copied = yield from self.in_place.store(task)
         return Applied(ApplyStatus.APPLIED, copied=copied)
 
     def _was_hidden(self, entry: Entry) -> Steps[bool]:

@@ -1,7 +1,7 @@
 """Who must be able to read objects of the destination without credentials, and who must not: one rule for all.
 
-`verify --public` holds each object against it. `cutover` and `report` ask for that proof only where it says that
-something has to be readable, and so do the steps that are printed.
+`verify --public` checks each object by it. `cutover`, `report` and the printed steps ask for that proof only where
+something has to be readable. See docs/design/privacy.md.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class Audience(Enum):
 
     EVERYBODY = auto()  # browsers and other servers have to
     NOBODY = auto()  # whoever can is one too many
-    UNTOLD = auto()  # some or none: whoever serves it decides
+    UNKNOWN = auto()  # some or none: the server in front decides
 
 
 def audience_of(acl: str, *, private: bool = False, served: bool = False) -> Audience:
-    """By the `acl` of the destination, and by whether the row is private.
+    """Who has to read an object, by the `acl` of the destination, and by whether the row is private.
 
     With `acl = private` nobody reads at the bucket. Where a CDN or proxy has a key of its own and serves from there
     (`served`), it decides for what is public by its row.
@@ -31,7 +31,7 @@ def audience_of(acl: str, *, private: bool = False, served: bool = False) -> Aud
         return Audience.NOBODY
     if acl != _ALL_PRIVATE:
         return Audience.EVERYBODY
-    return Audience.UNTOLD if served else Audience.NOBODY
+    return Audience.UNKNOWN if served else Audience.NOBODY
 
 
 class FaultKind(StrEnum):
@@ -44,7 +44,7 @@ class FaultKind(StrEnum):
 
 
 class PublicCheckStatus(Enum):
-    """What is known of who reads at the destination."""
+    """What the last `verify --public` has shown of who reads at the destination."""
 
     UNTRIED = auto()  # everybody has to, and nobody has tried
     LISTED = auto()  # anybody can list the bucket
@@ -56,14 +56,14 @@ class PublicCheckStatus(Enum):
 
 
 def has_asked(public: Mapping[str, Any]) -> bool:
-    """Whether this `verify --public` looked at anything: where nothing is done, it tells nothing."""
+    """Whether this `verify --public` looked at anything. Where nothing is done, it proves nothing."""
     return public.get("asked") != 0 or bool(public.get("anybody_can_list"))
 
 
 def public_check_status(public: Mapping[str, Any] | None, acl: str) -> PublicCheckStatus:
-    """What the last `verify --public` tells under this `acl`: its part of `verify --json`; None: there was none.
+    """What the last `verify --public` shows under this `acl`: its part of `verify --json`; None: there was none.
 
-    A look under `acl = private` does not tell whether everybody can read, nor the other way round.
+    One made under `acl = private` does not show whether everybody can read, nor the other way round.
     """
     must_read = audience_of(acl) is Audience.EVERYBODY
     if public is None or (must_read and public.get("all_private")):

@@ -1,9 +1,11 @@
-"""Whether an object may be opened to everybody: its row is asked, now, and not a plan of a while ago.
+"""What the rows of entries say by now, where a plan of a while ago is not enough.
 
-What moderators have hidden since a plan, and what users have deleted, would be opened otherwise. The database is asked
-for many rows at a time. An answer that has grown old, as a store was slow or down, is asked for again, by itself.
+`RowCheck` asks before an object is made public: what moderators have hidden since the plan, and what users have
+deleted, would be opened otherwise. The database is asked for many rows at a time. An answer that has grown old, as a
+store was slow or down, is asked for again, by itself.
 
-What rows say by now of what `verify` is about to make pending, so that no copy opens or brings back it.
+`RowsNow` asks for the rows of what `verify` is about to make pending, so that no copy opens it or brings it back.
+See docs/design/verifying.md.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ from mastosync.mastodon.paperclip import names_of
 from mastosync.model import Entry, Record, RemoteFile
 from mastosync.runtime.steps import BlockingCall, Steps
 
+_log = logging.getLogger(__name__)
+
 _AT_ONCE = 2_000  # rows
 _GOOD_SECONDS = 60.0  # for which an answer is believed
+_ASKED_AT_MOST = 10_000  # rows, by a whole `verify`: of a store that has lost more, plan first
 
 
 class RowState(Enum):
@@ -37,7 +42,7 @@ class RowState(Enum):
 
 
 class RowAnswer(NamedTuple):
-    """Of the database."""
+    """What the database has said of a row."""
 
     row: RowState
     at: float  # monotonic seconds: before it was asked
@@ -49,11 +54,13 @@ LookUp = Callable[[Sequence[Record]], Mapping[tuple[str, str, int], RemoteFile]]
 
 @dataclass(frozen=True, slots=True)
 class RowCheck:
-    """Asks for the rows of what is about to be opened."""
+    """Asks the database for rows."""
 
     look_up: LookUp
 
-    def answered(self, claims: Iterator[tuple[AppliedUpTo, Record]]) -> Iterator[tuple[AppliedUpTo, Record, RowAnswer]]:
+    def with_answers(
+        self, claims: Iterator[tuple[AppliedUpTo, Record]]
+    ) -> Iterator[tuple[AppliedUpTo, Record, RowAnswer]]:
         """The same, with what their rows say. Raises: DatabaseError."""
         while some := list(islice(claims, _AT_ONCE)):
             answers = self._ask([record for _, record in some])
@@ -101,17 +108,12 @@ def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) ->
     return RowState.PUBLIC if name in names else RowState.GONE
 
 
-_log = logging.getLogger(__name__)
-
-_ASKED_AT_MOST = 10_000  # rows of one run: of a store that has lost more, plan first
-
-
 @dataclass(slots=True)
 class RowsNow:
-    """Asks for them, and counts what they said. The database is asked only if there is something to ask for."""
+    """Asks for the rows of what is at fault, and counts what they said. Where nothing is, nobody is asked."""
 
-    opening: RowCheck | None = None  # None: there is no database to ask
-    private: int = 0  # entries that are public by the last plan, and private by their rows
+    row_check: RowCheck | None = None  # None: there is no database to ask
+    private: int = 0  # entries that are public by the last plan, and private by their rows now
     unasked: int = 0  # that were not made pending, as nobody could be asked
     trouble: str = ""  # why
     gone: set[Entry] = field(init=False, default_factory=set)  # their rows are, or have another file
@@ -123,13 +125,13 @@ class RowsNow:
         return len(self.gone)
 
     def of(self, records: Sequence[Record]) -> dict[Entry, RowState]:
-        """What their rows say; of what is private anyway, and where nobody can tell, there is no word."""
+        """What their rows say. Left out is what is private anyway, and everything if nobody can be asked."""
         wanted = [each for each in records if not each.entry.private][: _ASKED_AT_MOST - self._asked]
-        if not wanted or self.opening is None or self.trouble:
+        if not wanted or self.row_check is None or self.trouble:
             return {}
         self._asked += len(wanted)
         try:
-            rows = self.opening.rows(wanted)
+            rows = self.row_check.rows(wanted)
         except (ConfigError, DatabaseError, PlanRefused) as error:
             self.trouble = error.message
             _log.warning("cannot ask the database for rows of what is at fault: %s", error.message)

@@ -126,7 +126,7 @@ class PublicCheck:
         at_site = audience_of(self.acl, private=private, served=served)
         if self.bucket is not None and audience_of(self.acl, private=private) is Audience.NOBODY:
             yield self.bucket, Audience.NOBODY
-        if at_site is not Audience.UNTOLD:
+        if at_site is not Audience.UNKNOWN:
             yield self.site, at_site
 
     def _fault(self, site: PublicSite, record: Record, key: str, readers: Audience) -> PublicFault | None:

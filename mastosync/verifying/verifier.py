@@ -147,7 +147,7 @@ class Verifier:
     _listing_errs: bool = field(init=False, default=False)  # it left out what is there
 
     def __post_init__(self) -> None:
-        self.result.rows.opening = self.opening
+        self.result.rows.row_check = self.opening
 
     @property
     def rows(self) -> RowsNow:

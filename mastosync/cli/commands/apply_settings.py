@@ -72,7 +72,7 @@ def render_applying(result: ApplyResult) -> str:
     """All of it."""
     if not result.others:
         return tr("nothing to do: whatever is done was stored under the settings of today")
-    fates = result.fates
+    fates = result.counts
     checked = fates.total()
     told = trn(
         "looked at {checked} object in {duration}",

@@ -154,11 +154,13 @@ class AppliedUpTo:
         others = other_settings(self.manifest, current)
         given = TransferOptions(acl=AclMode(current.acl), storage_class=current.storage_class, **options)
         at = store_access(self.store, stop)
-        opening = RowCheck(self.look_up) if opens(current, others) and not dry_run else None
-        bringing = ObjectApplier(at, InPlaceRewriter(at, given, "memory", largest), current, others, dry_run, opening)
+        row_check = RowCheck(self.look_up) if opens(current, others) and not dry_run else None
+        object_applier = ObjectApplier(
+            at, InPlaceRewriter(at, given, "memory", largest), current, others, dry_run, row_check
+        )
         listener = NoProgress() if stop_after is None else Stopping(stop, stop_after)
         how = ApplyOptions(workers, dry_run)
-        return Applier(self.manifest, at, bringing, current, others, how, stop, listener)
+        return Applier(self.manifest, at, object_applier, current, others, how, stop, listener)
 
 
 @contextmanager
@@ -196,7 +198,7 @@ def test_what_has_none_or_what_was_configured_before_gets_another_cache_control(
     with stored(tmp_path / "m.db", some(), headers={2: OWN, 3: PLAIN._replace(cache_control="max-age=1")}) as place:
         note_settings(place.manifest, ObjectSettings("max-age=1"))
         result = place.apply()
-        assert (result.fates, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, True)
+        assert (result.counts, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, True)
         assert place.object(1).headers == place.object(3).headers == PLAIN._replace(cache_control=CACHE_CONTROL)
         assert place.object(2).headers == OWN
         assert {place.object(number).acl for number in range(1, 7)} == {"public-read"}
@@ -223,7 +225,7 @@ def test_what_was_verified_still_holds_if_nothing_was_stored_anew(tmp_path: Path
         for number in (1, 2, 3):
             place.object(number).headers = PLAIN._replace(cache_control=CACHE_CONTROL)
         before = last_change(place.manifest)
-        assert place.apply().fates == {ApplyStatus.IN_LINE: 3}
+        assert place.apply().counts == {ApplyStatus.IN_LINE: 3}
         assert last_change(place.manifest) == before
         take_back_change(place.manifest, LastChange())
         note_settings(place.manifest, NONE)
@@ -241,7 +243,7 @@ def test_what_may_have_been_stored_anew_is_a_change(tmp_path: Path) -> None:
             raise ObjectChanged("412")
 
         place.store.copy_from = unanswered  # type: ignore[method-assign,assignment]
-        assert place.apply().fates == {ApplyStatus.IN_LINE: 1}
+        assert place.apply().counts == {ApplyStatus.IN_LINE: 1}
         assert place.store.objects[key].headers.cache_control == CACHE_CONTROL
         assert last_change(place.manifest).command == "apply-settings"
 
@@ -256,9 +258,9 @@ def test_headers_and_metadata_stay(tmp_path: Path) -> None:
 def test_what_is_in_line_is_not_stored_again(acl: str, tmp_path: Path) -> None:
     under, wanted = NONE._replace(acl=acl), USUAL._replace(acl=acl)
     with stored(tmp_path / "m.db", some(3), under, {2: OWN}) as place:
-        assert place.apply(wanted).fates == {ApplyStatus.APPLIED: 2, ApplyStatus.IN_LINE: 1}
+        assert place.apply(wanted).counts == {ApplyStatus.APPLIED: 2, ApplyStatus.IN_LINE: 1}
         note_settings(place.manifest, under)
-        assert place.apply(wanted).fates == {ApplyStatus.IN_LINE: 3}
+        assert place.apply(wanted).counts == {ApplyStatus.IN_LINE: 3}
 
 
 def test_given_and_empty_takes_away_what_was_given(tmp_path: Path) -> None:
@@ -295,7 +297,7 @@ def test_another_object_than_was_recorded_is_left_alone(change: str, tmp_path: P
         else:
             place.store.put(place.key(3), b"x" * len(data_of(entry(3))), PLAIN)
         result = place.apply()
-        assert (result.fates[ApplyStatus.DIFFERENT], result.left, result.in_line) == (1, 1, False)
+        assert (result.counts[ApplyStatus.DIFFERENT], result.left, result.in_line) == (1, 1, False)
         assert change == "none" or place.object(3).headers == PLAIN
         assert NONE in (noted_settings(place.manifest) or ())  # it is asked for again
         assert applied_to(place.manifest, USUAL) is None
@@ -304,7 +306,7 @@ def test_another_object_than_was_recorded_is_left_alone(change: str, tmp_path: P
 def test_an_object_that_is_replaced_meanwhile_is_looked_at_again(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(1)) as place:
         place.store.fail("copy_from", ObjectChanged("412"), NetworkFailure("reset"))
-        assert place.apply().fates == {ApplyStatus.APPLIED: 1}
+        assert place.apply().counts == {ApplyStatus.APPLIED: 1}
         assert place.store.count("head") == 3  # and one for the first of a run
 
 
@@ -318,8 +320,8 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
         place.store.calls.clear()
         result = place.apply()
         assert (result.goes_on, result.in_line) == (True, True)
-        assert copied + result.fates[ApplyStatus.APPLIED] == 80
-        assert result.fates.total() < 40
+        assert copied + result.counts[ApplyStatus.APPLIED] == 80
+        assert result.counts.total() < 40
 
 
 def test_what_was_left_by_an_earlier_run_is_not_forgotten_by_the_one_that_ends(tmp_path: Path) -> None:
@@ -329,7 +331,7 @@ def test_what_was_left_by_an_earlier_run_is_not_forgotten_by_the_one_that_ends(t
             place.apply(stop_after=30, workers=1)
         result = place.apply()
         assert (result.left, result.left_before, result.in_line) == (1, 1, False)
-        assert place.apply().fates[ApplyStatus.DIFFERENT] == 1
+        assert place.apply().counts[ApplyStatus.DIFFERENT] == 1
 
 
 def test_what_a_store_refused_that_is_well_again_is_not_left(tmp_path: Path) -> None:
@@ -365,7 +367,7 @@ def test_without_an_answer_who_reads_it_nothing_private_is_stored_and_the_rest_g
     with stored(tmp_path / "m.db", [*some(3), *(entry(row_id, private=True) for row_id in (7, 8, 9))]) as place:
         place.store.fail("anybody_reads", *[ServerFailure("503")] * 10)
         result = place.apply(workers=1)
-        assert result.fates == {ApplyStatus.APPLIED: 3, ApplyStatus.FAILED: 3}
+        assert result.counts == {ApplyStatus.APPLIED: 3, ApplyStatus.FAILED: 3}
         assert [acl for _, acl in place.store.asked].count("private") == 1
         assert [place.record(row_id).state for row_id in (7, 8, 9)].count(EntryState.PENDING) == 1  # which was stored
         assert len(place.store.objects) == 6
@@ -382,7 +384,7 @@ def test_who_stops_while_that_is_asked_is_told_the_name_of_what_may_be_public(tm
 
 def test_what_is_private_never_goes_without_its_acl(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", [*some(3), entry(9, private=True)]) as place:
-        assert place.apply().fates == {ApplyStatus.APPLIED: 4}
+        assert place.apply().counts == {ApplyStatus.APPLIED: 4}
         assert place.object(9).acl == "private"
         assert {acl for method, acl in place.store.asked if method == "copy_from"} == {"public-read", "private"}
 
@@ -391,7 +393,7 @@ def test_what_somebody_has_hidden_since_is_not_opened_again(tmp_path: Path) -> N
     with stored(tmp_path / "m.db", some()) as place:
         place.object(4).acl = "private"  # as Mastodon does after the switch, when an account is suspended
         result = place.apply()
-        assert (result.fates[ApplyStatus.HIDDEN], result.in_line) == (1, False)
+        assert (result.counts[ApplyStatus.HIDDEN], result.in_line) == (1, False)
         assert (place.object(4).acl, place.object(4).headers) == ("private", PLAIN)
 
 
@@ -404,7 +406,7 @@ def test_where_nobody_reads_anything_nobody_has_hidden_it(tmp_path: Path) -> Non
             place.apply()
         assert not place.store.count("copy_from")
         assert place.store.count("head") < 150
-        assert place.apply(USUAL._replace(acl="none")).fates == {ApplyStatus.APPLIED: 200}
+        assert place.apply(USUAL._replace(acl="none")).counts == {ApplyStatus.APPLIED: 200}
 
 
 def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
@@ -413,7 +415,7 @@ def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
             there.acl = None  # and everybody reads elsewhere
         place.store.refused["public-read"] = AclUnsupported("it takes none")
         result = place.apply()
-        assert (result.fates, result.in_line) == ({ApplyStatus.APPLIED: 6}, True)
+        assert (result.counts, result.in_line) == ({ApplyStatus.APPLIED: 6}, True)
         assert result.finding is not None
 
 
@@ -426,7 +428,11 @@ def test_only_what_is_public_by_its_row_now_is_opened(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
         place.rows = {2: file(private=True), 3: None, 4: file("b.png"), 5: file()}
         result = place.apply()
-        assert (result.fates, result.left, result.in_line) == ({ApplyStatus.APPLIED: 3, ApplyStatus.CLOSED: 3}, 0, True)
+        assert (result.counts, result.left, result.in_line) == (
+            {ApplyStatus.APPLIED: 3, ApplyStatus.CLOSED: 3},
+            0,
+            True,
+        )
         assert [place.object(number).acl == "public-read" for number in range(1, 7)] == [
             *(True, False, False, False, True, True)
         ]
@@ -441,7 +447,7 @@ def test_what_everybody_reads_although_its_row_is_private_by_now_is_to_be_hidden
     with stored(tmp_path / "m.db", some(2), NONE._replace(acl="private")) as place:
         place.object(1).acl = "public-read"  # by somebody else
         place.rows = {1: file(private=True)}
-        assert place.apply().fates == {ApplyStatus.APPLIED: 1, ApplyStatus.CLOSED: 1}
+        assert place.apply().counts == {ApplyStatus.APPLIED: 1, ApplyStatus.CLOSED: 1}
         hidden = place.record(1)
         assert (hidden.state, hidden.entry.private, hidden.presence) == (EntryState.PENDING, True, ACCESS)
         assert "private by now" in (hidden.detail or "")
@@ -451,7 +457,7 @@ def test_so_is_what_has_the_headers_that_it_should_have(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(2), NONE._replace(acl="private")) as place:
         place.object(1).acl = place.object(2).acl = "public-read"
         place.rows = {1: file(private=True)}
-        assert place.apply(NONE).fates == {ApplyStatus.IN_LINE: 1, ApplyStatus.CLOSED: 1}
+        assert place.apply(NONE).counts == {ApplyStatus.IN_LINE: 1, ApplyStatus.CLOSED: 1}
         hidden = place.record(1)
         assert (hidden.state, hidden.entry.private, hidden.presence) == (EntryState.PENDING, True, ACCESS)
 
@@ -495,7 +501,7 @@ def test_progress_tells_what_is_done_apart_from_what_would_be(
 
 def test_a_dry_run_asks_no_database(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
-        assert place.apply(dry_run=True).fates == {ApplyStatus.APPLIED: 6}
+        assert place.apply(dry_run=True).counts == {ApplyStatus.APPLIED: 6}
         assert not place.asked
 
 
@@ -569,15 +575,15 @@ def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.Mon
         kind = entry().kind
         return {(kind.table, kind.attachment, each.entry.id): file(private=len(asked) > 2) for each in records}
 
-    opening = RowCheck(look_up)
+    row_check = RowCheck(look_up)
     records = [Record(each, None, EntryState.DONE, None, 1, None, None, None, None) for each in some(3)]
-    claims = opening.answered((Reached(1, each.entry.id, each.entry.name), each) for each in records)
+    claims = row_check.with_answers((Reached(1, each.entry.id, each.entry.name), each) for each in records)
     first = next(claims)
     clock.now += 61  # the workers were slow
     second = next(claims)
-    assert run_to_end(opening.row(second[1], second[2])) is RowState.PUBLIC
+    assert run_to_end(row_check.row(second[1], second[2])) is RowState.PUBLIC
     clock.now += 61  # the store was down
-    assert run_to_end(opening.row(second[1], second[2])) is RowState.PRIVATE
+    assert run_to_end(row_check.row(second[1], second[2])) is RowState.PRIVATE
     assert asked == [[1, 2, 3], [2, 3], [2]]
     assert first[2].row is RowState.PUBLIC
 
@@ -622,7 +628,7 @@ def test_what_stays_public_without_an_acl_is_asked_for_once(opened_by: str, tmp_
         keeping = MemoryStore() if opened_by == "policy" else Keeping()
         keeping.objects, place.store = place.store.objects, keeping
         keeping.open_to_all = opened_by == "policy"
-        assert place.apply(USUAL._replace(acl="none"), workers=4).fates == {ApplyStatus.APPLIED: 40}
+        assert place.apply(USUAL._replace(acl="none"), workers=4).counts == {ApplyStatus.APPLIED: 40}
         assert keeping.count("anybody_finds") <= 4 + 1 + 4
 
 
@@ -682,7 +688,7 @@ def test_private_objects_that_are_kept_back_are_told_alike_by_a_dry_run(tmp_path
         place.store.open_to_all = True
         for dry_run in (True, False):
             result = place.apply(USUAL._replace(acl="none"), dry_run=dry_run)
-            assert result.fates == {ApplyStatus.APPLIED: 3, ApplyStatus.KEPT_BACK: 2}
+            assert result.counts == {ApplyStatus.APPLIED: 3, ApplyStatus.KEPT_BACK: 2}
             assert "2 private objects are left as they are" in render_applying(result)
 
 
@@ -705,7 +711,7 @@ def test_a_store_that_does_not_copy_is_noticed_by_the_first_objects(refusal: Exc
 def test_one_archived_object_does_not_stop_the_others(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL) as place:
         place.store.fail("copy_from", ObjectDenied("403 InvalidObjectState"))
-        assert place.apply(OTHER, acl_taken=True).fates == {ApplyStatus.FAILED: 1, ApplyStatus.APPLIED: 5}
+        assert place.apply(OTHER, acl_taken=True).counts == {ApplyStatus.FAILED: 1, ApplyStatus.APPLIED: 5}
 
 
 class Dropping(MemoryStore):
@@ -750,7 +756,7 @@ def test_a_large_object_goes_in_parts_that_the_store_takes_itself(noticed: str, 
 def test_parts_of_an_object_that_fails_are_thrown_away(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(1)) as place:
         place.store.fail("copy_part", ObjectDenied("403"))
-        assert place.apply(largest=5, acl_taken=True).fates == {ApplyStatus.FAILED: 1}
+        assert place.apply(largest=5, acl_taken=True).counts == {ApplyStatus.FAILED: 1}
         assert not place.store.unfinished()
 
 
@@ -758,7 +764,7 @@ def test_a_dry_run_looks_and_writes_nothing(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), headers={2: OWN}) as place:
         before = noted_settings(place.manifest)
         result = place.apply(dry_run=True)
-        assert (result.fates, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, False)
+        assert (result.counts, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, False)
         assert {method for method, _ in place.store.calls} == {"head", "anybody_finds"}
         assert (noted_settings(place.manifest), applied_to(place.manifest, USUAL)) == (before, None)
 
@@ -769,7 +775,7 @@ def test_what_lies_there_and_is_not_done_keeps_the_old_settings_in_mind(tmp_path
         lost = Outcome(record.entry, EntryState.PENDING, presence=record.presence, attempts=0)
         correct(place.manifest, [(record, lost)])  # it may be confirmed as it lies
         result = place.apply()
-        assert (result.fates, result.left, result.in_line) == ({ApplyStatus.APPLIED: 5}, 0, False)
+        assert (result.counts, result.left, result.in_line) == ({ApplyStatus.APPLIED: 5}, 0, False)
         assert noted_settings(place.manifest) == (NONE, USUAL)
 
 
@@ -817,7 +823,7 @@ class TestNotes:
             place.object(2).acl = None
             note_settings(place.manifest, USUAL, by_others=True)
             assert other_settings(place.manifest, USUAL) == (None,)
-            assert place.apply().fates == {ApplyStatus.IN_LINE: 5, ApplyStatus.APPLIED: 1}
+            assert place.apply().counts == {ApplyStatus.IN_LINE: 5, ApplyStatus.APPLIED: 1}
             assert place.object(2).acl == "public-read"
             assert other_settings(place.manifest, USUAL) == ()
 

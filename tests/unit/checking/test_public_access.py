@@ -21,7 +21,7 @@ def test_what_is_private_nobody_may_read_anywhere(acl: str) -> None:
 
 def test_where_all_is_private_nobody_reads_at_the_bucket_and_who_serves_it_decides_elsewhere() -> None:
     assert audience_of("private") is Audience.NOBODY
-    assert audience_of("private", served=True) is Audience.UNTOLD
+    assert audience_of("private", served=True) is Audience.UNKNOWN
 
 
 def told(*, private: bool = False, listed: bool = False, exposed: int = 0, faults: int = 0) -> dict[str, Any]:
