@@ -1,8 +1,8 @@
 """Round after round of the same work, with a wait between them, until somebody asks to stop.
 
-A round that fails because something cannot be reached is told and tried again, soon at first and then with the next
-one. Until one has come to its end it is different: what was refused may never have worked, so it ends the run, as a
-single command would.
+A round that fails because something cannot be reached is logged and tried again, soon at first and then with the next
+one. Before any round has succeeded it is different: what was refused may never have worked, so it ends the run, as a
+single command would. See docs/design/following.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 W = TypeVar("W")
 
-FAILURES_ENOUGH = 10  # rounds in a row: then it is for whoever started this to look into it
+FAILURES_ENOUGH = 10  # rounds in a row, after which people have to look into it
 _MAY_PASS = (DatabaseError, StoreUnusable, ManifestInUse)
 
 
@@ -40,13 +40,13 @@ class Round(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class Rounds(Generic[W]):
-    """The same work again and again: a round begins so long after the last one began, or when that has ended."""
+    """The same work again and again: a round begins `every_seconds` after the last one began, or when that ended."""
 
     work: Callable[[], W]
     every_seconds: float
     once: bool
     stop: StopSignal
-    patience_seconds: float = 0.0  # for what cannot be reached: so long it is tried again before the next round
+    patience_seconds: float = 0.0  # how long what cannot be reached is tried again before the next round
 
     def __iter__(self) -> Iterator[Round[W]]:
         """Each round as it has ended; then the wait.

@@ -1,9 +1,9 @@
-"""Removing at the destination what has arrived and whose row left the database since.
+"""Removing objects at the destination that have arrived and whose rows have left the database since.
 
-The one thing in mastosync that deletes objects of an instance, so it is slow to believe: the plan has to be whole
-and fresh, a key that anybody else asks for stays, and a large part of everything is a mistake until somebody says
-that it is none. What was adopted stays until somebody says that it may go: after the switch it may lie nowhere else.
-What a plan lost by `--accept-gone` stays until somebody says that it was deleted.
+Nothing else in mastosync deletes objects of an instance, so this asks for proof: the plan has to be whole and fresh, a
+key that another entry needs stays, and a large part of everything is a mistake unless the user says otherwise. What was
+adopted stays unless the user says that it may go: after the switch it may lie nowhere else. What a plan lost by
+`--accept-gone` stays until the user says that it was deleted. See docs/design/following.md.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from mastosync.runtime.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
 
-FEW = 100  # objects: so many may be removed, if as many are done
-SHARE = 10  # and one in so many of those that are done
+FEW = 100  # objects that may be removed, if as many are done
+SHARE = 10  # one in ten of those that are done may be removed
 _COMMIT_SECONDS = 0.5
 _HINT = deferred("check that the key may delete objects, then run the same command again: what was removed is recorded")
 
 
 class TooMuchGone(MastosyncError):
-    """More is gone than is likely."""
+    """More is gone than is plausible."""
 
     exit_code = ExitCode.INCOMPLETE
 
@@ -58,14 +58,14 @@ class PruneOptions:
     """What to remove."""
 
     apply: bool = False  # without it, nothing is
-    at_most: int | None = None  # objects; None: few, or a small part of what is done
+    at_most: int | None = None  # refuse to remove more objects; None: more than a few, or a small part of what is done
     workers: int = 8
     adopted: bool = False  # also what lay there before a copy came to it
 
 
 @dataclass(slots=True)
 class PruneResult:
-    """What a prune has come to, in objects."""
+    """The result of a prune, in objects."""
 
     applied: bool
     found: int  # gone, and at the destination
@@ -198,7 +198,7 @@ class Pruner:
             )
 
     def _require_likely(self, result: PruneResult) -> None:
-        """Refuse to remove a large part of everything: a plan of a wrong or empty database looks just like that."""
+        """Refuse to remove a large part of everything: the plan may be of a wrong or empty database."""
         done = sum(line.objects for line in ManifestReport(self.manifest).counts() if line.state is EntryState.DONE)
         likely = max(ALWAYS, min(FEW, done), done // SHARE)
         most = likely if self.options.at_most is None else self.options.at_most

@@ -1,8 +1,9 @@
-"""Refetching: what the source has lost is fetched again from where its row says that it came from.
+"""Refetching: what the source has lost is fetched again from the address in its row.
 
-Without `apply` this only tells what could be had. Files come from servers that nobody has chosen, so each is held
-against the name under which Mastodon stored it; only an original can come back, as it was stored without change.
-What comes is laid down for a moment and copied from there as from any source, with the same checks and ACLs.
+Without `apply` this only counts what could be fetched. Files come from servers that the user has not chosen, so each is
+checked against the name under which Mastodon stored it; only an original can come back, as it was stored without
+change. What comes is staged in a folder and copied from there as from any source, with the same checks and ACLs. See
+docs/design/following.md.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ _PATIENCE = RetryPolicy(max_attempts=3, throttle_budget_seconds=60, first_wait_s
 class RefetchStatus(StrEnum):
     """What became of an entry that the source has lost, or could become of it."""
 
-    FETCHABLE = "fetchable"  # its row tells where it came from; nobody has asked there
+    FETCHABLE = "fetchable"  # its row has an address; nobody has asked there
     REFETCHED = "refetched"  # it lies at the destination
     DERIVED = "derived"  # Mastodon made this rendition itself, of the original
-    NO_ADDRESS = "no_address"  # its row does not tell where it came from, or it was made here
+    NO_ADDRESS = "no_address"  # its row has none, or it was made here
     CHANGED = "changed"  # its row is gone by now, or not as it was planned
     GONE = "gone"  # its server does not give it any more
     UNLIKE = "unlike"  # what its server gives is not what was stored: Mastodon had made something else of it
@@ -79,13 +80,13 @@ class RefetchOptions:
     apply: bool = False
     workers: int = 8  # servers that are asked at the same time; each is asked for one file at a time
     types: tuple[str, ...] = ()  # tables; empty: all
-    limit: int | None = None  # so many files at most
+    limit: int | None = None  # files; None: all
     requests_per_second: float = 2.0  # to each server
 
 
 @dataclass(slots=True)
 class RefetchResult:
-    """What was found, and what came of it."""
+    """The result of a run."""
 
     applied: bool
     by_type: dict[str, Counter[RefetchStatus]] = field(default_factory=dict)
@@ -130,13 +131,13 @@ LookUp = Callable[[Sequence[Record]], Mapping[Place, RemoteFile]]
 
 @dataclass(frozen=True, slots=True)
 class RefetchTools:
-    """What a run works with."""
+    """What a run works with, given by the caller."""
 
     look_up: LookUp
     fetcher: Callable[[], OriginFetcher]  # a new one, for one thread
     is_as_named: Callable[[str, bytes], bool]  # whether a file that begins like this was stored under this name
     staging: ObjectStore  # of what has come
-    holding: Callable[[str, IO[bytes]], AbstractContextManager[None]]  # lay a file down there, under a key
+    staged: Callable[[str, IO[bytes]], AbstractContextManager[None]]  # puts a file there, under a key
     transfer: Callable[[Claim], Outcome]  # from there to the destination
     prefix: str  # of keys, at both
 
@@ -196,7 +197,7 @@ class Refetcher:
         return result
 
     def _left(self) -> str:
-        """What has become of it when it is stopped."""
+        """What was done, for people, when the run is stopped."""
         if self.options.apply:
             return tr("what was fetched is in the manifest; the same command goes on")
         return tr("nothing was fetched; the same command begins anew")
@@ -223,7 +224,7 @@ class Refetcher:
 
     @contextmanager
     def _claimed(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Before anything may arrive the manifest has to know. What nobody has begun with is released at the end."""
+        """Claim entries for the block: the manifest knows before anything arrives. Those not begun are released."""
         with self.manifest.transaction() as connection:
             claim(connection, self.manifest, entries)
         try:
@@ -280,7 +281,7 @@ class Refetcher:
                 )
             wanted_anew = Claim(entry, record.attempts, Arrival(found_wrong(record.presence)))
             self._begun.add(entry)
-            with self.tools.holding(canonical_key(entry, self.tools.prefix), fetched.file), waiting():
+            with self.tools.staged(canonical_key(entry, self.tools.prefix), fetched.file), waiting():
                 outcome = self.tools.transfer(wanted_anew)
         self._failures.note(outcome)
         if outcome.state is not EntryState.DONE:
@@ -314,7 +315,7 @@ class Refetcher:
 
 
 def _host_of(url: str) -> str:
-    """Whom to ask; empty where no URL tells. Without ports and users' names: all of these are one server."""
+    """The host of a URL; empty if it has none. Without port and user name: all of these are one server."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

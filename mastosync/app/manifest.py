@@ -27,7 +27,7 @@ from mastosync.manifest import (
     repair_counters,
     written,
 )
-from mastosync.progress import CheckProgress
+from mastosync.progress import CheckProgress, shown
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
@@ -96,13 +96,10 @@ def import_archive(manifest: Path, archive: Path | None, listener: ProgressListe
 def told(what: str, listener: ProgressListener) -> Iterator[tuple[CheckProgress, Callable[[int], None]]]:
     """Progress of entries that go by, and how to say that some did."""
     progress = CheckProgress(what, total=0, finding="")
-    listener.started(progress)
 
     def went_on(entries: int) -> None:
         progress.checked += entries
         listener.advanced(progress)
 
-    try:
+    with shown(progress, listener):
         yield progress, went_on
-    finally:
-        listener.finished(progress)

@@ -44,9 +44,9 @@ def refetch(
 ) -> RefetchResult:
     """Fetch again what the source has lost, or tell what could be. See `App.refetch`."""
     with ExitStack() as stack:
-        landing = stack.enter_context(StagingFolder())
+        staging = stack.enter_context(StagingFolder())
         pace = CopyOptions(workers=options.workers, rate=config.copy.rate)
-        here = there = StoreAccess(landing.store, EndpointLimiter(stop), retry_policy(config), stop)
+        here = there = StoreAccess(staging.store, EndpointLimiter(stop), retry_policy(config), stop)
         if options.apply:  # a dry run asks nobody but the database
             (there,) = stack.enter_context(
                 stores_to_write(config, manifest, pace, stop, ("destination",), source_gone=source_gone)
@@ -71,9 +71,9 @@ def refetch(
             )
 
         look_up = partial(files_of, partial(right_database, manifest.path, databases))
-        ways = RefetchTools(look_up, fetcher, is_as_named, landing.store, landing.holding, transfer, prefix)
+        tools = RefetchTools(look_up, fetcher, is_as_named, staging.store, staging.holding, transfer, prefix)
         missing = ManifestReport(manifest).iter_failures(Reason.MISSING, options.types)
         if options.apply and config.refetch.allow_networks:
             named = ", ".join(map(str, config.refetch.allow_networks))
             _log.warning("addresses in %s are connected to, as [refetch] allow_networks says", named)
-        return Refetcher(manifest, ways, options, stop, listener).run(missing)
+        return Refetcher(manifest, tools, options, stop, listener).run(missing)

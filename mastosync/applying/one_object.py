@@ -170,8 +170,8 @@ def outcome_of(record: Record, applied: Applied) -> Outcome | None:
     if copied is None:
         return None
     md5 = record.md5 or copied.md5
-    told_by_md5 = md5 is not None and copied.etag.lower() == md5.hex()
-    etag = None if told_by_md5 else copied.etag
+    is_md5 = md5 is not None and copied.etag.lower() == md5.hex()
+    etag = None if is_md5 else copied.etag
     if (md5, etag) == (record.md5, record.etag):
         return None
     return still_done(record, md5, etag)

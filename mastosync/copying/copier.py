@@ -88,7 +88,7 @@ class Copier:
                 progress = self._run()
             self.queue.end_run(self._exit_code())
         except BaseException as error:
-            with suppress(Exception):  # a bug of a worker, which is this error or tells less than it
+            with suppress(Exception):  # a bug of a worker, which is this error or says less
                 self._collect(0)  # somebody may have found out meanwhile what everybody reads
             if not isinstance(self._fatal, PrivacyLost):
                 telling_of(self._in_doubt, error)

@@ -1,7 +1,7 @@
 """One entry on its way to the destination: what is known of it, its requests, its outcomes.
 
 From before a request is sent, its object may lie at the destination; once it was refused, and sent no more than once,
-it does not. `Job` keeps account of that, so that whatever ends a copy, the outcome tells what may lie there.
+it does not. `Job` keeps account of that, so that however a copy ends, its outcome says what may lie there.
 
 The functions look whether what is wanted lies there already, so that nothing is uploaded twice.
 """
@@ -138,13 +138,13 @@ class Job:
 
     def done(self, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
         """The destination has confirmed it."""
-        told_by_md5 = md5 is not None and etag.lower() == md5.hex()
+        is_md5 = md5 is not None and etag.lower() == md5.hex()
         return Outcome(
             self.entry,
             EntryState.DONE,
             size=size_bytes,
             md5=md5,
-            etag=None if told_by_md5 else etag,
+            etag=None if is_md5 else etag,
             source_key=None if source_key == self.source_key else source_key,
             attempts=self.attempts,
         )
@@ -230,7 +230,7 @@ def confirmed(job: Job) -> Steps[Outcome | None]:
 def find_arrived(job: Job, candidates: Iterator[str]) -> Outcome | None:
     """Look whether a write arrived of which nobody knows how it ended: by size, and by the digests of both ends.
 
-    What an ETag does not tell is read.
+    Where an ETag is no digest the bytes are read.
     """
     source_key, here = job.source_key, None
     for source_key in candidates:
@@ -293,15 +293,15 @@ def _misfit(entry: Entry, there: ObjectInfo) -> str:
 
 
 def _but_there(job: Job, missing: ObjectMissing, there: ObjectInfo, flaw: str) -> ObjectMissing:
-    """The same failure, which tells what lies at the destination, if that came with the file of its row or later."""
+    """The same failure, naming what lies at the destination, if that came with the file of its row or later."""
     if not is_as_new_as_row(job.entry, there):
         return missing
-    told = ObjectMissing(
+    extended = ObjectMissing(
         f"{missing.message}; {LIES_THERE}{job.destination.name}, stored at {there.last_modified}, probably by Mastodon"
         f" itself: {flaw}"
     )
-    told.store = missing.store
-    return told
+    extended.store = missing.store
+    return extended
 
 
 def is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
@@ -329,7 +329,7 @@ def newer_there(job: Job, info: ObjectInfo) -> Steps[Outcome | None]:
         return None
     try:
         there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
-    except ObjectError:  # what is to be written there will tell
+    except ObjectError:  # the write will find out
         return None
     is_ours = same_etag(there.etag, expected_etag(arrival.md5, arrival.etag))
     if is_ours or there.last_modified is None or is_older_than_row(entry, there):
@@ -359,7 +359,7 @@ def is_as_new_as_row(entry: Entry, info: ObjectInfo) -> bool:
 
 
 def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:
-    """Whether an object was stored when the file of its row came: by Mastodon, and not by whoever copied it later."""
+    """Whether an object was stored when the file of its row came: by Mastodon, and not by a later copy."""
     after = _seconds_after_row(entry, there)
     return after is not None and bool(there.size) and -_CLOCKS_DIFFER_SECONDS <= after <= _MADE_WITHIN_SECONDS
 

@@ -3,19 +3,10 @@
 Bytes are checked when they come in (length, and MD5 where the ETag is one) and go out with their
 Content-MD5, so that the destination itself refuses a damaged upload. Only then is an entry done.
 
-A claim goes from the manifest to a store and back in these hops:
-
-1. `manifest/work_queue.py` hands it out, with what the manifest knows of the destination (`manifest/lifecycle.py`).
-2. `copying/copier.py` records that it did, and gives the claim to `runtime/worker_pool.py`.
-3. `runtime/steps.py` asks `Transfer.steps` for one step after the other, and makes each.
-4. `Transfer` decides what the next step is; `copying/job.py` remembers what it has done, and looks whether the object
-   is there already.
-5. `Transfer`, `copying/large_objects.py` or `copying/server_side.py` writes the object through `AclRule.write`
-   (`copying/acl.py`), which gives it its ACL and asks `checking/privacy_proof.py` to prove that this works.
-6. `runtime/retry.py` repeats what fails, within the limits of `runtime/limiter.py`; `runtime/outages.py` waits for a
-   store that is down; `store/errors.py` says what an answer means.
-7. The outcome goes back by the pool to the copier, which ends a run that is in vain, and has `manifest/entry_writer.py`
-   write the rest.
+The hops of a claim, from the manifest to a store and back: `WorkQueue` → `Copier` → `WorkerPool` → `TransferLoop` →
+`Transfer` (or `ServerSide.copy`) → `AclRule.write` → `Job.send` → the store, by the loop's multiplexer or
+`RetryingStore`; and the outcome by the pool to the copier, which has `manifest/entry_writer.py` write it.
+docs/architecture.md says what each of them decides.
 """
 
 from __future__ import annotations
@@ -64,7 +55,7 @@ class TransferOptions:
     parts_at_once: int = 8  # of all large objects together
     acl: AclMode = AclMode.AUTO
     acl_taken: bool | None = None  # whether the destination takes ACLs; None: to be found out
-    serves_strangers: bool = True  # whether its endpoint gives what is public to everybody, so that a refusal tells
+    serves_strangers: bool = True  # whether its endpoint gives everybody what is public, so that a refusal is a proof
     copy_private_without_acl: bool = False
     cache_control: str | None = None  # for objects that have none
     storage_class: str | None = None
@@ -101,7 +92,7 @@ class Transfer:
         return self._acl.finding
 
     def close(self) -> None:
-        """Let go of the threads, and begin no more parts. Calling it twice is no error."""
+        """End the threads, and begin no more parts. Calling it twice is no error."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, claim: Claim) -> Outcome:
@@ -118,7 +109,7 @@ class Transfer:
         while True:
             job = self._job(claim)
             try:
-                outcome = yield from self._steps(job)
+                outcome = yield from self._run(job)
             except StoreRecovered:  # as after a death: what was being written is looked for first
                 claim = claim._replace(arrival=claim.arrival._replace(presence=job.presence))
                 continue
@@ -135,7 +126,7 @@ class Transfer:
         source, destination = RetryingStore(self._source, memory), RetryingStore(self._destination, looks_first=True)
         return Job(claim, key, source_key, source, destination, memory, approach_of(claim), claim.arrival.presence)
 
-    def _steps(self, job: Job) -> Steps[Outcome]:
+    def _run(self, job: Job) -> Steps[Outcome]:
         arrival = job.claim.arrival
         try:
             if arrival.presence:
@@ -145,7 +136,7 @@ class Transfer:
             if job.entry.private:
                 yield from job.try_acls(self._acl.allow(job.entry))
             lies_there = yield from self._find_arrived(job)
-            return lies_there or (yield from self._copy(job))
+            return lies_there or (yield from self._copy_or_rewrite(job))
         except PrivateKeptBack:
             return job.kept_back()
         except PrivacyUnknown as unknown:
@@ -159,7 +150,7 @@ class Transfer:
             job.memory.release()
 
     def _check_access(self, job: Job) -> Steps[None]:
-        """Find out, as far as that decides what is to be done, who can read what lies there already, and who may.
+        """Find out who can read what lies there already, where that decides what is done.
 
         What is private may be somebody else's by now, for everybody to read, though its bytes are the same. What is
         public counts as private as long as the source keeps its file from everybody.
@@ -194,14 +185,14 @@ class Transfer:
             return found
         return None
 
-    def _copy(self, job: Job) -> Steps[Outcome]:
-        """Copy, or do what can be done without the source: what is wanted with another access is stored anew anyway.
+    def _copy_or_rewrite(self, job: Job) -> Steps[Outcome]:
+        """Copy; if the source does not give the object, rewrite what lies at the destination with the wrong access.
 
-        What is to be private is hidden whatever keeps the source from giving it. What is to be public has to be missing
-        there: whoever cannot look does not know whether the source keeps it from everybody.
+        What has to be private is hidden whatever keeps the source from giving it. What has to be public must be missing
+        there: as long as the source only fails, it may keep its file from everybody.
         """
         try:
-            outcome = yield from self._fetch_and_store(job)
+            outcome = yield from self._copy(job)
         except ObjectError as error:
             outcome = job.failed(error)
         failed_at_destination = outcome.end is End.DESTINATION and outcome.reason is not Reason.MISSING  # of one bucket
@@ -217,7 +208,7 @@ class Transfer:
                 return outcome._replace(presence=job.presence)
         return outcome
 
-    def _fetch_and_store(self, job: Job) -> Steps[Outcome]:
+    def _copy(self, job: Job) -> Steps[Outcome]:
         missing, in_doubt = None, False
         for source_key in self._iter_candidates(job):
             try:
@@ -232,7 +223,7 @@ class Transfer:
             except ObjectMissing as error:
                 missing = missing or error
                 in_doubt = in_doubt or not error.certain
-                job.memory.release()  # the refusal took some, and who holds some must not wait for more
+                job.memory.release()  # the refusal took some, and who has some must not wait for more
                 continue
             outcome = (yield from newer_there(job, fetched.info)) or (
                 yield from self._deliver(job, source_key, fetched)
@@ -248,7 +239,7 @@ class Transfer:
         return (yield from found_there(job, missing, hides=self._acl.hides))
 
     def _rewrite_in_place(self, job: Job) -> Steps[Outcome | None]:
-        """Let what lies at the destination be stored there once more, with the access that its row asks for by now.
+        """Store what lies at the destination there once more, with the access that its row asks for by now.
 
         What is private is hidden whatever it is. What is public again has to be what was confirmed once.
         Returns: the outcome, if that is the object that is wanted: the very one that was confirmed, or, where a death
@@ -293,7 +284,7 @@ class Transfer:
         raise AssertionError("unreachable")
 
     def _follow_source(self, job: Job, info: ObjectInfo) -> Steps[None]:
-        """Take an entry for a private one if the source itself keeps the object from everybody.
+        """Treat an entry as private if the source itself keeps the object from everybody.
 
         Its row may be behind: a moderator is faster than the next plan. Raises: as `AclRule.allow`.
         """
@@ -304,7 +295,7 @@ class Transfer:
         yield from job.try_acls(self._acl.allow(job.entry))
 
     def _record_access(self, job: Job) -> Steps[None]:
-        """Wait until the manifest knows of an access that its claim does not tell. Raises: Interrupted."""
+        """Wait until the manifest has recorded an access that is not the one of the claim. Raises: Interrupted."""
         if not job.access_unrecorded or self._note is None:
             return
         access = begun(job.presence, private=job.entry.private) & ACCESS  # also of what this job has tried before
@@ -333,7 +324,7 @@ class Transfer:
         return job.done(source_key, info.size, md5, etag)
 
     def _iter_candidates(self, job: Job) -> Iterator[str]:
-        """The keys to look under. Most objects lie under the first, so the others are not worked out before."""
+        """The keys to look under. Most objects lie under the first, so the others are worked out only when needed."""
         candidates = iter_candidates(job.entry, self._options.source_prefix, self._copies)
         return chain((job.source_key,), islice(candidates, 1, None))
 

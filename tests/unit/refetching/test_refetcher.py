@@ -82,12 +82,12 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
     """Factory: `run({entry: its row}, **options)` refetches entries that have failed as missing."""
     patience = RetryPolicy(max_attempts=2, first_wait_seconds=0.001, longest_wait_seconds=0.002)
     monkeypatch.setattr(refetching, "_PATIENCE", patience)
-    landing = MemoryStore()
+    staging = MemoryStore()
     opened: list[Manifest] = []
 
     @contextmanager
     def holding(key: str, content: IO[bytes]) -> Iterator[None]:
-        landing.put(key, content.read())
+        staging.put(key, content.read())
         yield
 
     def made(
@@ -106,9 +106,9 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
             places = [(each.entry.kind.table, each.entry.kind.attachment, each.entry.id) for each in records]
             return {place: row for place in places if (row := by_place.get(place)) is not None}
 
-        transfer = Transfer(store_access(landing), store_access(destination), TransferOptions(), MemoryBudget(1 << 30))
-        ways = RefetchTools(look_up, lambda: origins, is_as_named, landing, holding, transfer, "")
-        work = Refetcher(manifest, ways, chosen, stop or StopSignal(), NoProgress())
+        transfer = Transfer(store_access(staging), store_access(destination), TransferOptions(), MemoryBudget(1 << 30))
+        tools = RefetchTools(look_up, lambda: origins, is_as_named, staging, holding, transfer, "")
+        work = Refetcher(manifest, tools, chosen, stop or StopSignal(), NoProgress())
         return work.run(ManifestReport(manifest).iter_failures(Reason.MISSING))
 
     made.manifests = opened  # type: ignore[attr-defined] # for tests that look into them
