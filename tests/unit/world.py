@@ -397,7 +397,7 @@ class World:
 
 
 class OneThread:
-    """A crew that does one thing after the other, here."""
+    """A worker pool that does one thing after the other, here."""
 
     def __init__(self, steps: Callable[..., Steps[object]], *_: object) -> None:
         self._steps = steps

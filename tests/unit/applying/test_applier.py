@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,17 @@ from typing import Any
 import pytest
 
 from mastosync.app.mastodon import right_database
-from mastosync.applying.applier import Applier, ApplyOptions, ApplyResult
-from mastosync.applying.one_object import ApplyStatus, ObjectApplier
-from mastosync.applying.rewrite import AccessLost, HeadersLost, InPlaceRewriter, opens, target_settings
+from mastosync.applying.applier import ApplyResult
+from mastosync.applying.one_object import ApplyStatus
 from mastosync.checking.row_check import RowCheck, RowState
 from mastosync.cli.commands.apply_settings import render_applying
-from mastosync.copying.acl import AclMode
-from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import (
     AclUnsupported,
     DatabaseError,
     Interrupted,
     NetworkFailure,
     ObjectChanged,
-    ObjectDenied,
     ObjectRejected,
-    ObjectTooLarge,
     PlanRefused,
     PrivacyLost,
     ServerFailure,
@@ -56,15 +50,12 @@ from mastosync.manifest import (
     take_back_change,
 )
 from mastosync.manifest import AppliedUpTo as Reached
-from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import (
     CACHE_CONTROL,
     DatabaseAge,
     DatabaseIdentity,
     Entry,
     EntryState,
-    ObjectHeaders,
-    ObjectInfo,
     Origin,
     Outcome,
     Record,
@@ -72,120 +63,8 @@ from mastosync.model import (
 )
 from mastosync.progress import NoProgress
 from mastosync.runtime.steps import run_to_end
-from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import PutOptions
-from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import DESTINATION, REMOTE, SOURCE, Clock, entry, grouped, planned, store_access
-
-NONE, USUAL, OTHER = ObjectSettings(), ObjectSettings(CACHE_CONTROL), ObjectSettings("max-age=60")
-OWN = ObjectHeaders("image/png", "no-store", "inline", metadata=(("a", "b"),))
-PLAIN = ObjectHeaders("image/png")
-
-
-def data_of(of: Entry) -> bytes:
-    return f"{of.kind.table} {of.id}".encode()
-
-
-def md5_of(data: bytes) -> bytes:
-    return hashlib.md5(data, usedforsecurity=False).digest()
-
-
-class Stopping(NoProgress):
-    """Asks to stop when so many objects have gone by."""
-
-    def __init__(self, stop: StopSignal, after: int) -> None:
-        self.stop, self.after = stop, after
-
-    def advanced(self, progress: Any) -> None:  # noqa: ANN401
-        if progress.checked >= self.after:
-            self.stop.request()
-
-
-@dataclass
-class AppliedUpTo:
-    """A manifest in which everything is done, and the store that has it."""
-
-    manifest: Manifest
-    store: MemoryStore = field(default_factory=MemoryStore)
-    rows: dict[int, RemoteFile | None] = field(default_factory=dict)  # that are others than the plan saw; None: gone
-    asked: list[int] = field(default_factory=list)  # how many rows at once
-
-    def look_up(self, records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
-        """As the database answers."""
-        self.asked.append(len(records))
-        found = {each.entry.id: RemoteFile(each.entry.name, None, each.entry.private) for each in records} | self.rows
-        kind = entry().kind
-        return {(kind.table, kind.attachment, row_id): file for row_id, file in found.items() if file}
-
-    def key(self, row_id: int) -> str:
-        return canonical_key(entry(row_id), "")
-
-    def object(self, row_id: int) -> StoredObject:
-        return self.store.objects[self.key(row_id)]
-
-    def record(self, row_id: int) -> Record:
-        return next(each for each in ManifestReport(self.manifest).iter_records() if each.entry.id == row_id)
-
-    def apply(
-        self,
-        current: ObjectSettings = USUAL,
-        *,
-        workers: int = 4,
-        stop_after: int | None = None,
-        largest: int = 1 << 40,
-        dry_run: bool = False,
-        stop: StopSignal | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> ApplyResult:
-        applier = self.applier(current, workers, stop_after, largest, dry_run, stop, **options)
-        return applier.run()
-
-    def applier(
-        self,
-        current: ObjectSettings,
-        workers: int = 4,
-        stop_after: int | None = None,
-        largest: int = 1 << 40,
-        dry_run: bool = False,
-        stop: StopSignal | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> Applier:
-        stop = stop or StopSignal()
-        others = other_settings(self.manifest, current)
-        given = TransferOptions(acl=AclMode(current.acl), storage_class=current.storage_class, **options)
-        at = store_access(self.store, stop)
-        row_check = RowCheck(self.look_up) if opens(current, others) and not dry_run else None
-        object_applier = ObjectApplier(
-            at, InPlaceRewriter(at, given, "memory", largest), current, others, dry_run, row_check
-        )
-        listener = NoProgress() if stop_after is None else Stopping(stop, stop_after)
-        how = ApplyOptions(workers, dry_run)
-        return Applier(self.manifest, at, object_applier, current, others, how, stop, listener)
-
-
-@contextmanager
-def stored(
-    path: Path, entries: list[Entry], under: ObjectSettings = NONE, headers: dict[int, ObjectHeaders] | None = None
-) -> Iterator[AppliedUpTo]:
-    """As a copy leaves it."""
-    with planned(path, entries) as manifest:
-        place, outcomes = AppliedUpTo(manifest), []
-        note_settings(manifest, under)
-        for record in ManifestReport(manifest).iter_records():
-            of = record.entry
-            data, own = data_of(of), (headers or {}).get(of.id, PLAIN)
-            acl = None if under.acl == "none" else "private" if of.private or under.acl == "private" else "public-read"
-            given = own._replace(cache_control=own.cache_control or under.cache_control)
-            place.store.write(canonical_key(of, ""), data, md5_of(data), PutOptions(given, acl, under.storage_class))
-            outcomes.append((record, Outcome(of, EntryState.DONE, size=len(data), md5=md5_of(data))))
-        correct(manifest, outcomes)
-        place.store.calls.clear()
-        place.store.asked.clear()
-        yield place
-
-
-def some(count: int = 6, **traits: Any) -> list[Entry]:  # noqa: ANN401
-    return [entry(number, **traits) for number in range(1, count + 1)]
+from tests.unit.applying.place import NONE, OTHER, OWN, PLAIN, USUAL, Place, data_of, file, some, stored
+from tests.unit.engine_kit import DESTINATION, REMOTE, SOURCE, Clock, entry, grouped, planned
 
 
 @pytest.mark.parametrize(("pending", "said"), [(1, "1 object is pending"), (10, "10 objects are pending")])
@@ -419,10 +298,6 @@ def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
         assert result.finding is not None
 
 
-def file(name: str = "a.png", *, private: bool = False) -> RemoteFile:
-    return RemoteFile(name, None, private)
-
-
 def test_only_what_is_public_by_its_row_now_is_opened(tmp_path: Path) -> None:
     """However old the plan is. What is private by now is known as such from then on, and no copy opens it."""
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
@@ -523,11 +398,12 @@ def test_a_database_that_fails_ends_the_run_and_nothing_more_is_opened(
             place.apply(workers=1)
         opened = [each.acl for each in place.store.objects.values()].count("public-read")
         assert opened <= 4
-        place.look_up = AppliedUpTo.look_up.__get__(place)  # type: ignore[method-assign]
+        place.look_up = Place.look_up.__get__(place)  # type: ignore[method-assign]
         assert place.apply().in_line
 
 
 OURS = DatabaseIdentity("mastodon_production", "db:5432", None, ("a",))
+
 WHOLE = DatabaseAge("", "", {})
 
 
@@ -588,197 +464,6 @@ def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.Mon
     assert first[2].row is RowState.PUBLIC
 
 
-def reopened(place: AppliedUpTo) -> list[Record]:
-    return [each for each in ManifestReport(place.manifest).iter_records() if each.state is EntryState.PENDING]
-
-
-@pytest.mark.parametrize("large", ["none", "from the start", "by the store"])
-@pytest.mark.parametrize("hidden", [0, 20])
-def test_a_copy_without_an_acl_hides_one_object_at_most(large: str, hidden: int, tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        for number in range(1, hidden + 1):
-            place.object(number).acl = "private"
-        if large == "by the store":
-            place.store.fail("copy_from", *[ObjectTooLarge("400 EntityTooLarge")] * 100)
-        with pytest.raises(AccessLost, match=r"everybody could read .* and nobody can any more") as caught:
-            place.apply(USUAL._replace(acl="none"), workers=8, largest=5 if large == "from the start" else 1 << 40)
-        assert "`acl = auto`" in (caught.value.hint or "")
-        read = [number for number in range(1, 41) if place.object(number).acl == "public-read"]
-        assert len(read) == 39 - hidden
-        (lost,) = reopened(place)
-        assert lost.presence == ACCESS
-        assert place.key(lost.entry.id) in caught.value.message
-        assert lost.entry.id not in read
-
-
-def test_large_objects_are_asked_for_although_small_ones_stay_public(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        keeping = Keeping()
-        keeping.objects, place.store = place.store.objects, keeping
-        largest = len(data_of(entry(1)))  # those with two digits are larger
-        with pytest.raises(AccessLost):
-            place.apply(USUAL._replace(acl="none"), largest=largest)
-        assert [there.acl for there in keeping.objects.values()].count("public-read") == 39
-        assert len(reopened(place)) == 1
-
-
-@pytest.mark.parametrize("opened_by", ["policy", "ACL that a copy keeps"])
-def test_what_stays_public_without_an_acl_is_asked_for_once(opened_by: str, tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        keeping = MemoryStore() if opened_by == "policy" else Keeping()
-        keeping.objects, place.store = place.store.objects, keeping
-        keeping.open_to_all = opened_by == "policy"
-        assert place.apply(USUAL._replace(acl="none"), workers=4).counts == {ApplyStatus.APPLIED: 40}
-        assert keeping.count("anybody_finds") <= 4 + 1 + 4
-
-
-@pytest.mark.parametrize(
-    ("trouble", "error"), [(ServerFailure("503"), AccessLost), (Interrupted("stopped"), Interrupted)]
-)
-def test_what_may_have_been_hidden_is_told_and_stops_the_run(
-    trouble: Exception, error: type[Exception], tmp_path: Path
-) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        failing = Failing(trouble, stop := StopSignal())
-        failing.objects, place.store = place.store.objects, failing
-        with pytest.raises(error, match="accounts/avatars") as caught:
-            place.apply(USUAL._replace(acl="none"), stop=stop)
-        assert failing.count("copy_from") == 1
-        (lost,) = reopened(place)
-        assert lost.presence == ACCESS
-        assert place.key(lost.entry.id) in str(caught.value)
-
-
-def test_what_was_hidden_is_told_although_something_public_ends_the_run(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(), NONE) as place:
-        applier = place.applier(USUAL)
-        for error in (PrivacyLost("one is public"), AccessLost("one is hidden")):
-            applier._end_with(place.record(1), error)
-        with pytest.raises(PrivacyLost, match="one is public; one is hidden"):
-            applier._require_ended()
-
-
-def test_a_failure_that_was_a_success_is_asked_for_too(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        losing = Losing()
-        losing.objects, place.store = place.store.objects, losing
-        with pytest.raises(AccessLost):
-            place.apply(USUAL._replace(acl="none"))
-        assert [there.acl for there in losing.objects.values()].count("public-read") == 39
-        assert len(reopened(place)) == 1
-
-
-def test_a_store_that_passes_over_the_acl_of_a_copy_hides_one_object_at_most(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        for number in range(1, 11):
-            place.object(number).acl = None
-        note_settings(place.manifest, USUAL._replace(acl="private"))  # so these are opened first
-        passing = PassingOver()
-        passing.objects, place.store = place.store.objects, passing
-        with pytest.raises(AccessLost, match="nobody can any more") as caught:
-            place.apply(workers=1)
-        assert "s3:PutObjectAcl" in (caught.value.hint or "")
-        assert "acl = none" not in (caught.value.hint or "")
-        assert [there.acl for there in passing.objects.values()].count("public-read") == 29
-
-
-def test_private_objects_that_are_kept_back_are_told_alike_by_a_dry_run(tmp_path: Path) -> None:
-    entries = [*some(3), *(entry(row_id, private=True) for row_id in (7, 8))]
-    with stored(tmp_path / "m.db", entries, NONE) as place:
-        place.store.open_to_all = True
-        for dry_run in (True, False):
-            result = place.apply(USUAL._replace(acl="none"), dry_run=dry_run)
-            assert result.counts == {ApplyStatus.APPLIED: 3, ApplyStatus.KEPT_BACK: 2}
-            assert "2 private objects are left as they are" in render_applying(result)
-
-
-def test_what_was_private_is_opened_as_its_row_asks(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", [*some(3), entry(9, private=True)], USUAL._replace(acl="private")) as place:
-        assert place.apply().in_line
-        assert [place.object(number).acl for number in (1, 2, 3, 9)] == ["public-read"] * 3 + ["private"]
-
-
-@pytest.mark.parametrize("refusal", [ObjectRejected("501 NotImplemented"), ObjectDenied("403 AccessDenied")])
-def test_a_store_that_does_not_copy_is_noticed_by_the_first_objects(refusal: Exception, tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(50), USUAL) as place:
-        place.store.fail("copy_from", *[refusal] * 100)
-        with pytest.raises(StoreUnusable, match="does not copy objects onto themselves"):
-            place.apply(OTHER, workers=8, acl_taken=True)
-        assert place.store.count("copy_from") == 3
-        assert noted_settings(place.manifest) == (USUAL, OTHER)
-
-
-def test_one_archived_object_does_not_stop_the_others(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(), USUAL) as place:
-        place.store.fail("copy_from", ObjectDenied("403 InvalidObjectState"))
-        assert place.apply(OTHER, acl_taken=True).counts == {ApplyStatus.FAILED: 1, ApplyStatus.APPLIED: 5}
-
-
-class Dropping(MemoryStore):
-    """Takes a copy for one of the bytes alone."""
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        return super().copy_from(source_bucket, source_key, info, key, PutOptions(ObjectHeaders(), options.acl))
-
-
-def test_a_store_that_drops_headers_costs_one_object_which_a_copy_brings_again(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(50)) as place:
-        dropping = Dropping()
-        dropping.objects, place.store = place.store.objects, dropping
-        with pytest.raises(HeadersLost, match="does not keep Content-Type, Cache-Control"):
-            place.apply(workers=8)
-        assert dropping.count("copy_from") == 1
-        assert WorkQueue(place.manifest).pending() == 1
-
-
-def test_a_store_that_fails_ends_the_run(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(200)) as place:
-        place.store.fail("head", *[ObjectDenied("403")] * 1000)
-        with pytest.raises(StoreUnusable, match="in a row"):
-            place.apply()
-        assert place.store.count("head") < 150
-
-
-@pytest.mark.parametrize("noticed", ["by its size", "by the store"])
-def test_a_large_object_goes_in_parts_that_the_store_takes_itself(noticed: str, tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", [entry(1), entry(2, private=True)]) as place:
-        if noticed == "by the store":
-            place.store.fail("copy_from", *[ObjectTooLarge("400 EntityTooLarge")] * 2)
-        assert place.apply(largest=5 if noticed == "by its size" else 1 << 40).in_line
-        assert [place.object(number).acl for number in (1, 2)] == ["public-read", "private"]
-        assert place.object(1).headers.cache_control == CACHE_CONTROL
-        assert place.record(1).etag == place.object(1).etag
-        assert place.object(1).etag.endswith("-2" if noticed == "by its size" else "-1")
-        assert not place.store.unfinished()
-        assert {"write", "write_part", "read"}.isdisjoint(method for method, _ in place.store.calls)
-
-
-def test_parts_of_an_object_that_fails_are_thrown_away(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(1)) as place:
-        place.store.fail("copy_part", ObjectDenied("403"))
-        assert place.apply(largest=5, acl_taken=True).counts == {ApplyStatus.FAILED: 1}
-        assert not place.store.unfinished()
-
-
-def test_a_dry_run_looks_and_writes_nothing(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(), headers={2: OWN}) as place:
-        before = noted_settings(place.manifest)
-        result = place.apply(dry_run=True)
-        assert (result.counts, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, False)
-        assert {method for method, _ in place.store.calls} == {"head", "anybody_finds"}
-        assert (noted_settings(place.manifest), applied_to(place.manifest, USUAL)) == (before, None)
-
-
-def test_what_lies_there_and_is_not_done_keeps_the_old_settings_in_mind(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some()) as place:
-        record = place.record(3)
-        lost = Outcome(record.entry, EntryState.PENDING, presence=record.presence, attempts=0)
-        correct(place.manifest, [(record, lost)])  # it may be confirmed as it lies
-        result = place.apply()
-        assert (result.counts, result.left, result.in_line) == ({ApplyStatus.APPLIED: 5}, 0, False)
-        assert noted_settings(place.manifest) == (NONE, USUAL)
-
-
 class TestNotes:
     def test_nothing_is_told_before_anything_is_done(self, tmp_path: Path) -> None:
         with planned(tmp_path / "m.db", some()) as manifest:
@@ -826,88 +511,3 @@ class TestNotes:
             assert place.apply().counts == {ApplyStatus.IN_LINE: 5, ApplyStatus.APPLIED: 1}
             assert place.object(2).acl == "public-read"
             assert other_settings(place.manifest, USUAL) == ()
-
-
-class TestRule:
-    def goal(self, told: str | None, current: str | None, *others: str | None, class_told: str | None = None) -> Any:  # noqa: ANN401
-        known = [ObjectSettings(None, "auto", each) for each in others]
-        record = Record(entry(), None, EntryState.DONE, None, 0, None, None, None, Origin.COPIED)
-        info = ObjectInfo(1, "e", ObjectHeaders(cache_control=told), storage_class=class_told)
-        return target_settings(record, info, ObjectSettings(None, "auto", current), tuple(known))
-
-    @pytest.mark.parametrize(
-        ("told", "current", "others", "goal"),
-        [
-            (None, "COLD", [None], ("COLD", True)),
-            ("COLD", "COLD", [None], ("COLD", False)),
-            ("COLD", None, ["COLD"], (None, True)),
-            ("GLACIER", "COLD", [None], ("GLACIER", False)),  # moved there by a rule of the bucket
-            ("GLACIER", None, ["COLD"], ("GLACIER", False)),
-            (None, "COLD", ["COLD"], ("COLD", False)),  # the store may just not tell
-        ],
-    )
-    def test_storage_classes(
-        self, told: str | None, current: str | None, others: list[str | None], goal: tuple[str | None, bool]
-    ) -> None:
-        found = self.goal(None, current, *others, class_told=told)
-        assert (found.storage_class, found.differs) == goal
-
-
-class Keeping(MemoryStore):
-    """Keeps the ACL of what it copies onto itself, unless that goes in parts."""
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        kept = options._replace(acl=options.acl or self.objects[key].acl)
-        return super().copy_from(source_bucket, source_key, info, key, kept)
-
-
-class Losing(MemoryStore):
-    """Copies, and finds another ETag by the time it is asked again, as the answer was lost."""
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        super().copy_from(source_bucket, source_key, info, key, options)
-        raise ObjectChanged("412")
-
-
-class PassingOver(MemoryStore):
-    """Takes an ACL with a copy, and passes over it."""
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        return super().copy_from(source_bucket, source_key, info, key, options._replace(acl=None))
-
-
-class Failing(MemoryStore):
-    """Answers no stranger any more once it has copied something."""
-
-    def __init__(self, trouble: Exception, stop: StopSignal) -> None:
-        super().__init__()
-        self._trouble, self._stop = trouble, stop
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        self.fail("anybody_finds", *[self._trouble] * 100)
-        if isinstance(self._trouble, Interrupted):
-            self._stop.request()
-        return super().copy_from(source_bucket, source_key, info, key, options)
-
-
-class Watching(MemoryStore):
-    """Takes note of what had become of the first copy when the second one was asked for."""
-
-    first = ""
-    looks = -1  # at the first object, by then
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        if not self.first:
-            self.first = key
-        elif self.looks < 0:
-            self.looks = self.calls.count(("head", self.first))
-        return super().copy_from(source_bucket, source_key, info, key, options)
-
-
-def test_many_workers_wait_until_the_first_object_has_been_looked_at(tmp_path: Path) -> None:
-    """What it shows of the store holds for all of them."""
-    with stored(tmp_path / "m.db", some(40)) as place:
-        watching = Watching()
-        watching.objects, place.store = place.store.objects, watching
-        assert place.apply(workers=16).in_line
-        assert watching.looks == 2  # before it was stored again, and after

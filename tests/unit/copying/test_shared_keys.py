@@ -12,7 +12,7 @@ from mastosync.manifest import Checker, Manifest, ManifestReport, repair_counter
 from mastosync.manifest.codes import GONE, REASON_CODE, SKIPPED, STATE_CODE
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Presence, Reason
-from tests.unit.copying.test_lifecycle_faults import AVATAR, DONE, KEY, MISSING, PRIVATE, PUBLIC, Day
+from tests.unit.copying.days import AVATAR, DONE, KEY, MISSING, PRIVATE, PUBLIC, Day
 from tests.unit.engine_kit import LOCAL
 
 ABROAD = AVATAR._replace(kind=LOCAL._replace(remote=True))

@@ -149,7 +149,7 @@ def test_a_throttled_endpoint_is_asked_less_and_nothing_fails() -> None:
     assert limiter.state().throttles == 1
 
 
-def test_a_ceiling_holds_for_all_lanes_together() -> None:
+def test_a_ceiling_holds_for_all_loops_together() -> None:
     stop = StopSignal()
     old, new = objects(*range(1, 31)), MemoryStore("new")
     moving = Transfer(
@@ -293,7 +293,7 @@ class TestHoweverARunEnds:
         WorkerPool(transfer(objects(), MemoryStore("new")).steps, 4, StopSignal())
         assert set(threading.enumerate()) <= before
 
-    def test_no_lane_is_left_when_one_cannot_begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_loop_is_left_when_one_cannot_begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before, start = set(threading.enumerate()), threading.Thread.start
         started: list[threading.Thread] = []
         monkeypatch.setattr("mastosync.runtime.worker_pool.os.cpu_count", lambda: 8)
@@ -383,7 +383,7 @@ class CachingMemoryStore(MemoryStore):
     """Has the objects with an even number at hand."""
 
     def read_cached(self, key: str, max_bytes: int, room: Callable[[int], bool]) -> FetchedObject | None:
-        assert threading.current_thread().name.startswith("copy"), "a lane asks by itself"
+        assert threading.current_thread().name.startswith("copy"), "a loop asks by itself"
         stored = self.objects[key]
         if int(key.split("/")[4]) % 2 or not room(len(stored.data)):
             return None
