@@ -261,7 +261,7 @@ class _First:
     @contextmanager
     def turn_of(self, entry: Entry) -> Iterator[None]:
         """The turn ends with the block. Raises: StoreUnusable if the first ones show that the store cannot do it."""
-        if self._unusable is not None:  # raised twice, it tells two stories
+        if self._unusable is not None:  # a new error, as this one has its traceback
             raise StoreUnusable(self._unusable.message, hint=self._unusable.hint)
         try:
             yield

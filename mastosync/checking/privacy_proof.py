@@ -141,12 +141,12 @@ class PrivacyProof:
         destination: StoreAccess,
         key_of: Callable[[Entry], str],
         *,
-        refusals_tell: bool = True,
+        refusals_prove: bool = True,
         may_remove: bool = True,
     ) -> None:
         """`key_of`: under which key an entry lies at the destination.
 
-        `refusals_tell`: its endpoint gives strangers what is public.
+        `refusals_prove`: its endpoint gives strangers what is public.
         `may_remove`: what everybody reads can be had from the source once more.
         """
         self._destination = destination
@@ -154,7 +154,7 @@ class PrivacyProof:
         self._given: set[WriteMethod] = set()
         self._turns: dict[WriteMethod, Entry] = {}  # whose object is to be the proof
         self._refusal: ObjectError | StoreUnusable | None = (
-            None if refusals_tell else cannot_check(destination.store.name)
+            None if refusals_prove else cannot_check(destination.store.name)
         )
         self._may_remove = may_remove
         self._only_copies: set[Entry] = set()  # whose objects lie nowhere else
@@ -178,9 +178,8 @@ class PrivacyProof:
     def require_possible(self) -> None:
         """Raises: what an object of this run has ended with that should have been the proof."""
         if self._refusal is not None:
-            again = type(self._refusal)(
-                self._refusal.message, hint=self._refusal.hint
-            )  # raised twice, it tells two stories
+            # a new one: raised again, the same would show the first traceback too
+            again = type(self._refusal)(self._refusal.message, hint=self._refusal.hint)
             raise PrivacyUnknown(again) if isinstance(again, ObjectError) else again
 
     def prove(self, entry: Entry, method: WriteMethod, steps: Steps[T]) -> Steps[T]:

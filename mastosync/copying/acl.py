@@ -118,7 +118,7 @@ class AclRule:
 
         proof = None
         if in_place or not options.acl_taken:
-            proof = PrivacyProof(destination, key_of, refusals_tell=options.serves_strangers, may_remove=not in_place)
+            proof = PrivacyProof(destination, key_of, refusals_prove=options.serves_strangers, may_remove=not in_place)
         return cls(
             options.acl,
             copy_private_without_acl=options.copy_private_without_acl,

@@ -76,6 +76,11 @@ class Job:
         """In this run, but for those at a store that was down."""
         return 1 + sum(store.retries - store.retries_in_outages for store in (self.source, self.destination))
 
+    def restart(self) -> None:
+        """Count another attempt at the whole object, and give the memory of this one back."""
+        self.source.retries += 1
+        self.memory.release()
+
     @property
     def tried_before(self) -> bool:
         """Whether an earlier run may have left an upload unfinished."""

@@ -103,7 +103,7 @@ class ServerSide:
                 raise
             except (ObjectChanged, CorruptObject) as error:
                 refusal = CopyRefusal(error)
-                job.source.retries += 1
+                job.restart()
             except ObjectTooLarge:
                 return None
             except (ObjectError, StoreUnusable) as error:

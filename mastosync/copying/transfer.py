@@ -278,8 +278,7 @@ class Transfer:
             except (ObjectChanged, SourceDamaged, UploadDamaged):
                 if restart == _RESTARTS_AT_MOST - 1:
                     raise
-            job.source.retries += 1
-            job.memory.release()
+            job.restart()
             fetched = yield self._read(job, source_key)
         raise AssertionError("unreachable")
 

@@ -99,7 +99,7 @@ class Downtime:
         with self._asking:
             if self.ended_outages != ended_outages:
                 return True
-            if (known := self._given_up) is not None:  # raised twice, it tells two stories
+            if (known := self._given_up) is not None:  # a new error, as this one has its traceback
                 raise passing(type(known)(known.message, hint=known.hint), may_pass=known.may_pass)
             self._stop.require_going_on()
             probed = self._probed or store

@@ -8,7 +8,7 @@ and is repeated as if it had just begun. Every wait ends when somebody asks to s
 
 Most callers wait here, from the first attempt on. The transfer loop makes first attempts itself, many at once: it
 reports each to `RetryingStore.note`, and hands what failed to `repeat`. Both ways, every attempt is noted and counted
-here.
+here; only `Job.restart` counts too, when a whole object is begun again.
 """
 
 from __future__ import annotations
