@@ -269,7 +269,7 @@ class ServerFailure(ObjectError):
     transient = True
 
 
-class StoreBack(MastosyncError):
+class StoreRecovered(MastosyncError):
     """A store was down, and answers again. Whether it had taken in what was being written, somebody has to look.
 
     Never leaves `copying.transfer`.

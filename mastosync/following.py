@@ -1,14 +1,13 @@
 """Round after round of the same work, with a wait between them, until somebody asks to stop.
 
-A round that fails because something cannot be reached is told and tried again, soon at first and then with the next
-one. Until one has come to its end it is different: what was refused may never have worked, so it ends the run, as a
-single command would.
+A round that fails because something cannot be reached is logged and tried again, soon at first and then with the next
+one. Before any round has succeeded it is different: what was refused may never have worked, so it ends the run, as a
+single command would. See docs/design/following.md.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ from itertools import count
 from typing import Generic, TypeVar
 
 from mastosync.errors import DatabaseError, ManifestInUse, MastosyncError, PrivacyLost, StoreUnusable
-from mastosync.runtime import outages
+from mastosync.runtime.outages import wait_seconds
 from mastosync.runtime.stop import StopSignal
 
 _log = logging.getLogger(__name__)
 
 W = TypeVar("W")
 
-FAILURES_ENOUGH = 10  # rounds in a row: then it is for whoever started this to look into it
+FAILURES_ENOUGH = 10  # rounds in a row, after which people have to look into it
 _MAY_PASS = (DatabaseError, StoreUnusable, ManifestInUse)
 
 
@@ -41,13 +40,13 @@ class Round(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class Rounds(Generic[W]):
-    """The same work again and again: a round begins so long after the last one began, or when that has ended."""
+    """The same work again and again: a round begins `every_seconds` after the last one began, or when that ended."""
 
     work: Callable[[], W]
     every_seconds: float
     once: bool
     stop: StopSignal
-    patience_seconds: float = 0.0  # for what cannot be reached: so long it is tried again before the next round
+    patience_seconds: float = 0.0  # how long what cannot be reached is tried again before the next round
 
     def __iter__(self) -> Iterator[Round[W]]:
         """Each round as it has ended; then the wait.
@@ -75,7 +74,7 @@ class Rounds(Generic[W]):
             # one wait, from now on: rounds that a sleeping machine missed are not made up for
             wait = None if self.once else max(0.0, self.every_seconds - seconds)
             if wait is not None and error is not None and began + seconds - failing_since < self.patience_seconds:
-                wait = min(wait, _until_next_try(failures))
+                wait = min(wait, wait_seconds(failures))
             yield Round(number, result, error, failures, seconds, wait)
             if wait is None:
                 return
@@ -85,9 +84,3 @@ class Rounds(Generic[W]):
         """Whether so many failures in a row, for so long, are for people to look into."""
         span = max(self.patience_seconds, (FAILURES_ENOUGH - 1) * self.every_seconds) if self.patience_seconds else 0.0
         return failures >= FAILURES_ENOUGH and seconds >= span
-
-
-def _until_next_try(failures: int) -> float:
-    doublings = min(failures - 1, 16)
-    longest = min(outages.LONGEST_WAIT_SECONDS, outages.FIRST_WAIT_SECONDS * (1 << doublings))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret

@@ -1,6 +1,6 @@
-"""Progress: what long work tells whoever listens, and the three who do.
+"""Progress of long work, and what shows it: a bar on a terminal, a line a second without one, or nothing.
 
-Counting is here once; a bar on a terminal, a line a second without one, and silence only show it.
+Work counts in one of the `…Progress` classes; a `ProgressListener` only shows that. See docs/design/interface.md.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ AnyProgress: TypeAlias = CopyProgress | PlanProgress | CheckProgress
 
 
 class ProgressListener(Protocol):
-    """Whoever shows progress. Called from one thread, as often as the work likes."""
+    """Shows progress. Called from one thread, as often as the work likes."""
 
     def started(self, progress: AnyProgress) -> None:
         """Work begins."""
@@ -149,6 +149,16 @@ class ProgressListener(Protocol):
     def message(self, text: str) -> None:
         """Something a person should read, without breaking the display."""
         ...
+
+
+@contextmanager
+def shown(progress: AnyProgress, listener: ProgressListener) -> Iterator[None]:
+    """Show the progress of the block, from its beginning to its end, well or not."""
+    listener.started(progress)
+    try:
+        yield
+    finally:
+        listener.finished(progress)
 
 
 class NoProgress:

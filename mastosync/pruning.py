@@ -1,9 +1,9 @@
-"""Removing at the destination what has arrived and whose row left the database since.
+"""Removing objects at the destination that have arrived and whose rows have left the database since.
 
-The one thing in mastosync that deletes objects of an instance, so it is slow to believe: the plan has to be whole
-and fresh, a key that anybody else asks for stays, and a large part of everything is a mistake until somebody says
-that it is none. What was adopted stays until somebody says that it may go: after the switch it may lie nowhere else.
-What a plan lost by `--accept-gone` stays until somebody says that it was deleted.
+Nothing else in mastosync deletes objects of an instance, so this asks for proof: the plan has to be whole and fresh, a
+key that another entry needs stays, and a large part of everything is a mistake unless the user says otherwise. What was
+adopted stays unless the user says that it may go: after the switch it may lie nowhere else. What a plan lost by
+`--accept-gone` stays until the user says that it was deleted. See docs/design/following.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
 from mastosync.model import End, Entry, EntryState, Presence, Record
-from mastosync.runtime.outages import Outages
+from mastosync.runtime.outages import FailureCounter
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.steps import BlockingCall, Steps
 from mastosync.runtime.stop import StopSignal
@@ -41,14 +41,14 @@ from mastosync.runtime.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
 
-FEW = 100  # objects: so many may be removed, if as many are done
-SHARE = 10  # and one in so many of those that are done
+FEW = 100  # objects that may be removed, if as many are done
+SHARE = 10  # one in ten of those that are done may be removed
 _COMMIT_SECONDS = 0.5
 _HINT = deferred("check that the key may delete objects, then run the same command again: what was removed is recorded")
 
 
 class TooMuchGone(MastosyncError):
-    """More is gone than is likely."""
+    """More is gone than is plausible."""
 
     exit_code = ExitCode.INCOMPLETE
 
@@ -58,14 +58,14 @@ class PruneOptions:
     """What to remove."""
 
     apply: bool = False  # without it, nothing is
-    at_most: int | None = None  # objects; None: few, or a small part of what is done
+    at_most: int | None = None  # refuse to remove more objects; None: more than a few, or a small part of what is done
     workers: int = 8
     adopted: bool = False  # also what lay there before a copy came to it
 
 
 @dataclass(slots=True)
-class Pruning:
-    """What a prune has come to, in objects."""
+class PruneResult:
+    """The result of a prune, in objects."""
 
     applied: bool
     found: int  # gone, and at the destination
@@ -97,7 +97,7 @@ class Pruner:
     stop: StopSignal
     _removed: list[Entry] = field(init=False, default_factory=list)  # and not recorded yet
 
-    def run(self) -> Pruning:
+    def run(self) -> PruneResult:
         """Remove what may be removed, or only count it.
 
         Raises: ManifestError if the plan is no base for that; TooMuchGone; StoreUnusable; Interrupted when asked to
@@ -109,7 +109,7 @@ class Pruner:
             mark_older_losses(self.manifest)
         gone = count_removable(self.manifest)
         left_alone = 0 if self.options.adopted else gone.adopted
-        result = Pruning(self.options.apply, *gone[:2], adopted=left_alone, lost=gone.lost, unknown=unknown)
+        result = PruneResult(self.options.apply, *gone[:2], adopted=left_alone, lost=gone.lost, unknown=unknown)
         self._require_likely(result)
         candidates = iter_removable(self.manifest, adopted=self.options.adopted)
         removable = (each for each in candidates if self._may_go(each, result))
@@ -130,21 +130,23 @@ class Pruner:
                 self._record()
         return result
 
-    def _remove(self, pool: WorkerPool[Record, ObjectError | None], records: Iterator[Record], result: Pruning) -> None:
-        recorded_at, outages = time.monotonic(), Outages(hint=_HINT)
+    def _remove(
+        self, pool: WorkerPool[Record, ObjectError | None], records: Iterator[Record], result: PruneResult
+    ) -> None:
+        recorded_at, failures = time.monotonic(), FailureCounter(hint=_HINT)
         for ended in pool.all_ended(records):
             if ended.error is not None:
                 raise ended.error
             if ended.outcome is None:
                 self._removed.append(ended.claim.entry)
                 result.removed += 1
-                outages.answered(End.DESTINATION)
+                failures.answered(End.DESTINATION)
             else:
                 result.failed += 1
                 _log.warning("not removed: %s", ended.outcome.message)
                 if len(result.examples) < 10:
                     result.examples.append(ended.outcome.message)
-                outages.failed(End.DESTINATION, ended.outcome.reason, ended.outcome.message)
+                failures.failed(End.DESTINATION, ended.outcome.reason, ended.outcome.message)
             if time.monotonic() - recorded_at >= _COMMIT_SECONDS:
                 self._record()
                 recorded_at = time.monotonic()
@@ -165,7 +167,7 @@ class Pruner:
         _log.info("removed %r at %s", key, store_access.store.name)
         return None
 
-    def _may_go(self, record: Record, result: Pruning) -> bool:
+    def _may_go(self, record: Record, result: PruneResult) -> bool:
         wanted = is_wanted(self.manifest, record.entry, ids_of_key(record.entry.id))
         result.kept += wanted
         return not wanted
@@ -195,8 +197,8 @@ class Pruner:
                 hint=tr("run `mastosync plan`, then prune again"),
             )
 
-    def _require_likely(self, result: Pruning) -> None:
-        """Refuse to remove a large part of everything: a plan of a wrong or empty database looks just like that."""
+    def _require_likely(self, result: PruneResult) -> None:
+        """Refuse to remove a large part of everything: the plan may be of a wrong or empty database."""
         done = sum(line.objects for line in ManifestReport(self.manifest).counts() if line.state is EntryState.DONE)
         likely = max(ALWAYS, min(FEW, done), done // SHARE)
         most = likely if self.options.at_most is None else self.options.at_most

@@ -1,8 +1,9 @@
-"""Refetching: what the source has lost is fetched again from where its row says that it came from.
+"""Refetching: what the source has lost is fetched again from the address in its row.
 
-Without `apply` this only tells what could be had. Files come from servers that nobody has chosen, so each is held
-against the name under which Mastodon stored it; only an original can come back, as it was stored without change.
-What comes is laid down for a moment and copied from there as from any source, with the same checks and ACLs.
+Without `apply` this only counts what could be fetched. Files come from servers that the user has not chosen, so each is
+checked against the name under which Mastodon stored it; only an original can come back, as it was stored without
+change. What comes is staged in a folder and copied from there as from any source, with the same checks and ACLs. See
+docs/design/following.md.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from mastosync.manifest import ACCESS, Manifest, ManifestReport, claim, correct,
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Arrival, Claim, Entry, EntryState, Origin, Outcome, Presence, Reason, Record, RemoteFile
-from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.progress import CheckProgress, ProgressListener, shown
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.outages import Outages
-from mastosync.runtime.parallel import side_by_side, waiting
+from mastosync.runtime.outages import FailureCounter
 from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreAccess
-from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.stop import StopSignal, waiting
+from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ObjectStore
 from mastosync.store.http.fetcher import FetchedFile, OriginFetcher
 
@@ -52,10 +53,10 @@ _PATIENCE = RetryPolicy(max_attempts=3, throttle_budget_seconds=60, first_wait_s
 class RefetchStatus(StrEnum):
     """What became of an entry that the source has lost, or could become of it."""
 
-    FETCHABLE = "fetchable"  # its row tells where it came from; nobody has asked there
+    FETCHABLE = "fetchable"  # its row has an address; nobody has asked there
     REFETCHED = "refetched"  # it lies at the destination
     DERIVED = "derived"  # Mastodon made this rendition itself, of the original
-    NO_ADDRESS = "no_address"  # its row does not tell where it came from, or it was made here
+    NO_ADDRESS = "no_address"  # its row has none, or it was made here
     CHANGED = "changed"  # its row is gone by now, or not as it was planned
     GONE = "gone"  # its server does not give it any more
     UNLIKE = "unlike"  # what its server gives is not what was stored: Mastodon had made something else of it
@@ -65,7 +66,7 @@ class RefetchStatus(StrEnum):
     NOT_STORED = "not_stored"  # the destination did not take it
 
 
-_FATES: tuple[tuple[type[ObjectError], RefetchStatus], ...] = (
+_STATUSES: tuple[tuple[type[ObjectError], RefetchStatus], ...] = (
     (ObjectMissing, RefetchStatus.GONE),
     (ObjectDenied, RefetchStatus.REFUSED),
     (ObjectTooLarge, RefetchStatus.TOO_LARGE),
@@ -79,13 +80,13 @@ class RefetchOptions:
     apply: bool = False
     workers: int = 8  # servers that are asked at the same time; each is asked for one file at a time
     types: tuple[str, ...] = ()  # tables; empty: all
-    limit: int | None = None  # so many files at most
+    limit: int | None = None  # files; None: all
     requests_per_second: float = 2.0  # to each server
 
 
 @dataclass(slots=True)
-class Refetching:
-    """What was found, and what came of it."""
+class RefetchResult:
+    """The result of a run."""
 
     applied: bool
     by_type: dict[str, Counter[RefetchStatus]] = field(default_factory=dict)
@@ -95,7 +96,7 @@ class Refetching:
     seconds: float = 0.0
 
     def total(self) -> Counter[RefetchStatus]:
-        """Entries by fate."""
+        """Entries by status."""
         return sum(self.by_type.values(), Counter())
 
     @property
@@ -110,10 +111,11 @@ class Refetching:
         return {
             "applied": self.applied,
             "missing": total.total(),
-            **{fate.value: total[fate] for fate in RefetchStatus},
+            **{status.value: total[status] for status in RefetchStatus},
             "bytes": self.fetched_bytes,
             "by_type": {
-                name: {fate.value: fates[fate] for fate in RefetchStatus} for name, fates in self.by_type.items()
+                name: {status.value: counts[status] for status in RefetchStatus}
+                for name, counts in self.by_type.items()
             },
             "by_host": dict(self.by_host.most_common()),
             "seconds": round(self.seconds, 3),
@@ -128,14 +130,14 @@ LookUp = Callable[[Sequence[Record]], Mapping[Place, RemoteFile]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
-    """What a run works with."""
+class RefetchTools:
+    """What a run works with, given by the caller."""
 
     look_up: LookUp
     fetcher: Callable[[], OriginFetcher]  # a new one, for one thread
     is_as_named: Callable[[str, bytes], bool]  # whether a file that begins like this was stored under this name
-    landing: ObjectStore  # of what has come
-    holding: Callable[[str, IO[bytes]], AbstractContextManager[None]]  # lay a file down there, under a key
+    staging: ObjectStore  # of what has come
+    staged: Callable[[str, IO[bytes]], AbstractContextManager[None]]  # puts a file there, under a key
     transfer: Callable[[Claim], Outcome]  # from there to the destination
     prefix: str  # of keys, at both
 
@@ -145,9 +147,9 @@ class _Wanted(NamedTuple):
     url: str
 
 
-class _Told(NamedTuple):
+class _Examined(NamedTuple):
     record: Record
-    fate: RefetchStatus
+    status: RefetchStatus
     detail: str | None = None
     outcome: Outcome | None = None  # of what lies at the destination now
     presence: Presence | None = None  # else what may lie there, where it was tried
@@ -158,55 +160,54 @@ class Refetcher:
     """One run. The manifest belongs to this thread."""
 
     manifest: Manifest
-    ways: Ways
+    tools: RefetchTools
     options: RefetchOptions
     stop: StopSignal
     listener: ProgressListener
-    _outages: Outages = field(default_factory=lambda: Outages(any_success=True))  # of the destination
-    _failures: Counter[str] = field(default_factory=Counter)  # in a row, of servers; of each in one thread at a time
+    _failures: FailureCounter = field(default_factory=lambda: FailureCounter(any_success=True))  # of the destination
+    _host_failures: Counter[str] = field(default_factory=Counter)  # in a row; of each server in one thread at a time
     _in_doubt: list[MayBePublic] = field(default_factory=list)
     _begun: set[Entry] = field(default_factory=set)  # their objects may arrive
 
-    def run(self, missing: Iterator[Record]) -> Refetching:
+    def run(self, missing: Iterator[Record]) -> RefetchResult:
         """Look at entries that failed as missing. Raises: MastosyncError; Interrupted when asked to stop."""
-        result, began = Refetching(self.options.apply), time.monotonic()
+        result, began = RefetchResult(self.options.apply), time.monotonic()
         progress = CheckProgress(
             "refetch",
             ManifestReport(self.manifest).entries(reasons=(Reason.MISSING,), types=self.options.types),
             finding=deferred("refetched"),
         )
-        self.listener.started(progress)
         try:
-            while chunk := list(islice(missing, _CHUNK)):
-                for told in self._all_of(chunk, result):
-                    self._take(told, result)
-                    progress.checked += 1
-                    progress.found += told.fate is RefetchStatus.REFETCHED
-                    self.listener.advanced(progress)
-                if self.stop.requested:
-                    raise Interrupted(tr("stopped on request"), hint=self._left())
-                if result.by_host.total() == self.options.limit:
-                    break
+            with shown(progress, self.listener):
+                while chunk := list(islice(missing, _CHUNK)):
+                    for found in self._all_of(chunk, result):
+                        self._take(found, result)
+                        progress.checked += 1
+                        progress.found += found.status is RefetchStatus.REFETCHED
+                        self.listener.advanced(progress)
+                    if self.stop.requested:
+                        raise Interrupted(tr("stopped on request"), hint=self._left())
+                    if result.by_host.total() == self.options.limit:
+                        break
         except BaseException as error:
             telling_of(self._in_doubt, error)
             raise
         finally:
-            self.listener.finished(progress)
             result.seconds = time.monotonic() - began
         return result
 
     def _left(self) -> str:
-        """What has become of it when it is stopped."""
+        """What was done, for people, when the run is stopped."""
         if self.options.apply:
             return tr("what was fetched is in the manifest; the same command goes on")
         return tr("nothing was fetched; the same command begins anew")
 
-    def _all_of(self, chunk: list[Record], result: Refetching) -> Iterator[_Told]:
-        files = self.ways.look_up([record for record in chunk if record.entry.kind.style == _ORIGINAL])
+    def _all_of(self, chunk: list[Record], result: RefetchResult) -> Iterator[_Examined]:
+        files = self.tools.look_up([record for record in chunk if record.entry.kind.style == _ORIGINAL])
         by_host: dict[str, list[_Wanted]] = defaultdict(list)
         for record in chunk:
             found = _sorted(record, files)
-            if isinstance(found, _Told):
+            if isinstance(found, _Examined):
                 yield found
             elif self.options.limit is None or result.by_host.total() < self.options.limit:
                 host = _host_of(found.url)
@@ -214,7 +215,7 @@ class Refetcher:
                 by_host[host].append(found)
         if not self.options.apply:
             for wanted in by_host.values():
-                yield from (_Told(each.record, RefetchStatus.FETCHABLE) for each in wanted)
+                yield from (_Examined(each.record, RefetchStatus.FETCHABLE) for each in wanted)
             return
         # those with the most files first: each is asked for one at a time
         in_turn = sorted(by_host.items(), key=lambda each: len(each[1]), reverse=True)
@@ -223,7 +224,7 @@ class Refetcher:
 
     @contextmanager
     def _claimed(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Before anything may arrive the manifest has to know. What nobody has begun with is released at the end."""
+        """Claim entries for the block: the manifest knows before anything arrives. Those not begun are released."""
         with self.manifest.transaction() as connection:
             claim(connection, self.manifest, entries)
         try:
@@ -239,15 +240,15 @@ class Refetcher:
                 release(connection, self.manifest, (each for each in entries if each not in self._begun))
             self._begun.clear()
 
-    def _of_one_host(self, files: tuple[str, Iterable[_Wanted]]) -> Iterator[_Told]:
+    def _of_one_host(self, files: tuple[str, Iterable[_Wanted]]) -> Iterator[_Examined]:
         """Files of one server, one after the other, in a thread of its own."""
         host, wanted = files
         limiter = EndpointLimiter(self.stop, self.options.requests_per_second)
-        store_access = StoreAccess(self.ways.landing, limiter, _PATIENCE, self.stop)
-        with closing(self.ways.fetcher()) as fetcher:
+        store_access = StoreAccess(self.tools.staging, limiter, _PATIENCE, self.stop)
+        with closing(self.tools.fetcher()) as fetcher:
             for each in wanted:
-                if self._failures[host] >= _FAILURES_IN_A_ROW:
-                    yield _Told(
+                if self._host_failures[host] >= _FAILURES_IN_A_ROW:
+                    yield _Examined(
                         each.record,
                         RefetchStatus.UNREACHED,
                         "its server kept failing for other files, so it was not asked",
@@ -255,62 +256,66 @@ class Refetcher:
                     continue
                 try:
                     self.stop.require_going_on()
-                    told = self._one(each, host, store_access, fetcher)
+                    found = self._one(each, host, store_access, fetcher)
                 except Interrupted as error:
                     if isinstance(error, MayBePublic):
                         self._in_doubt.append(error)
                     return
-                if told.fate is not RefetchStatus.UNREACHED:
-                    del self._failures[host]
-                yield told
+                if found.status is not RefetchStatus.UNREACHED:
+                    del self._host_failures[host]
+                yield found
 
-    def _one(self, wanted: _Wanted, host: str, store_access: StoreAccess, fetcher: OriginFetcher) -> _Told:
+    def _one(self, wanted: _Wanted, host: str, store_access: StoreAccess, fetcher: OriginFetcher) -> _Examined:
         record, entry = wanted.record, wanted.record.entry
         spec = spec_of(entry.kind.table, entry.kind.attachment)
         try:
             fetched = RetryingStore(store_access).ask(_fetched, fetcher, wanted.url, spec.most_bytes)
         except ObjectError as error:
-            fate = next((fate for kind, fate in _FATES if isinstance(error, kind)), RefetchStatus.UNREACHED)
-            self._failures[host] += _FAILURES_IN_A_ROW if isinstance(error, ObjectRejected) else 1
-            return _Told(record, fate, error.message)
+            status = next((status for kind, status in _STATUSES if isinstance(error, kind)), RefetchStatus.UNREACHED)
+            self._host_failures[host] += _FAILURES_IN_A_ROW if isinstance(error, ObjectRejected) else 1
+            return _Examined(record, status, error.message)
         with closing(fetched):
-            if not self.ways.is_as_named(entry.name, fetched.head):
-                return _Told(
+            if not self.tools.is_as_named(entry.name, fetched.head):
+                return _Examined(
                     record, RefetchStatus.UNLIKE, f"its server gives something else than a file like {entry.name!r}"
                 )
             wanted_anew = Claim(entry, record.attempts, Arrival(found_wrong(record.presence)))
             self._begun.add(entry)
-            with self.ways.holding(canonical_key(entry, self.ways.prefix), fetched.file), waiting():
-                outcome = self.ways.transfer(wanted_anew)
-        self._outages.note(outcome)
+            with self.tools.staged(canonical_key(entry, self.tools.prefix), fetched.file), waiting():
+                outcome = self.tools.transfer(wanted_anew)
+        self._failures.note(outcome)
         if outcome.state is not EntryState.DONE:
             detail = outcome.detail or "the destination cannot keep it private"
-            return _Told(record, RefetchStatus.NOT_STORED, detail, presence=outcome.presence)
-        return _Told(record, RefetchStatus.REFETCHED, None, outcome._replace(origin=Origin.REFETCHED, source_key=None))
+            return _Examined(record, RefetchStatus.NOT_STORED, detail, presence=outcome.presence)
+        return _Examined(
+            record, RefetchStatus.REFETCHED, None, outcome._replace(origin=Origin.REFETCHED, source_key=None)
+        )
 
-    def _take(self, told: _Told, result: Refetching) -> None:
-        entry = told.record.entry
-        result.by_type.setdefault(entry.kind.table, Counter())[told.fate] += 1
-        outcome = told.outcome
+    def _take(self, found: _Examined, result: RefetchResult) -> None:
+        entry = found.record.entry
+        result.by_type.setdefault(entry.kind.table, Counter())[found.status] += 1
+        outcome = found.outcome
         if outcome is not None:
             result.fetched_bytes += outcome.size or 0
-        elif self.options.apply and told.detail is not None:
+        elif self.options.apply and found.detail is not None:
             outcome = Outcome(
                 entry,
                 EntryState.FAILED,
                 Reason.MISSING,
-                detail=f"refetch: {told.fate.value}: {told.detail}",
+                detail=f"refetch: {found.status.value}: {found.detail}",
                 attempts=0,
-                presence=told.presence,
+                presence=found.presence,
             )
             if len(result.examples) < 10:
-                result.examples.append(f"{told.fate.value}: {canonical_key(entry, self.ways.prefix)}: {told.detail}")
+                result.examples.append(
+                    f"{found.status.value}: {canonical_key(entry, self.tools.prefix)}: {found.detail}"
+                )
         if outcome is not None:
-            correct(self.manifest, [(told.record, outcome)])
+            correct(self.manifest, [(found.record, outcome)])
 
 
 def _host_of(url: str) -> str:
-    """Whom to ask; empty where no URL tells. Without ports and users' names: all of these are one server."""
+    """The host of a URL; empty if it has none. Without port and user name: all of these are one server."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -328,16 +333,16 @@ def _fetched(fetcher: OriginFetcher, url: str, most_bytes: int) -> FetchedFile:
         raise ObjectRejected(f"{error.message}, and asks to wait {asked:.6g} s") from error
 
 
-def _sorted(record: Record, files: Mapping[Place, RemoteFile]) -> _Told | _Wanted:
+def _sorted(record: Record, files: Mapping[Place, RemoteFile]) -> _Examined | _Wanted:
     """What can be said of an entry before its server is asked."""
     entry = record.entry
     if entry.kind.style != _ORIGINAL:
-        return _Told(record, RefetchStatus.DERIVED)
+        return _Examined(record, RefetchStatus.DERIVED)
     found = files.get((entry.kind.table, entry.kind.attachment, entry.id))
     renamed = (
         found is not None and found.file_name != entry.name and ":" not in found.file_name
     )  # Paperclip fills those
     if found is None or renamed or found.private != entry.private:
-        return _Told(record, RefetchStatus.CHANGED, "its row is another by now: plan again")
+        return _Examined(record, RefetchStatus.CHANGED, "its row is another by now: plan again")
     address = (found.address or "").strip()
-    return _Wanted(record, address) if address else _Told(record, RefetchStatus.NO_ADDRESS)
+    return _Wanted(record, address) if address else _Examined(record, RefetchStatus.NO_ADDRESS)

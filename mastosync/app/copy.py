@@ -20,8 +20,7 @@ from mastosync.app.stores import (
     transfer_options,
 )
 from mastosync.copying.acl import AccessNotes
-from mastosync.copying.copier import Copier, CopyOptions
-from mastosync.copying.store_checks import still_gives
+from mastosync.copying.copier import Copier, CopyOptions, still_gives
 from mastosync.copying.transfer import Transfer
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
@@ -39,9 +38,9 @@ from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
     from mastosync.app.context import Context
-    from mastosync.applying.applier import Applying, ApplyOptions
+    from mastosync.applying.applier import ApplyOptions, ApplyResult
     from mastosync.manifest import Manifest
-    from mastosync.refetching import Refetching, RefetchOptions
+    from mastosync.refetching import RefetchOptions, RefetchResult
 
 _log = logging.getLogger(__name__)
 _room_log = logging.getLogger(f"{__name__}.room")  # of which people hear, see `cli.logs`
@@ -121,7 +120,7 @@ def copy_pending(
         note_own_settings(config, manifest)
         writing = replace(transfer_options(config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers)
         memory, notes = MemoryBudget(config.copy.memory), AccessNotes()
-        transfer = stack.enter_context(closing(Transfer(source, destination, writing, memory, notes.tell)))
+        transfer = stack.enter_context(closing(Transfer(source, destination, writing, memory, notes.add)))
         copier = Copier(
             queue,
             WorkerPool(transfer.steps, options.workers, context.stop, CurlMultiplexer),
@@ -175,13 +174,13 @@ def _endpoint_states(source: StoreAccess, destination: StoreAccess) -> tuple[End
     return tuple(states)
 
 
-def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = False) -> Refetching:
+def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = False) -> RefetchResult:
     """Fetch again what the source has lost; unless `options.apply`, only count what could be fetched.
 
     `source_gone`: the source is another store than the destination, even if it cannot be asked any more.
     Raises: Interrupted when asked to stop; DatabaseError; StoreUnusable.
     """
-    from mastosync.refetching import Refetcher, Ways
+    from mastosync.refetching import Refetcher, RefetchTools
     from mastosync.store.filesystem.store import StagingFolder
     from mastosync.store.http.fetcher import CurlOriginFetcher
     from mastosync.store.media_types import is_as_named
@@ -213,7 +212,7 @@ def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = Fa
                 stopped=lambda: stop.requested,
             )
 
-        ways = Ways(context.files_now, fetcher, is_as_named, staging.store, staging.holding, transfer, prefix)
+        ways = RefetchTools(context.files_now, fetcher, is_as_named, staging.store, staging.holding, transfer, prefix)
         missing = ManifestReport(manifest).iter_failures(Reason.MISSING, options.types)
         if options.apply and config.refetch.allow_networks:
             named = ", ".join(map(str, config.refetch.allow_networks))
@@ -221,16 +220,16 @@ def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = Fa
         return Refetcher(manifest, ways, options, stop, context.listener).run(missing)
 
 
-def apply_settings(context: Context, options: ApplyOptions, rate: int | None = None) -> Applying:
+def apply_settings(context: Context, options: ApplyOptions, rate: int | None = None) -> ApplyResult:
     """Make the destination store again the objects that have other settings than those of the configuration.
 
     `rate`: requests a second. Raises: UsageError if the destination is a disk; Interrupted when asked to stop;
     StoreUnusable.
     """
-    from mastosync.applying.applier import Applier, Applying
-    from mastosync.applying.one_object import Bringing
-    from mastosync.applying.rewrite import InPlace, opens
-    from mastosync.checking.row_check import Opening
+    from mastosync.applying.applier import Applier, ApplyResult
+    from mastosync.applying.one_object import ObjectApplier
+    from mastosync.applying.rewrite import InPlaceRewriter, opens
+    from mastosync.checking.row_check import RowCheck
 
     config, stop = context.config, context.stop
     with context.writing_planned("apply-settings") as manifest, ExitStack() as stack:
@@ -245,20 +244,20 @@ def apply_settings(context: Context, options: ApplyOptions, rate: int | None = N
             )
         others = other_settings(manifest, current)
         if not others:
-            return Applying(current, others, options.dry_run, in_line=True)
+            return ApplyResult(current, others, options.dry_run, in_line=True)
         pace = CopyOptions(workers=options.workers, rate=rate or config.copy.rate)
         (store_access,) = stack.enter_context(
             open_stores(context, pace, ("destination",), some_arrived=True)
             if options.dry_run
             else stores_to_write(context, manifest, pace, ("destination",), some_arrived=True)
         )
-        in_place = InPlace(store_access, transfer_options(config), config.destination.bucket or "")
+        in_place = InPlaceRewriter(store_access, transfer_options(config), config.destination.bucket or "")
         opening = None
         if opens(current, others) and not options.dry_run:
             with context.right_database():  # before anything is looked at
                 pass
-            opening = Opening(context.files_now)
-        bringing = Bringing(store_access, in_place, current, others, options.dry_run, opening)
+            opening = RowCheck(context.files_now)
+        bringing = ObjectApplier(store_access, in_place, current, others, options.dry_run, opening)
         return Applier(
             manifest, store_access, bringing, current, others, options, stop, context.listener, CurlMultiplexer
         ).run()

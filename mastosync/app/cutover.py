@@ -26,7 +26,7 @@ from mastosync.app.mastodon_settings import (
 )
 from mastosync.app.report import may_delete
 from mastosync.app.stores import settings_of
-from mastosync.checking.public_access import Readers, readers_of
+from mastosync.checking.public_access import Audience, audience_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
 from mastosync.config.env_file import edited
 from mastosync.cutover import (
@@ -351,7 +351,7 @@ def _switchover(known: _Known, evidence: CutoverEvidence, refusal: UsageError | 
         system=system_redirect(config, known.mastodon.current, f"{known.scheme}://{host}") if host else None,
         host=host or CHANGE_ME,
         by_hand=refusal.message if refusal and host else "",
-        read=readers_of(config.destination.acl) is Readers.EVERYBODY,
+        read=audience_of(config.destination.acl) is Audience.EVERYBODY,
     )
 
 
@@ -369,7 +369,7 @@ def _failback(known: _Known, old: str, new: str) -> Failback:
     again = known.options.again(known.host or CHANGE_ME, back=True)
     tool = CommandLine(known.options.global_options)
     acl = acl_of_way_back(known.config, known.mastodon)
-    read = not folders[0] and readers_of(acl or "") is Readers.EVERYBODY
+    read = not folders[0] and audience_of(acl or "") is Audience.EVERYBODY
     return Failback(
         tool,
         again,

@@ -23,7 +23,7 @@ from mastosync.language import tr
 from mastosync.manifest import ManifestReport, in_one_bucket, take_over, try_again
 from mastosync.mastodon.standby import AT_MOST
 from mastosync.progress import CopyProgress
-from mastosync.pruning import PruneOptions, Pruner, Pruning, TooMuchGone
+from mastosync.pruning import PruneOptions, Pruner, PruneResult, TooMuchGone
 from mastosync.status import status_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class FollowResult:
     plan: PlanResult | None  # None: it was refused
     copy: CopyProgress
     news: dict[str, int]  # entries that stand as failed now, and that nobody has accepted, by reason
-    pruning: Pruning | None = None
+    pruning: PruneResult | None = None
     refusal: MastosyncError | None = None  # why nothing was planned, or nothing was pruned
     held_back: bool = False  # nothing was copied, as nobody knows who may read it
 
@@ -70,7 +70,7 @@ def follow(context: Context, options: FollowOptions) -> Iterator[Round[FollowRes
     return iter(Rounds(following.go_round, options.every_seconds, options.once, context.stop, patience))
 
 
-def prune(context: Context, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
+def prune(context: Context, options: PruneOptions, *, source_gone: bool = False) -> PruneResult:
     """Remove at the destination what is gone; unless `options.apply`, only count it.
 
     `source_gone`: the source is another store, even if it cannot be asked any more.
@@ -80,7 +80,7 @@ def prune(context: Context, options: PruneOptions, *, source_gone: bool = False)
         return _prune(context, manifest, options, source_gone=source_gone)
 
 
-def _prune(context: Context, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
+def _prune(context: Context, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> PruneResult:
     if in_one_bucket(manifest):
         raise nothing_removed()
 

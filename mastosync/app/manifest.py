@@ -31,7 +31,7 @@ from mastosync.manifest import (
 from mastosync.manifest import accept as accept_losses
 from mastosync.manifest import back_up as back_up_file
 from mastosync.new_files import appearing, require_room_for, written
-from mastosync.progress import CheckProgress
+from mastosync.progress import CheckProgress, shown
 
 if TYPE_CHECKING:
     from mastosync.app.context import Context
@@ -148,13 +148,10 @@ def import_archive(context: Context, archive: Path | None) -> int:
 def entry_progress(command: str, listener: ProgressListener) -> Iterator[tuple[CheckProgress, Callable[[int], None]]]:
     """Progress in entries, and the function that counts some more."""
     progress = CheckProgress(command, total=0, finding="")
-    listener.started(progress)
 
     def went_on(entries: int) -> None:
         progress.checked += entries
         listener.advanced(progress)
 
-    try:
+    with shown(progress, listener):
         yield progress, went_on
-    finally:
-        listener.finished(progress)

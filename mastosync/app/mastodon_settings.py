@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from mastosync.checking.public_access import Readers, readers_of
+from mastosync.checking.public_access import Audience, audience_of
 from mastosync.config import FilesystemConfig, S3Config
 from mastosync.config.sources import read_text
 from mastosync.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
@@ -231,7 +231,7 @@ def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> 
     """A store as strangers read it. Raises: UsageError if its public address is not known."""
     if isinstance(store, FilesystemConfig):
         return PublicFolder(real_path(store.folder))
-    all_private = readers_of(store.acl) is not Readers.EVERYBODY
+    all_private = audience_of(store.acl) is not Audience.EVERYBODY
     if url is None and (all_private or not store.known.reads_for_anybody):
         raise UsageError(
             tr(

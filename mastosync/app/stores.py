@@ -138,12 +138,12 @@ def _require_two(
 
     Raises: as `stores_to_write`; Interrupted.
     """
-    from mastosync.copying.same_store import Look, SourceSilent
+    from mastosync.copying.same_store import SameStoreCheck, SourceSilent
 
     prefixes = (config.source.key_prefix, config.destination.key_prefix)
     acl = "private" if config.destination_folder.path else None  # objects of S3 are private unless told otherwise
     try:
-        found = Look(manifest, source, destination, *prefixes, acl, source_checked=checked).run()
+        found = SameStoreCheck(manifest, source, destination, *prefixes, acl, source_checked=checked).run()
     except SourceSilent as error:
         if not source_gone:
             raise SourceSilent(error.message, hint=_or_gone(error.hint)) from error

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from mastosync.app.stores import open_stores, retry_policy, settings_of, stores_to_write
 from mastosync.checking.object_check import DeepCheck
-from mastosync.checking.public_access import Readers, readers_of
-from mastosync.checking.row_check import Opening
+from mastosync.checking.public_access import Audience, audience_of
+from mastosync.checking.row_check import RowCheck
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.findings.public_looks import public_summary
@@ -78,16 +78,16 @@ def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
     acl = config.destination.acl
-    unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
+    unshown = UNSHOWN if audience_of(acl) is Audience.EVERYBODY else frozenset()
     to_read = RandomSample(options.sample or 0)
     to_ask = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
     samples: list[Sample] = [*([to_read] if options.deep else []), *([to_ask] if public else [])]
-    opening = Opening(context.files_now)
+    row_check = RowCheck(context.files_now)
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
     with leaving(left), open_stores(context, pace, ("destination",), some_arrived=some_arrived) as (store_access,):
         verifier = Verifier(
-            manifest, manifest.path, store_access, prefix, options, stop, context.listener, samples, opening
+            manifest, manifest.path, store_access, prefix, options, stop, context.listener, samples, row_check
         )
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:

@@ -1,8 +1,9 @@
 """Bringing what lies at the destination in line with its settings: Cache-Control, ACL and storage class.
 
-Each object that is done is described, and stored there once more by the store itself where it should have something
-else (`settings_rule`, `in_line`, `in_place`). Only the very object that was recorded is touched: of any other, `verify`
-decides. How far it has come is in the manifest, so the same command goes on where it stopped, however that was.
+Each object that is done is described (`one_object`), and where it should have other settings the store copies it onto
+itself (`rewrite`). Only the very object that was recorded is touched: of any other, `verify` decides. The manifest
+knows how far a run has come, so the same command goes on where it stopped, however that was. See
+docs/design/verifying.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from mastosync.applying.one_object import LEFT, Applied, ApplyStatus, Bringing, outcome_of, to_be_stored
+from mastosync.applying.one_object import LEFT, Applied, ApplyStatus, ObjectApplier, outcome_of, to_be_stored
 from mastosync.applying.rewrite import AccessLost, HeadersLost
 from mastosync.checking.row_check import RowAnswer
 from mastosync.errors import (
@@ -49,12 +50,11 @@ from mastosync.manifest import (
     take_back_change,
 )
 from mastosync.model import End, EntryState, Outcome, Record
-from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.outages import IN_A_ROW, Outages
+from mastosync.progress import CheckProgress, ProgressListener, shown
+from mastosync.runtime.outages import IN_A_ROW, FailureCounter
 from mastosync.runtime.retry import StoreAccess
-from mastosync.runtime.steps import Steps
+from mastosync.runtime.steps import Ended, Steps
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.transfer_loop import Ended
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Multiplexer
 
@@ -75,13 +75,13 @@ class ApplyOptions:
 
 
 @dataclass(slots=True)
-class Applying:
+class ApplyResult:
     """What a run has come to."""
 
     settings: ObjectSettings
     others: Noted  # under which something may have been stored; empty: nothing was looked at
     dry_run: bool
-    fates: Counter[ApplyStatus] = field(default_factory=Counter)
+    counts: Counter[ApplyStatus] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)  # of what is left
     goes_on: bool = False  # where an earlier run had stopped
     left_before: int = 0  # by that run
@@ -93,7 +93,7 @@ class Applying:
     @property
     def left(self) -> int:
         """Objects that are not in line, and should be."""
-        return self.left_before + sum(self.fates[fate] for fate in LEFT)
+        return self.left_before + sum(self.counts[status] for status in LEFT)
 
     def as_json(self) -> dict[str, Any]:
         """The names are part of the interface."""
@@ -101,8 +101,8 @@ class Applying:
             "dry_run": self.dry_run,
             "settings": self.settings._asdict(),
             "others": noted_as_json(self.others),
-            "checked": self.fates.total(),
-            **{fate.value: self.fates[fate] for fate in ApplyStatus},
+            "checked": self.counts.total(),
+            **{status.value: self.counts[status] for status in ApplyStatus},
             "left": self.left,
             "pending": self.pending,
             "all_in_line": self.in_line,
@@ -113,7 +113,7 @@ class Applying:
 class _Claim(NamedTuple):
     place: AppliedUpTo
     record: Record
-    answer: RowAnswer | None = None  # what its row says; None: nothing is opened, and nobody has asked
+    answer: RowAnswer | None = None  # what its row says; None: nothing is made public, so nobody has asked
 
 
 @dataclass(slots=True)
@@ -122,25 +122,25 @@ class Applier:
 
     manifest: Manifest
     store_access: StoreAccess
-    bringing: Bringing
+    object_applier: ObjectApplier
     current: ObjectSettings
     others: Noted
     options: ApplyOptions
     stop: StopSignal
     listener: ProgressListener
     multiplexer: Callable[[int], Multiplexer] | None = None  # as `WorkerPool` has it
-    result: Applying = field(init=False)
-    _walk: _Walk = field(init=False)
+    result: ApplyResult = field(init=False)
+    _checkpoint: _Checkpoint = field(init=False)
     _corrections: list[tuple[Record, Outcome]] = field(init=False, default_factory=list)
-    _to_be_told: list[MastosyncError] = field(init=False, default_factory=list)
+    _to_report: list[MastosyncError] = field(init=False, default_factory=list)
     _fatal: BaseException | None = field(init=False, default=None)
-    _outages: Outages = field(init=False)
+    _failures: FailureCounter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.result = Applying(self.current, self.others, self.options.dry_run)
-        self._outages = Outages(any_success=True, hint=_HINT)
+        self.result = ApplyResult(self.current, self.others, self.options.dry_run)
+        self._failures = FailureCounter(any_success=True, hint=_HINT)
 
-    def run(self) -> Applying:
+    def run(self) -> ApplyResult:
         """Look at everything that is done.
 
         Raises: ManifestError; PlanRefused; DatabaseError; StoreUnusable; PrivacyLost; Interrupted.
@@ -150,44 +150,45 @@ class Applier:
         if not self.options.dry_run:
             begin_applying(self.manifest, self.current)
         self.result.goes_on, self.result.left_before = place is not None, place.left if place else 0
-        self._walk = _Walk(place)
+        self._checkpoint = _Checkpoint(place)
         done = ManifestReport(self.manifest).entries(states=(EntryState.DONE,))
         progress = CheckProgress("apply-settings", done, finding=_TO_BE_STORED if self.options.dry_run else _STORED)
-        self.listener.started(progress)
         try:
-            self._work(progress)
+            with shown(progress, self.listener):
+                self._work(progress)
         finally:
-            self.listener.finished(progress)
             self._record()
-            if not (self.options.dry_run or self.bringing.in_place.has_begun):
+            if not (self.options.dry_run or self.object_applier.in_place.has_begun):
                 take_back_change(self.manifest, change)
             self.result.seconds = time.monotonic() - began
-            self.result.finding = self.bringing.finding
+            self.result.finding = self.object_applier.finding
         self._require_ended()
         if not self.options.dry_run:
-            self.result.in_line = end_applying(self.manifest, self.current, left=self.result.left, gone=self._walk.gone)
+            self.result.in_line = end_applying(
+                self.manifest, self.current, left=self.result.left, gone=self._checkpoint.gone
+            )
         self.result.pending = ManifestReport(self.manifest).entries(states=(EntryState.PENDING,))
         return self.result
 
     def _work(self, progress: CheckProgress) -> None:
         recorded_at = time.monotonic()
         with WorkerPool(self._steps, self.options.workers, self.stop, self.multiplexer) as pool:
-            for ended in pool.all_ended(self._walk.claims(self._iter_claims())):
+            for ended in pool.all_ended(self._checkpoint.claims(self._iter_claims())):
                 self._take(ended, progress)
                 if time.monotonic() - recorded_at >= _COMMIT_SECONDS:
                     self._record()
                     recorded_at = time.monotonic()
 
     def _steps(self, claim: _Claim) -> Steps[Applied]:
-        return self.bringing.steps(claim.record, claim.answer)
+        return self.object_applier.steps(claim.record, claim.answer)
 
     def _iter_claims(self) -> Iterator[_Claim]:
-        claims, opening = iter_done_after(self.manifest, self._walk.place), self.bringing.opening
-        if opening is None:
+        claims, row_check = iter_done_after(self.manifest, self._checkpoint.place), self.object_applier.row_check
+        if row_check is None:
             yield from starmap(_Claim, claims)
             return
         try:
-            yield from starmap(_Claim, opening.answered(claims))
+            yield from starmap(_Claim, row_check.with_answers(claims))
         except (DatabaseError, PlanRefused) as error:
             self._end_all(error)
 
@@ -197,10 +198,10 @@ class Applier:
             self._end_with(record, ended.error)
             return
         applied = ended.outcome
-        self._walk.ended(place, applied)
-        self.result.fates[applied.fate] += 1
-        if applied.fate in LEFT:
-            _log.warning("%s: %s", applied.fate.value, applied.detail)
+        self._checkpoint.ended(place, applied)
+        self.result.counts[applied.status] += 1
+        if applied.status in LEFT:
+            _log.warning("%s: %s", applied.status.value, applied.detail)
             if len(self.result.examples) < _EXAMPLES:
                 self.result.examples.append(applied.detail)
         if not self.options.dry_run and (outcome := outcome_of(record, applied)):
@@ -208,22 +209,22 @@ class Applier:
         self._note_outage(applied)
         self._require_some_public()
         progress.checked += 1
-        progress.found += applied.fate is ApplyStatus.APPLIED
+        progress.found += applied.status is ApplyStatus.APPLIED
         self.listener.advanced(progress)
 
     def _note_outage(self, applied: Applied) -> None:
         try:
             if applied.error is None:
-                self._outages.answered(End.DESTINATION)
+                self._failures.answered(End.DESTINATION)
             else:
-                self._outages.failed(End.DESTINATION, applied.error.reason, applied.error.message)
+                self._failures.failed(End.DESTINATION, applied.error.reason, applied.error.message)
         except StoreUnusable as unusable:
             self._end_all(unusable)
 
     def _require_some_public(self) -> None:
         """End a run that would find everything hidden: nobody has hidden that, and everybody reads elsewhere."""
-        fates = self.result.fates
-        if fates[ApplyStatus.HIDDEN] != IN_A_ROW or fates[ApplyStatus.APPLIED] or fates[ApplyStatus.IN_LINE]:
+        counts = self.result.counts
+        if counts[ApplyStatus.HIDDEN] != IN_A_ROW or counts[ApplyStatus.APPLIED] or counts[ApplyStatus.IN_LINE]:
             return
         self._end_all(
             StoreUnusable(
@@ -243,7 +244,7 @@ class Applier:
     def _end_with(self, record: Record, error: BaseException | None) -> None:
         """An object was not brought to its end. What others read than should, or may, is to be stored anew."""
         if isinstance(error, (MayBePublic, MayBeHidden, AccessLost)):
-            self._to_be_told.append(error)
+            self._to_report.append(error)
         if isinstance(error, (MayBePublic, MayBeHidden, AccessLost)) or (
             isinstance(error, PrivacyLost) and error.lies_there
         ):
@@ -263,21 +264,21 @@ class Applier:
         if self._corrections:
             correct(self.manifest, self._corrections)
             self._corrections.clear()
-        place = self._walk.reached()
+        place = self._checkpoint.to_record()
         if place is not None and not self.options.dry_run:
             note_applied(self.manifest, self.current, place)
 
     def _require_ended(self) -> None:
         """Raises: what has ended the run."""
         if self._fatal is not None:
-            raise telling_of([each for each in self._to_be_told if each.message != str(self._fatal)], self._fatal)
+            raise telling_of([each for each in self._to_report if each.message != str(self._fatal)], self._fatal)
         if self.stop.requested:
             hint = tr("run the same command again: it goes on where this one stopped")
-            raise telling_of(self._to_be_told, Interrupted(tr("stopped on request"), hint=hint))
+            raise telling_of(self._to_report, Interrupted(tr("stopped on request"), hint=hint))
 
 
-class _Walk:
-    """How far everything has come that is worked on side by side."""
+class _Checkpoint:
+    """Up to where all objects have ended, while many are worked on at the same time."""
 
     def __init__(self, place: AppliedUpTo | None) -> None:
         self.place = place  # up to which all have ended; not beyond those that failed last
@@ -285,7 +286,7 @@ class _Walk:
         self.gone = place.gone if place else 0
         self._begun: deque[AppliedUpTo] = deque()
         self._ended: dict[AppliedUpTo, Applied] = {}
-        self._told = place
+        self._recorded = place
 
     def claims(self, claims: Iterator[_Claim]) -> Iterator[_Claim]:
         """The same, which are being worked on from then on."""
@@ -303,12 +304,12 @@ class _Walk:
         while self._begun and self._begun[0] in self._ended:
             reached = self._begun.popleft()
             applied = self._ended.pop(reached)
-            self._left += applied.fate in LEFT
+            self._left += applied.status in LEFT
             self.gone += applied.is_gone
-            if applied.fate is not ApplyStatus.FAILED:
+            if applied.status is not ApplyStatus.FAILED:
                 self.place = reached._replace(left=self._left, gone=self.gone)
 
-    def reached(self) -> AppliedUpTo | None:
-        """The place to remember; None: no other than was told before."""
-        told, self._told = self._told, self.place
-        return None if self.place == told else self.place
+    def to_record(self) -> AppliedUpTo | None:
+        """The place to record; None: the same as before."""
+        before, self._recorded = self._recorded, self.place
+        return None if self.place == before else self.place

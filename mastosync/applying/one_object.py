@@ -1,4 +1,4 @@
-"""Bringing one object of the destination in line with the settings, and what became of it."""
+"""Bringing one object of the destination in line with the settings, and what becomes of its entry."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
-from mastosync.applying.rewrite import Found, InPlace, goal_of
+from mastosync.applying.rewrite import InPlaceRewriter, RewriteTask, target_settings
 from mastosync.checking.object_check import expected_etag, same_etag, still_done
 from mastosync.checking.privacy_proof import PrivacyUnknown, strangers_read
-from mastosync.checking.row_check import Opening, Row, RowAnswer, made_private
+from mastosync.checking.row_check import RowAnswer, RowCheck, RowState, made_private
 from mastosync.copying.acl import PRIVATE, PUBLIC_READ, PrivateKeptBack
-from mastosync.copying.server_side import Copied
+from mastosync.copying.server_side import CopiedObject
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
 from mastosync.manifest import Noted, ObjectSettings, found_wrong, found_wrong_access
 from mastosync.model import Entry, EntryState, ObjectInfo, Outcome, Presence, Record
@@ -39,11 +39,11 @@ LEFT = frozenset({ApplyStatus.HIDDEN, ApplyStatus.DIFFERENT, ApplyStatus.FAILED}
 
 
 class Applied(NamedTuple):
-    """A fate, and what the manifest is to know of it."""
+    """What became of an object, and what the manifest is to know of it."""
 
-    fate: ApplyStatus
+    status: ApplyStatus
     detail: str = ""  # for people
-    copied: Copied | None = None  # its ETag is another one now, or its MD5 is known
+    copied: CopiedObject | None = None  # its ETag is another one now, or its MD5 is known
     found: Presence | None = None  # what lies there has to be stored anew
     error: ObjectError | None = None
     private: bool = False  # its row is, which the manifest does not know yet
@@ -51,19 +51,19 @@ class Applied(NamedTuple):
     @property
     def is_gone(self) -> bool:
         """Whether its row is, so that it stays as it was stored: it may come back."""
-        return self.fate is ApplyStatus.CLOSED and not self.private
+        return self.status is ApplyStatus.CLOSED and not self.private
 
 
 @dataclass(frozen=True, slots=True)
-class Bringing:
+class ObjectApplier:
     """Brings objects in line, any number of them at once."""
 
     store_access: StoreAccess
-    in_place: InPlace
+    in_place: InPlaceRewriter
     current: ObjectSettings
     others: Noted  # under which they may have been stored
     dry_run: bool = False  # ask, and write nothing
-    opening: Opening | None = None  # asked before anything is opened to everybody; None: nothing is
+    row_check: RowCheck | None = None  # asked before anything is opened to everybody; None: nothing is
 
     @property
     def finding(self) -> str | None:
@@ -71,7 +71,7 @@ class Bringing:
         return self.in_place.finding
 
     def steps(self, record: Record, answer: RowAnswer | None = None) -> Steps[Applied]:
-        """Bring one object in line; `answer`: what `opening` has said of it.
+        """Bring one object in line; `answer`: what its row said, as `row_check` has it.
 
         Raises: StoreUnusable and DatabaseError, after which no other would fare better; Interrupted.
         """
@@ -99,23 +99,23 @@ class Bringing:
             info: ObjectInfo = yield StoreCall(store, "head", (key,))
             if not _is_recorded(record, info):
                 return Applied(ApplyStatus.DIFFERENT, f"another object lies under {key!r} than was recorded")
-            goal = goal_of(record, info, self.current, self.others)
-            is_public = goal.acl == PUBLIC_READ
+            target = target_settings(record, info, self.current, self.others)
+            is_public = target.acl == PUBLIC_READ
             # what is private is always stored again, so that somebody asks who reads it
-            if goal.acl != PRIVATE and not (goal.differs or goal.acl_in_question):
+            if target.acl != PRIVATE and not (target.differs or target.acl_in_question):
                 return _in_line(info)
             read: bool = is_public and (yield BlockingCall(partial(strangers_read, store, key, info)))
             answer = (yield from self._fresh(record, answer)) if is_public else answer
             if is_public and (closed := _closed_by(record, answer, read=read)):
                 return (yield from self._hidden(closed, record, key, store, info))
-            if is_public and not (read or goal.acl_in_question) and (yield from self._was_hidden(record.entry)):
+            if is_public and not (read or target.acl_in_question) and (yield from self._was_hidden(record.entry)):
                 return Applied(
                     ApplyStatus.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials"
                 )
-            if is_public and read and not goal.differs:
+            if is_public and read and not target.differs:
                 return _in_line(info)
             try:
-                stored = yield from self._stored(Found(store, record.entry, key, info, goal, read))
+                stored = yield from self._store(RewriteTask(store, record.entry, key, info, target, read))
                 answer = (yield from self._fresh(record, answer)) if is_public else answer
                 hidden = _closed_by(record, answer, read=True) if is_public else None  # while it waited in a request
                 return hidden if hidden and hidden.private else stored
@@ -125,9 +125,9 @@ class Bringing:
         raise AssertionError("unreachable")
 
     def _fresh(self, record: Record, answer: RowAnswer | None) -> Steps[RowAnswer | None]:
-        if self.opening is None or answer is None:
+        if self.row_check is None or answer is None:
             return None
-        return (yield from self.opening.fresh(record, answer))
+        return (yield from self.row_check.fresh(record, answer))
 
     def _hidden(
         self, closed: Applied, record: Record, key: str, store: RetryingStore, info: ObjectInfo
@@ -139,18 +139,18 @@ class Bringing:
         if not closed.private or closed.found is not None:
             return closed
         hidden = made_private(record)
-        goal = goal_of(hidden, info, self.current, self.others)
+        target = target_settings(hidden, info, self.current, self.others)
         try:
-            stored = yield from self._stored(Found(store, hidden.entry, key, info, goal, read=False))
+            stored = yield from self._store(RewriteTask(store, hidden.entry, key, info, target, is_read=False))
         except (PrivateKeptBack, PrivacyUnknown, ObjectError):
             return closed._replace(found=found_wrong_access(record.presence))
         return closed._replace(copied=stored.copied)
 
-    def _stored(self, one: Found) -> Steps[Applied]:
+    def _store(self, task: RewriteTask) -> Steps[Applied]:
         if self.dry_run:
-            self.in_place.require_allowed(one.entry)
+            self.in_place.require_allowed(task.entry)
             return Applied(ApplyStatus.APPLIED)
-        copied = yield from self.in_place.stored(one)
+        copied = yield from self.in_place.store(task)
         return Applied(ApplyStatus.APPLIED, copied=copied)
 
     def _was_hidden(self, entry: Entry) -> Steps[bool]:
@@ -168,12 +168,12 @@ def _is_recorded(record: Record, info: ObjectInfo) -> bool:
 
 def _closed_by(record: Record, answer: RowAnswer | None, *, read: bool) -> Applied | None:
     """What becomes of a public object whose row says otherwise by now; None: it says the same, or was not asked."""
-    return None if answer is None or answer.row is Row.PUBLIC else _closed(record, answer.row, read=read)
+    return None if answer is None or answer.row is RowState.PUBLIC else _closed(record, answer.row, read=read)
 
 
-def _closed(record: Record, row: Row, *, read: bool) -> Applied:
+def _closed(record: Record, row: RowState, *, read: bool) -> Applied:
     """Nothing is opened. What everybody reads although its row is private has to be stored anew."""
-    is_private = row is Row.PRIVATE
+    is_private = row is RowState.PRIVATE
     detail = "its row is private by now" if is_private else "its row is gone by now, or has another file"
     found = found_wrong_access(record.presence) if is_private and read else None
     return Applied(ApplyStatus.CLOSED, detail, found=found, private=is_private)
@@ -181,7 +181,7 @@ def _closed(record: Record, row: Row, *, read: bool) -> Applied:
 
 def _in_line(info: ObjectInfo) -> Applied:
     """Nothing is to be done; a dead run may have stored it so, and not recorded under which ETag."""
-    return Applied(ApplyStatus.IN_LINE, copied=Copied(info.size, info.md5, info.etag))
+    return Applied(ApplyStatus.IN_LINE, copied=CopiedObject(info.size, info.md5, info.etag))
 
 
 def outcome_of(record: Record, applied: Applied) -> Outcome | None:
@@ -194,8 +194,8 @@ def outcome_of(record: Record, applied: Applied) -> Outcome | None:
     if copied is None:
         return None
     md5 = record.md5 or copied.md5
-    told_by_md5 = md5 is not None and copied.etag.lower() == md5.hex()
-    etag = None if told_by_md5 else copied.etag
+    is_md5 = md5 is not None and copied.etag.lower() == md5.hex()
+    etag = None if is_md5 else copied.etag
     if (md5, etag) == (record.md5, record.etag) and not applied.private:
         return None
     return still_done(record, md5, etag)

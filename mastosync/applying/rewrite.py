@@ -1,7 +1,7 @@
 """Objects of the destination, stored there once more by the store itself: with other headers, and no byte travels.
 
 The copy is pinned to the ETag that was seen, and carries its ACL in the same request. What is private is asked for
-without credentials, once a run and for each way of storing, as in a copy (`privacy_proof`). What everybody turns out to
+without credentials, once a run and for each write method, as in a copy (`privacy_proof`). What everybody turns out to
 read is not removed, as it may lie nowhere else. What everybody reads is asked for, too, before the first one is stored
 again and after: a copy without an ACL is private at most stores, whatever the object was before.
 
@@ -11,16 +11,16 @@ Only what the settings of this tool have given is taken away again: any other va
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-from mastosync.checking.privacy_proof import PrivacyProof, Storing, strangers_read
-from mastosync.copying.acl import PRIVATE, PUBLIC_READ, AclMode, AclRule, begin_in_vain
+from mastosync.checking.privacy_proof import WriteMethod, strangers_read
+from mastosync.copying.acl import PRIVATE, PUBLIC_READ, AclMode, AclRule
 from mastosync.copying.large_objects import MIB
-from mastosync.copying.server_side import LARGEST_COPY, Copied, Within, copied_once
+from mastosync.copying.server_side import LARGEST_COPY, CopiedObject, check_copy
 from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import (
     CorruptObject,
@@ -39,14 +39,16 @@ from mastosync.manifest import Noted, ObjectSettings
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, ObjectHeaders, ObjectInfo, Origin, Record
 from mastosync.runtime.retry import RetryingStore, StoreAccess
-from mastosync.runtime.steps import BlockingCall, Step, Steps, StoreCall, Until
+from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
 from mastosync.store.base import Piece, PutOptions, UploadedPart
 
 _USUAL_CLASS = "STANDARD"  # which no store names
+_PART_BYTES = 1024 * MIB  # at least
+_REFUSALS_AT_MOST = 3  # one may be about its object alone, as that is archived
 
 
-class Goal(NamedTuple):
-    """What one object should have."""
+class TargetSettings(NamedTuple):
+    """The settings that one object should have."""
 
     cache_control: str | None
     storage_class: str | None  # None: the bucket's own
@@ -62,18 +64,18 @@ def acl_of(settings: ObjectSettings, *, private: bool) -> str | None:
     return PRIVATE if private or settings.acl == AclMode.PRIVATE else PUBLIC_READ
 
 
-def goal_of(record: Record, info: ObjectInfo, current: ObjectSettings, noted: Noted) -> Goal:
+def target_settings(record: Record, info: ObjectInfo, current: ObjectSettings, noted: Noted) -> TargetSettings:
     """What an object should have that the store describes so. `noted`: all that it may have been stored under."""
     known = [each for each in noted if each is not None]
     cache_control = _own_or(info.headers.cache_control, {each.cache_control for each in known}, current.cache_control)
-    told = info.storage_class or _USUAL_CLASS  # or the store names none
+    described = info.storage_class or _USUAL_CLASS  # or the store names none
     given = {_USUAL_CLASS, *(each.storage_class for each in known)}
-    storage_class = current.storage_class if told in given else told
-    moves = (storage_class or _USUAL_CLASS) != told and any(each.storage_class != storage_class for each in known)
+    storage_class = current.storage_class if described in given else described
+    moves = (storage_class or _USUAL_CLASS) != described and any(each.storage_class != storage_class for each in known)
     private = record.entry.private
     acl = acl_of(current, private=private)
     by_others = None in noted and record.origin is Origin.ADOPTED
-    return Goal(
+    return TargetSettings(
         cache_control,
         storage_class,
         moves or cache_control != (info.headers.cache_control or None),
@@ -88,28 +90,24 @@ def opens(current: ObjectSettings, noted: Noted) -> bool:
     return acl == PUBLIC_READ and any(each is None or acl_of(each, private=False) != acl for each in noted)
 
 
-def _own_or(told: str | None, given: set[str | None], current: str | None) -> str | None:
-    return current if not told or told in given else told
-
-
-_PART_BYTES = 1024 * MIB  # at least
-_REFUSALS_AT_MOST = 3  # one may be about its object alone, as that is archived
+def _own_or(described: str | None, given: set[str | None], current: str | None) -> str | None:
+    return current if not described or described in given else described
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RewriteTask:
     """An object of the destination, as the store describes it, and what it should have."""
 
     store: RetryingStore
     entry: Entry
     key: str
     info: ObjectInfo
-    goal: Goal
-    read: bool  # everybody can read it
+    target: TargetSettings
+    is_read: bool  # everybody can read it
 
 
-class InPlace:
-    """What a run knows of storing in place. Shared by all workers."""
+class InPlaceRewriter:
+    """Stores objects onto themselves. Shared by all workers: what one finds out of the store holds for all."""
 
     def __init__(
         self, destination: StoreAccess, options: TransferOptions, bucket: str, largest: int = LARGEST_COPY
@@ -117,18 +115,14 @@ class InPlace:
         """`bucket`: as the store knows it. `largest`: bytes that it copies in one request."""
         self._destination, self._options, self._bucket, self._largest = destination, options, bucket, largest
         self._whole_at_most = largest  # less once the store has found an object too large
-        proof = PrivacyProof(destination, self.key_of, refusals_tell=options.serves_strangers, may_remove=False)
-        self._acl = AclRule(
-            options.acl,
-            copy_private_without_acl=options.copy_private_without_acl,
-            trial=self._trial,
-            taken=options.acl_taken,
-            proof=proof,
-        )
+        self._acl = AclRule.of_run(destination, self.key_of, options, in_place=True)
         self._seen: set[str | None] = set()  # ACLs with which an object was stored, and found as it should be
         self.has_begun = False  # something was stored, or may have been
-        self._first = _FirstOne()
-        self._first_read = {Storing.COPIED: _FirstOne(), Storing.IN_PARTS: _FirstOne()}  # of what everybody reads
+        self._first = _First()
+        self._first_read = {
+            WriteMethod.COPIED: _First(),
+            WriteMethod.IN_PARTS: _First(),
+        }  # of what everybody reads
 
     @property
     def finding(self) -> str | None:
@@ -147,7 +141,7 @@ class InPlace:
         """Raises: PrivateKeptBack if it is known, without a request, that storing it would open it to everybody."""
         self._acl.require_allowed(entry)
 
-    def stored(self, one: Found) -> Steps[Copied]:
+    def store(self, task: RewriteTask) -> Steps[CopiedObject]:
         """Store exactly this object once more, with what it should have.
 
         Until one has been found as it should be, there is one at a time. Raises: PrivateKeptBack; PrivacyUnknown;
@@ -155,90 +149,89 @@ class InPlace:
         everybody could; MayBeHidden; ObjectChanged if another object lies there by now; ObjectError; StoreUnusable.
         """
         self.has_begun = True
-        if one.info.size <= self._whole_at_most:
+        if task.info.size <= self._whole_at_most:
             try:
-                return (yield from self._in_turn(one, Storing.COPIED))
+                return (yield from self._in_turn(task, WriteMethod.COPIED))
             except ObjectTooLarge:  # for one request of this store
-                self._whole_at_most = min(self._whole_at_most, one.info.size - 1)
-        return (yield from self._in_turn(one, Storing.IN_PARTS))
+                self._whole_at_most = min(self._whole_at_most, task.info.size - 1)
+        return (yield from self._in_turn(task, WriteMethod.IN_PARTS))
 
-    def _in_turn(self, one: Found, way: Storing) -> Steps[Copied]:
+    def _in_turn(self, task: RewriteTask, method: WriteMethod) -> Steps[CopiedObject]:
         """Store it when it may go. What everybody reads waits for the first of it as well."""
-        is_asked = one.goal.acl is None and not one.entry.private and self._options.serves_strangers
-        if is_asked and not self._first_read[way].is_over:
-            one = replace(one, read=(yield BlockingCall(partial(strangers_read, one.store, one.key, one.info))))
-        steps = self._stored(one, way)
-        if one.read:
-            steps = self._first_read[way].before_others(one, steps)
-        return (yield from self._first.before_others(one, steps))
+        is_asked = task.target.acl is None and not task.entry.private and self._options.serves_strangers
+        if is_asked and not self._first_read[method].is_over:
+            task = replace(task, is_read=(yield BlockingCall(partial(strangers_read, task.store, task.key, task.info))))
+        steps = self._store(task, method)
+        if task.is_read:
+            steps = self._first_read[method].before_others(task, steps)
+        return (yield from self._first.before_others(task, steps))
 
-    def _stored(self, one: Found, way: Storing) -> Steps[Copied]:
-        yield from self._acl.allow(one.entry)
-        goal = one.goal
+    def _store(self, task: RewriteTask, method: WriteMethod) -> Steps[CopiedObject]:
+        yield from self._acl.allow(task.entry)
+        target = task.target
         options = PutOptions(
-            one.info.headers._replace(cache_control=goal.cache_control), storage_class=goal.storage_class
+            task.info.headers._replace(cache_control=target.cache_control), storage_class=target.storage_class
         )
-        steps, there = (self._in_parts if way is Storing.IN_PARTS else self._whole)(one, options), None
-        if one.read and not self._first_read[way].is_over:
-            copied, there = yield from _asked_after(one, steps)
+        steps, there = (self._in_parts if method is WriteMethod.IN_PARTS else self._whole)(task, options), None
+        if task.is_read and not self._first_read[method].is_over:
+            copied, there = yield from _asked_after(task, steps)
         else:
             copied = yield from steps
-        if goal.acl not in self._seen:
-            yield BlockingCall(partial(_require_kept, one, options.headers, there))
-            self._seen.add(goal.acl)
+        if target.acl not in self._seen:
+            yield BlockingCall(partial(_require_kept, task, options.headers, there))
+            self._seen.add(target.acl)
         return copied
 
-    def _whole(self, one: Found, options: PutOptions) -> Steps[Copied]:
-        def written(_: ObjectInfo, write: Callable[[PutOptions], Step]) -> Steps[str]:
-            etag: str = yield from self._acl.written(one.entry, options, partial(_asked, write), Storing.COPIED)
+    def _whole(self, task: RewriteTask, options: PutOptions) -> Steps[CopiedObject]:
+        def copy(with_acl: PutOptions) -> Steps[str]:
+            etag: str = yield StoreCall(
+                task.store, "copy_from", (self._bucket, task.key, task.info, task.key, with_acl)
+            )
             return etag
 
-        within = Within(one.store, one.key, one.store, one.key, written)
-        return (yield from copied_once(within, one.info, self._bucket))
+        etag = yield from self._acl.write(task.entry, options, copy, WriteMethod.COPIED)
+        return (yield from check_copy(task.store, task.key, task.key, task.info, etag))
 
-    def _in_parts(self, one: Found, options: PutOptions) -> Steps[Copied]:
-        store, key = one.store, one.key
+    def _in_parts(self, task: RewriteTask, options: PutOptions) -> Steps[CopiedObject]:
+        store, key = task.store, task.key
         yield BlockingCall(partial(store.abort_unfinished, key))  # a dead run may have left one
 
-        def begun(with_acl: PutOptions) -> Steps[str]:
+        def begin(with_acl: PutOptions) -> Steps[str]:
             upload: str = yield BlockingCall(partial(store.start_multipart, key, with_acl))
             return upload
 
-        def completed(upload: str) -> Steps[str]:
-            etag: str = yield BlockingCall(partial(self._fill, one, upload))
+        def complete(upload: str) -> Steps[str]:
+            etag: str = yield BlockingCall(partial(self._fill, task, upload))
             return etag
 
-        etag: str = yield from self._acl.written(one.entry, options, begun, Storing.IN_PARTS, completed)
+        etag: str = yield from self._acl.write(task.entry, options, begin, WriteMethod.IN_PARTS, complete)
         there: ObjectInfo = yield StoreCall(store, "head", (key,))
-        if there.size != one.info.size:
+        if there.size != task.info.size:
             raise CorruptObject(
-                f"{key!r} at {store.name} had {one.info.size} bytes, and has {there.size} since the store has copied it"
+                f"{key!r} at {store.name} had {task.info.size} bytes, and has {there.size} since the store has "
+                "copied it"
             )
-        return Copied(there.size, there.md5, etag)
+        return CopiedObject(there.size, there.md5, etag)
 
-    def _fill(self, one: Found, upload: str) -> str:
-        """Let the store take the parts of an upload from the object itself, and complete it. Raises: as `stored`."""
-        store, whole = one.store, one.info.size
+    def _fill(self, task: RewriteTask, upload: str) -> str:
+        """Let the store take the parts of an upload from the object itself, and complete it. Raises: as `store`."""
+        store, whole = task.store, task.info.size
         size = min(max(_PART_BYTES, -(-whole // self._options.parts_at_most)), self._largest)
         try:
             parts: list[UploadedPart] = []
             for number, start in enumerate(range(0, whole, size), 1):
                 store.store_access.stop.require_going_on()
-                piece = Piece(self._bucket, one.key, one.info, start, min(size, whole - start))
-                parts.append(store.copy_part(one.key, upload, number, piece))
-            return store.complete_multipart(one.key, upload, parts)
+                piece = Piece(self._bucket, task.key, task.info, start, min(size, whole - start))
+                parts.append(store.copy_part(task.key, upload, number, piece))
+            return store.complete_multipart(task.key, upload, parts)
         except BaseException:
             with suppress(MastosyncError):  # the next run throws it away
-                store.store_access.store.abort_multipart(one.key, upload)  # this one request waits for nobody
+                store.store_access.store.abort_multipart(task.key, upload)  # this one request waits for nobody
             raise
 
-    def _trial(self, entry: Entry, acl: str | None) -> Step:
-        options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
-        return BlockingCall(partial(begin_in_vain, RetryingStore(self._destination), self.key_of(entry), options))
 
-
-class _FirstOne:
-    """Lets one object go first, and the next one after it was refused."""
+class _First:
+    """Lets one object go first, and the next one only after that was refused."""
 
     def __init__(self) -> None:
         self.is_over = False  # one was stored in place, and found as it should be
@@ -247,12 +240,12 @@ class _FirstOne:
         self._unusable: StoreUnusable | None = None  # what the first ones have shown of the store
         self._lock = threading.Lock()
 
-    def before_others(self, one: Found, steps: Steps[Copied]) -> Steps[Copied]:
+    def before_others(self, task: RewriteTask, steps: Steps[CopiedObject]) -> Steps[CopiedObject]:
         """The result of steps that store one, which goes first or waits until another has gone."""
         if not self.is_over:
-            yield Until(partial(self.may_go, one.entry), one.store.store_access.stop)
-            one.store.store_access.stop.require_going_on()  # whoever went first may have been stopped
-        with self.turn_of(one.entry):
+            yield WaitFor(partial(self.may_go, task.entry), task.store.store_access.stop)
+            task.store.store_access.stop.require_going_on()  # whoever went first may have been stopped
+        with self.turn_of(task.entry):
             copied = yield from steps
             self.is_over = True
         return copied
@@ -268,7 +261,7 @@ class _FirstOne:
     @contextmanager
     def turn_of(self, entry: Entry) -> Iterator[None]:
         """The turn ends with the block. Raises: StoreUnusable if the first ones show that the store cannot do it."""
-        if self._unusable is not None:  # raised twice, it tells two stories
+        if self._unusable is not None:  # a new error, as this one has its traceback
             raise StoreUnusable(self._unusable.message, hint=self._unusable.hint)
         try:
             yield
@@ -306,7 +299,7 @@ class AccessLost(StoreUnusable):
     """Everybody could read an object before it was stored in place, and nobody can any more, or that is not told."""
 
 
-def _asked_after(one: Found, steps: Steps[Copied]) -> Steps[tuple[Copied, ObjectInfo]]:
+def _asked_after(task: RewriteTask, steps: Steps[CopiedObject]) -> Steps[tuple[CopiedObject, ObjectInfo]]:
     """The result of steps that store what everybody reads, and what lies there then, once everybody still reads it.
 
     They are asked after a failure, too: a lost answer may have been a success. Raises: AccessLost; MayBeHidden; what
@@ -315,25 +308,25 @@ def _asked_after(one: Found, steps: Steps[Copied]) -> Steps[tuple[Copied, Object
     try:
         copied = yield from steps
     except Interrupted as error:
-        raise _may_be_hidden(one) from error
+        raise _may_be_hidden(task) from error
     except (ObjectMissing, ObjectTooLarge):  # nothing was stored
         raise
     except ObjectError:
-        yield BlockingCall(partial(_require_read, one, described=False))
+        yield BlockingCall(partial(_require_read, task, described=False))
         raise
-    return copied, (yield BlockingCall(partial(_require_read, one)))
+    return copied, (yield BlockingCall(partial(_require_read, task)))
 
 
-def _require_read(one: Found, *, described: bool = True) -> ObjectInfo | None:
+def _require_read(task: RewriteTask, *, described: bool = True) -> ObjectInfo | None:
     """What lies there now, if it is to be `described`, and is still read. Raises: AccessLost; MayBeHidden."""
-    store, key = one.store, one.key
-    hint = _without_acl_hint() if one.goal.acl is None else _with_acl_hint()
+    store, key = task.store, task.key
+    hint = _without_acl_hint() if task.target.acl is None else _with_acl_hint()
     try:
         there = store.head(key) if described else None
         if strangers_read(store, key, there):
             return there
     except Interrupted as error:
-        raise _may_be_hidden(one) from error
+        raise _may_be_hidden(task) from error
     except (ObjectError, StoreUnusable) as error:
         message = tr(
             "everybody could read {key!r} at {name}, and mastosync cannot tell who can now: {message}",
@@ -347,11 +340,11 @@ def _require_read(one: Found, *, described: bool = True) -> ObjectInfo | None:
     )
 
 
-def _may_be_hidden(one: Found) -> MayBeHidden:
+def _may_be_hidden(task: RewriteTask) -> MayBeHidden:
     said = tr(
         "{key!r} at {name} may be hidden: stopped before mastosync could ask who reads it",
-        key=one.key,
-        name=one.store.name,
+        key=task.key,
+        name=task.store.name,
     )
     return MayBeHidden(said, hint=tr("`mastosync verify --public` shows whether anybody can read it"))
 
@@ -371,12 +364,12 @@ def _with_acl_hint() -> str:
     )
 
 
-def _require_kept(one: Found, sent: ObjectHeaders, there: ObjectInfo | None) -> None:
+def _require_kept(task: RewriteTask, sent: ObjectHeaders, there: ObjectInfo | None) -> None:
     """Find out a store that drops what it is sent when it copies. `there`: None if it is not described yet.
 
     Raises: HeadersLost; ObjectError.
     """
-    store, key = one.store, one.key
+    store, key = task.store, task.key
     kept = (there or store.head(key)).headers
     names = {"content_type": "Content-Type", "cache_control": "Cache-Control", "metadata": "metadata"}
     lost = [said for name, said in names.items() if (getattr(kept, name) or None) != (getattr(sent, name) or None)]
@@ -393,8 +386,3 @@ def _require_kept(one: Found, sent: ObjectHeaders, there: ObjectInfo | None) -> 
                 " serves the media (nginx, a CDN) set Cache-Control for the others"
             ),
         )
-
-
-def _asked(write: Callable[[PutOptions], Step], options: PutOptions) -> Steps[str]:
-    etag: str = yield write(options)
-    return etag

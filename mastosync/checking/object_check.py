@@ -1,23 +1,37 @@
-"""Holding one object at the destination against what the manifest says of it."""
+"""Whether one object is the one that the manifest records: by its size, its ETag, its bytes, and who can read it.
+
+An object that was uploaded in parts has an ETag that is no MD5 of it: it is the MD5 of the parts' MD5s, a dash, and the
+number of parts. Nobody says how large the parts were, but uploaders have habits: with the number of parts and the size
+of the object, few sizes remain, and `CompositeCheck` tries each as the bytes pass by. See docs/design/verifying.md.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
-from mastosync.checking.multipart_etag import CompositeCheck
 from mastosync.checking.privacy_proof import strangers_read
-from mastosync.copying.large_objects import MIB
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, ObjectInfo, Origin, Outcome, Record
 from mastosync.runtime.memory import MemoryBudget, Reservation
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall
-from mastosync.store.base import FetchedObject
+from mastosync.store.base import Buffer, FetchedObject
 
-_RANGE_BYTES = 16 * MIB  # of a large object in memory
+_COMPOSITE = re.compile(r"([0-9a-f]{32})-(\d{1,5})\Z", re.IGNORECASE)
+_MIB = 1024 * 1024
+_MEGABYTE = 1_000_000
+
+# 5 MiB is Mastodon's own uploader and rclone, 8 boto and the AWS CLI, 15 Paperclip, 16 mc, 50 s5cmd
+_USUAL_SIZES = tuple(
+    unit * number for unit in (_MIB, _MEGABYTE) for number in (5, 6, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256)
+)
+_RANGE_BYTES = 16 * _MIB  # of a large object in memory
 
 
 class CheckStatus(StrEnum):
@@ -31,11 +45,11 @@ class CheckStatus(StrEnum):
 
 
 FAULTS = frozenset({CheckStatus.LOST, CheckStatus.DIFFERENT})
-"""Verdicts after which an object has to be written again."""
+"""After these an object has to be written again."""
 
 
 class CheckResult(NamedTuple):
-    """A verdict, and what it rests on."""
+    """What was found of an object, and by what."""
 
     record: Record
     verdict: CheckStatus
@@ -50,22 +64,22 @@ def expected_etag(md5: bytes | None, etag: str | None) -> str | None:
     return etag or (md5.hex() if md5 else None)
 
 
-def same_etag(told: str, expected: str | None) -> bool:
+def same_etag(etag: str, expected: str | None) -> bool:
     """Whether these are one ETag: some stores write it in capitals, some in small letters."""
-    return expected is not None and (told == expected or told.lower() == expected.lower())
+    return expected is not None and (etag == expected or etag.lower() == expected.lower())
 
 
 def described(store: RetryingStore, key: str, record: Record) -> CheckResult:
-    """Judge an object that a listing did not tell as it was recorded.
+    """Check an object that a listing does not show as it was recorded.
 
-    A listing may be late, leave something out or spell it otherwise, and an ETag may change with no
-    byte: the object is described, and read where only its bytes can tell.
+    A listing may be behind, leave something out or spell it otherwise, and an ETag may change without
+    the bytes: the object is described, and read where only its bytes can decide.
     Raises: StoreUnusable, Interrupted.
     """
     try:
         info = store.head(key)
-        judgement = _by_description(record, info) or _by_digest(record, store.digest(key, info), info)
-        return _by_access(store, key, info, judgement)
+        result = _by_description(record, info) or _by_digest(record, store.digest(key, info), info)
+        return _by_access(store, key, info, result)
     except ObjectMissing:
         return CheckResult(record, CheckStatus.LOST, f"there is no object under {key!r}")
     except (CorruptObject, ObjectChanged) as error:
@@ -82,21 +96,21 @@ class DeepCheck:
         self._store_access, self._memory, self._prefix, self._whole_bytes = store_access, memory, prefix, whole_bytes
 
     def steps(self, record: Record) -> Steps[CheckResult]:
-        """Judge one object by its bytes. Raises: StoreUnusable, Interrupted."""
+        """Check one object by its bytes. Raises: StoreUnusable, Interrupted."""
         key = canonical_key(record.entry, self._prefix)
-        memory = self._memory.hold()
+        memory = self._memory.reserve()
         store = RetryingStore(self._store_access, memory)
         try:
             fetched: FetchedObject = yield StoreCall(store, "read", (key, self._whole_bytes))
             if fetched.info.size != record.entry.size:
                 return _of_other_size(record, fetched.info)
             if fetched.data is not None and fetched.md5 is not None and record.md5 is not None:
-                judgement = _by_digest(record, fetched.md5, fetched.info)
+                result = _by_digest(record, fetched.md5, fetched.info)
             else:
-                judge = partial(_by_bytes, store, memory, key, record, fetched)
-                judgement = yield BlockingCall(judge, large=fetched.data is None)
-            if _may_be_exposed(fetched.info, judgement):
-                judgement = yield BlockingCall(partial(_by_access, store, key, fetched.info, judgement))
+                check = partial(_by_bytes, store, memory, key, record, fetched)
+                result = yield BlockingCall(check, large=fetched.data is None)
+            if _may_be_exposed(fetched.info, result):
+                result = yield BlockingCall(partial(_by_access, store, key, fetched.info, result))
         except ObjectMissing:
             return CheckResult(record, CheckStatus.LOST, f"there is no object under {key!r}")
         except (CorruptObject, ObjectChanged) as error:
@@ -105,33 +119,33 @@ class DeepCheck:
             return CheckResult(record, CheckStatus.UNREAD, error.message)
         finally:
             memory.release()
-        return judgement
+        return result
 
 
-def _may_be_exposed(info: ObjectInfo, judgement: CheckResult) -> bool:
+def _may_be_exposed(info: ObjectInfo, result: CheckResult) -> bool:
     """Whether what is private was stored by somebody else since it was confirmed."""
-    record = judgement.record
+    record = result.record
     is_ours = same_etag(info.etag, expected_etag(record.md5, record.etag))
-    return record.entry.private and not is_ours and judgement.verdict not in FAULTS
+    return record.entry.private and not is_ours and result.verdict not in FAULTS
 
 
-def _by_access(store: RetryingStore, key: str, info: ObjectInfo, judgement: CheckResult) -> CheckResult:
-    """The same judgement, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable.
+def _by_access(store: RetryingStore, key: str, info: ObjectInfo, result: CheckResult) -> CheckResult:
+    """The same result, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable.
 
     If nobody can, its new ETag is not learned: strangers may be refused for a while, so the next check asks again.
     """
-    if not _may_be_exposed(info, judgement):
-        return judgement
+    if not _may_be_exposed(info, result):
+        return result
     if not strangers_read(store, key):
-        return judgement._replace(etag=None)
+        return result._replace(etag=None)
     detail = "it is private, another tool has stored it again since, and anybody can read it"
-    return judgement._replace(verdict=CheckStatus.DIFFERENT, detail=detail, etag=None, exposed=True)
+    return result._replace(verdict=CheckStatus.DIFFERENT, detail=detail, etag=None, exposed=True)
 
 
 def _by_bytes(
     store: RetryingStore, memory: Reservation, key: str, record: Record, fetched: FetchedObject
 ) -> CheckResult:
-    """Judge a large object, or one without a recorded MD5: the store copied it by itself, or it was adopted."""
+    """Check a large object, or one without a recorded MD5: the store copied it by itself, or it was adopted."""
     info = fetched.info
     if record.md5 is not None:
         return _by_digest(record, store.digest(key, info), info)
@@ -186,7 +200,7 @@ def _unproven(record: Record) -> CheckResult:
 
 
 def still_done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:
-    """Of what lies there as it was, whatever else has been learned of it."""
+    """The outcome of an object that lies there as it was, with the digests that are known by now."""
     return Outcome(
         record.entry,
         EntryState.DONE,
@@ -198,3 +212,78 @@ def still_done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:
         detail=record.detail,
         origin=record.origin or Origin.COPIED,
     )
+
+
+"""After these an object has to be written again."""
+
+
+def is_composite(etag: str) -> bool:
+    """Whether an ETag is one of an object that was uploaded in parts."""
+    return _COMPOSITE.match(etag) is not None
+
+
+def composite_etag(md5s: Iterable[bytes]) -> str:
+    """The ETag of an object that is put together of parts with these MD5s."""
+    parts = list(md5s)
+    return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+class CompositeCheck:
+    """Takes an object's bytes in order, in pieces of any size, and decides whether they fit its ETag."""
+
+    def __init__(self, etag: str, size: int) -> None:
+        found = _COMPOSITE.match(etag)
+        self.applies = found is not None  # False: the ETag is of another kind, and tells nothing
+        self._wanted = found[1].lower() if found else ""
+        sizes = _possible_sizes(size, int(found[2])) if found else []
+        self._guesses = [_PartSizeGuess(part_size) for part_size in sizes]
+
+    def update(self, data: Buffer) -> None:
+        """Take in the next bytes."""
+        for guess in self._guesses:
+            guess.update(data)
+
+    def fits(self) -> bool:
+        """Whether the bytes are those that the ETag was made of.
+
+        False may also mean that they came in parts of an unusual size.
+        """
+        return any(guess.digest() == self._wanted for guess in self._guesses)
+
+
+class _PartSizeGuess:
+    """The composite MD5 for one size of parts."""
+
+    def __init__(self, part_size: int) -> None:
+        self._part_size = part_size
+        self._room = part_size  # bytes until the part that is open is full
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._parts = hashlib.md5(usedforsecurity=False)
+        self._closed = 0
+
+    def update(self, data: Buffer) -> None:
+        view = memoryview(data)
+        while view:
+            piece, view = view[: self._room], view[self._room :]
+            self._part.update(piece)
+            self._room -= len(piece)
+            if not self._room:
+                self._close_part()
+
+    def digest(self) -> str:
+        if self._room < self._part_size or not self._closed:  # an empty object has one empty part
+            self._close_part()
+        return self._parts.hexdigest()
+
+    def _close_part(self) -> None:
+        self._parts.update(self._part.digest())
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._room = self._part_size
+        self._closed += 1
+
+
+def _possible_sizes(size: int, parts: int) -> list[int]:
+    """Sizes of parts that make this number of them; a single part is as large as the object."""
+    if parts == 1:
+        return [max(size, 1)]
+    return [usual for usual in _USUAL_SIZES if -(-size // usual) == parts]

@@ -1,8 +1,8 @@
 """Proof that the destination keeps private what is written as private.
 
-Some stores take an ACL and pass over it, and a policy of the bucket may let everybody read whatever its
+Some stores take an ACL and ignore it, and a policy of the bucket may let everybody read whatever its
 ACL. No answer to a write tells that. So the first object of a run that is written as private is asked
-for without credentials. Until it is refused, no other one is written in the same way; if it is given,
+for without credentials. Until it is refused, no other one is written by the same method; if it is given,
 it is removed and the run stops. Where strangers are given nothing anyway, a refusal is no proof, and nothing is
 written as private at all.
 """
@@ -31,7 +31,7 @@ from mastosync.language import deferred, english, say, tr
 from mastosync.model import Entry, ObjectInfo
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.retry import RetryingStore, StoreAccess
-from mastosync.runtime.steps import BlockingCall, Steps, T, Until
+from mastosync.runtime.steps import BlockingCall, Steps, T, WaitFor
 from mastosync.runtime.stop import StopSignal
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class _Removal(NamedTuple):
         return say(self.words).format(message=self.message)
 
 
-_SPARED = _Removal(
+_NOT_REMOVED = _Removal(
     False,
     deferred("it was not removed, because it may be the only copy: make it private at the store yourself"),
 )
@@ -109,7 +109,7 @@ def strangers_read(store: RetryingStore, key: str, info: ObjectInfo | None = Non
         raise unknown from error
 
 
-def untold(name: str) -> StoreUnusable:
+def cannot_check(name: str) -> StoreUnusable:
     """Why nothing is written as private to a destination whose endpoint refuses all strangers. `name`: the store's."""
     return StoreUnusable(
         tr(
@@ -125,8 +125,8 @@ def untold(name: str) -> StoreUnusable:
     )
 
 
-class Storing(StrEnum):
-    """How an object gets to the destination. A store may keep ACLs in one way and pass over them in another."""
+class WriteMethod(StrEnum):
+    """How an object gets to the destination. A store may keep ACLs with one method and ignore them with another."""
 
     WHOLE = "whole"
     IN_PARTS = "in parts"
@@ -134,38 +134,40 @@ class Storing(StrEnum):
 
 
 class PrivacyProof:
-    """What a run knows of it. Shared by all workers."""
+    """What a run knows of the destination's privacy. Shared by all workers."""
 
     def __init__(
         self,
         destination: StoreAccess,
         key_of: Callable[[Entry], str],
         *,
-        refusals_tell: bool = True,
+        refusals_prove: bool = True,
         may_remove: bool = True,
     ) -> None:
         """`key_of`: under which key an entry lies at the destination.
 
-        `refusals_tell`: its endpoint gives strangers what is public.
+        `refusals_prove`: its endpoint gives strangers what is public.
         `may_remove`: what everybody reads can be had from the source once more.
         """
         self._destination = destination
         self._key_of = key_of
-        self._given: set[Storing] = set()
-        self._turns: dict[Storing, Entry] = {}  # whose object is to be the proof
-        self._refusal: ObjectError | StoreUnusable | None = None if refusals_tell else untold(destination.store.name)
+        self._given: set[WriteMethod] = set()
+        self._turns: dict[WriteMethod, Entry] = {}  # whose object is to be the proof
+        self._refusal: ObjectError | StoreUnusable | None = (
+            None if refusals_prove else cannot_check(destination.store.name)
+        )
         self._may_remove = may_remove
-        self._spared: set[Entry] = set()  # whose objects lie nowhere else
+        self._only_copies: set[Entry] = set()  # whose objects lie nowhere else
         self._lock = threading.Lock()
 
-    def spare(self, entry: Entry) -> None:
-        """Whatever its object proves, do not remove it: it lies nowhere else."""
+    def never_remove(self, entry: Entry) -> None:
+        """Keep the object of this entry, whatever it proves: it lies nowhere else."""
         with self._lock:
-            self._spared.add(entry)
+            self._only_copies.add(entry)
 
-    def given(self, way: Storing) -> bool:
-        """Whether what is stored in this way is known to be private."""
-        return way in self._given
+    def is_given(self, method: WriteMethod) -> bool:
+        """Whether what is stored by this method is known to be private."""
+        return method in self._given
 
     @property
     def finding(self) -> str | None:
@@ -173,45 +175,44 @@ class PrivacyProof:
         unknown = self._refusal
         return f"{unknown.message}; {unknown.hint}" if isinstance(unknown, ObjectError) else None
 
-    def require_hope(self) -> None:
+    def require_possible(self) -> None:
         """Raises: what an object of this run has ended with that should have been the proof."""
         if self._refusal is not None:
-            again = type(self._refusal)(
-                self._refusal.message, hint=self._refusal.hint
-            )  # raised twice, it tells two stories
+            # a new one: raised again, the same would show the first traceback too
+            again = type(self._refusal)(self._refusal.message, hint=self._refusal.hint)
             raise PrivacyUnknown(again) if isinstance(again, ObjectError) else again
 
-    def of(self, entry: Entry, way: Storing, steps: Steps[T]) -> Steps[T]:
+    def prove(self, entry: Entry, method: WriteMethod, steps: Steps[T]) -> Steps[T]:
         """The result of steps that store an entry as private, once it is known that nobody else can read it.
 
         Raises: PrivacyLost if anybody can; PrivacyUnknown and StoreUnusable if that cannot be told: then the object
         has been removed, unless the error says otherwise, and no other is written. What `steps` raise.
         """
-        if way is Storing.IN_PARTS:
+        if method is WriteMethod.IN_PARTS:
             # it must have its place among the large ones before its turn: those who wait for it keep theirs
             yield BlockingCall(_nothing, large=True)
-        yield Until(partial(self._may_go, entry, way), self._destination.stop)
+        yield WaitFor(partial(self._may_go, entry, method), self._destination.stop)
         try:
-            self.require_hope()
+            self.require_possible()
             result = yield from steps
-            if self._turns.get(way) is entry:
+            if self._turns.get(method) is entry:
                 yield BlockingCall(partial(self._look, entry))
-                self._given.add(way)
+                self._given.add(method)
             return result
         finally:
             with self._lock:
-                if self._turns.get(way) is entry:
-                    del self._turns[way]
+                if self._turns.get(method) is entry:
+                    del self._turns[method]
 
-    def _may_go(self, entry: Entry, way: Storing) -> bool:
+    def _may_go(self, entry: Entry, method: WriteMethod) -> bool:
         """Whether nothing has to be waited for. It may have become this entry's turn."""
         with self._lock:
-            if way not in self._given and self._refusal is None:
-                return self._turns.setdefault(way, entry) is entry
+            if method not in self._given and self._refusal is None:
+                return self._turns.setdefault(method, entry) is entry
             return True
 
     def _look(self, entry: Entry) -> None:
-        """Ask for an object without credentials. Raises: as `of`; Interrupted."""
+        """Ask for an object without credentials. Raises: as `prove`; Interrupted."""
         key = self._key_of(entry)
         name = self._destination.store.name
         try:
@@ -221,7 +222,7 @@ class PrivacyProof:
             removal = self._remove(entry, key)
             with english():  # as the log is
                 _log.warning("%r at %s may be public: %s", key, name, removal.said)
-            if removal.removed or (removal is _SPARED and self._may_remove):
+            if removal.removed or (removal is _NOT_REMOVED and self._may_remove):
                 raise
             raise MayBePublic(
                 tr("{key!r} at {name} may be public: {removed}", key=key, name=name, removed=removal.said),
@@ -258,8 +259,8 @@ class PrivacyProof:
 
     def _remove(self, entry: Entry, key: str, *, ask_again: bool = False) -> _Removal:
         """Whoever asked to stop does not mean this."""
-        if not self._may_remove or entry in self._spared:
-            return _SPARED
+        if not self._may_remove or entry in self._only_copies:
+            return _NOT_REMOVED
         # told before: it may take a while, or end with this process
         _log.warning("%r at %s may be public: it is being removed", key, self._destination.store.name)
         stop, policy = StopSignal(), self._destination.policy

@@ -1,7 +1,7 @@
 """Who must be able to read objects of the destination without credentials, and who must not: one rule for all.
 
-`verify --public` holds each object against it. `cutover` and `report` ask for that proof only where it says that
-something has to be readable, and so do the steps that are printed.
+`verify --public` checks each object by it. `cutover`, `report` and the printed steps ask for that proof only where
+something has to be readable. See docs/design/privacy.md.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ USUAL_SAMPLE = 100
 _ALL_PRIVATE = "private"  # as `acl`: every object, whatever its row says
 
 
-class Readers(Enum):
+class Audience(Enum):
     """Who reads an object without credentials."""
 
     EVERYBODY = auto()  # browsers and other servers have to
     NOBODY = auto()  # whoever can is one too many
-    UNTOLD = auto()  # some or none: whoever serves it decides
+    UNKNOWN = auto()  # some or none: the server in front decides
 
 
-def readers_of(acl: str, *, private: bool = False, served: bool = False) -> Readers:
-    """By the `acl` of the destination, and by whether the row is private.
+def audience_of(acl: str, *, private: bool = False, served: bool = False) -> Audience:
+    """Who has to read an object, by the `acl` of the destination, and by whether the row is private.
 
     With `acl = private` nobody reads at the bucket. Where a CDN or proxy has a key of its own and serves from there
     (`served`), it decides for what is public by its row.
     """
     if private:
-        return Readers.NOBODY
+        return Audience.NOBODY
     if acl != _ALL_PRIVATE:
-        return Readers.EVERYBODY
-    return Readers.UNTOLD if served else Readers.NOBODY
+        return Audience.EVERYBODY
+    return Audience.UNKNOWN if served else Audience.NOBODY
 
 
 class FaultKind(StrEnum):

@@ -1,9 +1,11 @@
-"""Whether an object may be opened to everybody: its row is asked, now, and not a plan of a while ago.
+"""What the rows of entries say by now, where a plan of a while ago is not enough.
 
-What moderators have hidden since a plan, and what users have deleted, would be opened otherwise. The database is asked
-for many rows at a time. An answer that has grown old, as a store was slow or down, is asked for again, by itself.
+`RowCheck` asks before an object is made public: what moderators have hidden since the plan, and what users have
+deleted, would be opened otherwise. The database is asked for many rows at a time. An answer that has grown old, as a
+store was slow or down, is asked for again, by itself.
 
-What rows say by now of what `verify` is about to make pending, so that no copy opens or brings back it.
+`RowsNow` asks for the rows of what `verify` is about to make pending, so that no copy opens it or brings it back.
+See docs/design/verifying.md.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from mastosync.mastodon.paperclip import names_of
 from mastosync.model import Entry, Record, RemoteFile
 from mastosync.runtime.steps import BlockingCall, Steps
 
+_log = logging.getLogger(__name__)
+
 _AT_ONCE = 2_000  # rows
 _GOOD_SECONDS = 60.0  # for which an answer is believed
+_ASKED_AT_MOST = 10_000  # rows, by a whole `verify`: of a store that has lost more, plan first
 
 
-class Row(Enum):
+class RowState(Enum):
     """What a row says by now."""
 
     PUBLIC = auto()
@@ -37,9 +42,9 @@ class Row(Enum):
 
 
 class RowAnswer(NamedTuple):
-    """Of the database."""
+    """What the database has said of a row."""
 
-    row: Row
+    row: RowState
     at: float  # monotonic seconds: before it was asked
 
 
@@ -48,12 +53,14 @@ LookUp = Callable[[Sequence[Record]], Mapping[tuple[str, str, int], RemoteFile]]
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """Asks for the rows of what is about to be opened."""
+class RowCheck:
+    """Asks the database for rows."""
 
     look_up: LookUp
 
-    def answered(self, claims: Iterator[tuple[AppliedUpTo, Record]]) -> Iterator[tuple[AppliedUpTo, Record, RowAnswer]]:
+    def with_answers(
+        self, claims: Iterator[tuple[AppliedUpTo, Record]]
+    ) -> Iterator[tuple[AppliedUpTo, Record, RowAnswer]]:
         """The same, with what their rows say. Raises: DatabaseError."""
         while some := list(islice(claims, _AT_ONCE)):
             answers = self._ask([record for _, record in some])
@@ -68,7 +75,7 @@ class Opening:
             (answer,) = yield BlockingCall(partial(self._ask, [record]))
         return answer
 
-    def rows(self, records: Sequence[Record]) -> list[Row]:
+    def rows(self, records: Sequence[Record]) -> list[RowState]:
         """What each of these rows says now. Raises: DatabaseError."""
         parts = (records[first : first + _AT_ONCE] for first in range(0, len(records), _AT_ONCE))
         return [answer.row for part in parts for answer in self._ask(part)]
@@ -88,30 +95,25 @@ def _is_old(answer: RowAnswer) -> bool:
     return time.monotonic() - answer.at > _GOOD_SECONDS
 
 
-def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) -> Row:
+def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) -> RowState:
     kind, row_id, name, *_ = entry = record.entry
     if entry.private:
-        return Row.PRIVATE
+        return RowState.PRIVATE
     found = files.get((kind.table, kind.attachment, row_id))
     if found is None:
-        return Row.GONE
+        return RowState.GONE
     if found.private:
-        return Row.PRIVATE
+        return RowState.PRIVATE
     names = names_of(spec_of(kind.table, kind.attachment), kind.style, found.file_name)
-    return Row.PUBLIC if name in names else Row.GONE
-
-
-_log = logging.getLogger(__name__)
-
-_ASKED_AT_MOST = 10_000  # rows of one run: of a store that has lost more, plan first
+    return RowState.PUBLIC if name in names else RowState.GONE
 
 
 @dataclass(slots=True)
 class RowsNow:
-    """Asks for them, and counts what they said. The database is asked only if there is something to ask for."""
+    """Asks for the rows of what is at fault, and counts what they said. Where nothing is, nobody is asked."""
 
-    opening: Opening | None = None  # None: there is no database to ask
-    private: int = 0  # entries that are public by the last plan, and private by their rows
+    row_check: RowCheck | None = None  # None: there is no database to ask
+    private: int = 0  # entries that are public by the last plan, and private by their rows now
     unasked: int = 0  # that were not made pending, as nobody could be asked
     trouble: str = ""  # why
     gone: set[Entry] = field(init=False, default_factory=set)  # their rows are, or have another file
@@ -122,14 +124,14 @@ class RowsNow:
         """Entries that stay as they are, as their rows are gone or have another file."""
         return len(self.gone)
 
-    def of(self, records: Sequence[Record]) -> dict[Entry, Row]:
-        """What their rows say; of what is private anyway, and where nobody can tell, there is no word."""
+    def of(self, records: Sequence[Record]) -> dict[Entry, RowState]:
+        """What their rows say. Left out is what is private anyway, and everything if nobody can be asked."""
         wanted = [each for each in records if not each.entry.private][: _ASKED_AT_MOST - self._asked]
-        if not wanted or self.opening is None or self.trouble:
+        if not wanted or self.row_check is None or self.trouble:
             return {}
         self._asked += len(wanted)
         try:
-            rows = self.opening.rows(wanted)
+            rows = self.row_check.rows(wanted)
         except (ConfigError, DatabaseError, PlanRefused) as error:
             self.trouble = error.message
             _log.warning("cannot ask the database for rows of what is at fault: %s", error.message)

@@ -3,14 +3,13 @@
 Most stores that take no ACLs say so to the first object. Some answer nothing but 403, as they do
 where the key may not write at all: then a public object is written once more without, and if that
 succeeds it was the ACL. Nothing private is ever written on such a guess. Before the first private
-one it must be known whether the store has ACLs at all, as some without take `private` and pass over
+one it must be known whether the store has ACLs at all, as some without take `private` and ignore
 it. Where no public object has shown that yet, an upload in parts is begun and given up at once:
 nothing of it is ever visible. Whether a store keeps the ACLs that it takes, `privacy_proof` finds out.
 
-With which access claims are written after all, where a worker finds out more than the rows say.
-
-The manifest has to know before the object may lie there: a run that dies would leave it as one of another privacy.
-Workers tell it here, and wait until the thread that owns the manifest has taken it in.
+`AccessNotes` carries to the manifest what a worker finds out beyond the rows: the access with which an object is
+written after all. The manifest has to know before the object may lie there, as a run that dies would leave it as one
+of another privacy. So the worker waits until the thread that owns the manifest has recorded it.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
-from typing import Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from mastosync.checking.privacy_proof import PrivacyProof, Storing
+from mastosync.checking.privacy_proof import PrivacyProof, WriteMethod
 from mastosync.errors import (
     AclUnsupported,
     ObjectDenied,
@@ -32,17 +32,20 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.language import deferred, tr
-from mastosync.model import Entry, Presence
-from mastosync.runtime.retry import RetryingStore
-from mastosync.runtime.steps import Step, Steps
+from mastosync.model import Entry, ObjectHeaders, Presence
+from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.steps import BlockingCall, Step, Steps
 from mastosync.store.base import PutOptions
+
+if TYPE_CHECKING:
+    from mastosync.copying.transfer import TransferOptions
 
 _log = logging.getLogger(__name__)
 
 PUBLIC_READ, PRIVATE = "public-read", "private"
 _EVERY_ACL = frozenset({PUBLIC_READ, PRIVATE})
 _MAY_MEAN_THE_ACL = (ObjectDenied, ObjectRejected)
-_DOUBTS_AT_MOST = 8  # refusals that were not the ACL's fault, after which it is blamed no more
+_UNCLEAR_AT_MOST = 8  # refusals that were not the ACL's fault, after which it is blamed no more
 _MEANING = {
     _EVERY_ACL: deferred("the destination has no ACLs: the bucket alone decides who can read an object"),
     frozenset({PUBLIC_READ}): deferred(
@@ -92,12 +95,41 @@ class AclRule:
         self._proof = None if copy_private_without_acl or self._known_for_none else proof
         self._taken = set(_EVERY_ACL if taken else ())
         self._refused = set(_EVERY_ACL if self._known_for_none else ())
-        self._doubts: Counter[str] = Counter()
+        self._unclear: Counter[str] = Counter()
         self._learning = threading.Lock()
+
+    @classmethod
+    def of_run(
+        cls,
+        destination: StoreAccess,
+        key_of: Callable[[Entry], str],
+        options: TransferOptions,
+        *,
+        in_place: bool = False,
+    ) -> Self:
+        """The rule of a run that writes to a destination. `key_of`: under which key an entry lies there.
+
+        `in_place`: what is written lies there already, and maybe nowhere else: it is always proved, and never removed.
+        """
+
+        def trial(entry: Entry, acl: str | None) -> BlockingCall:
+            put = PutOptions(ObjectHeaders(), acl=acl, storage_class=options.storage_class)
+            return BlockingCall(partial(begin_in_vain, RetryingStore(destination), key_of(entry), put))
+
+        proof = None
+        if in_place or not options.acl_taken:
+            proof = PrivacyProof(destination, key_of, refusals_prove=options.serves_strangers, may_remove=not in_place)
+        return cls(
+            options.acl,
+            copy_private_without_acl=options.copy_private_without_acl,
+            trial=trial,
+            taken=options.acl_taken,
+            proof=proof,
+        )
 
     @property
     def hides(self) -> bool:
-        """Whether private objects are to be private at the destination; otherwise whoever decided wants them there."""
+        """Whether private objects have to be private at the destination; the user may have said otherwise."""
         return not self._copy_private_without_acl
 
     @property
@@ -111,35 +143,35 @@ class AclRule:
         """Find out what becomes of an entry, before anything of it is read.
 
         Raises: PrivateKeptBack; PrivacyUnknown; ObjectError if that cannot be found out now; StoreUnusable, as
-        `written` does.
+        `write` does.
         """
         if entry.private and self._proof is not None:
-            self._proof.require_hope()
+            self._proof.require_possible()
         if entry.private and self._must_know_of_acls():
             yield from self._try(entry, PUBLIC_READ)
         self.require_allowed(entry)
 
-    def written(
+    def write(
         self,
         entry: Entry,
         options: PutOptions,
         write: Callable[[PutOptions], Steps[Any]],
-        way: Storing,
+        method: WriteMethod,
         complete: Callable[[Any], Steps[Any]] | None = None,
     ) -> Steps[Any]:
-        """The result of `write` with the ACL that the row asks for, or without where the destination takes none.
+        """Write an object with the ACL that its row asks for, or without where the destination takes none.
 
-        `complete` makes an object of what `write` has only begun; then the result is its.
+        `complete` makes an object of what `write` has only begun, and gives the result then.
         Raises: PrivateKeptBack; StoreUnusable if the configuration insists on ACLs; what `write` and `complete`
-        raise; and, for what is to be private, what `PrivacyProof.of` does.
+        raise; and, for what is to be private, what `PrivacyProof.prove` does.
         """
-        steps = self._written(entry, options, write)
+        steps = self._write(entry, options, write)
         if complete is not None:
             steps = _completed(steps, complete)
         proof = self._proof
-        if proof is None or self._acl_of(entry) is not PRIVATE or proof.given(way):
+        if proof is None or self._acl_of(entry) is not PRIVATE or proof.is_given(method):
             return steps
-        return proof.of(entry, way, steps)
+        return proof.prove(entry, method, steps)
 
     def opens(self, entry: Entry) -> Steps[bool]:
         """Whether an ACL of its own makes a public object readable to everybody; without, the bucket decides."""
@@ -147,15 +179,15 @@ class AclRule:
             yield from self._try(entry, PUBLIC_READ)
         return PUBLIC_READ not in self._refused
 
-    def spare(self, entry: Entry) -> None:
-        """The object of this entry lies nowhere else: whoever turns out to be able to read it, it is not removed."""
+    def never_remove(self, entry: Entry) -> None:
+        """Keep the object of this entry, whoever turns out to be able to read it: it lies nowhere else."""
         if self._proof is not None:
-            self._proof.spare(entry)
+            self._proof.never_remove(entry)
 
     def _acl_of(self, entry: Entry) -> str:
         return PRIVATE if entry.private or self._mode is AclMode.PRIVATE else PUBLIC_READ
 
-    def _written(self, entry: Entry, options: PutOptions, write: Callable[[PutOptions], Steps[Any]]) -> Steps[Any]:
+    def _write(self, entry: Entry, options: PutOptions, write: Callable[[PutOptions], Steps[Any]]) -> Steps[Any]:
         acl = self._acl_of(entry)
         if acl not in self._refused:
             try:
@@ -165,7 +197,7 @@ class AclRule:
             except _MAY_MEAN_THE_ACL as error:
                 if self._mode is AclMode.AUTO and self._is_open(acl):
                     if self._may_go_without(entry):
-                        return (yield from self._written_without(acl, error, write(options)))
+                        return (yield from self._write_without(acl, error, write(options)))
                     yield from self._try(entry, acl)
                 if acl not in self._refused:  # others may have found it out meanwhile
                     raise
@@ -175,12 +207,12 @@ class AclRule:
         self.require_allowed(entry)  # after all that was found out, also by others
         return (yield from write(options))
 
-    def _written_without(self, acl: str, refusal: ObjectError, steps: Steps[Any]) -> Steps[Any]:
+    def _write_without(self, acl: str, refusal: ObjectError, steps: Steps[Any]) -> Steps[Any]:
         """The result of a second attempt, without the ACL. Raises: the first refusal, unless it was the ACL."""
         try:
             result = yield from steps
         except ObjectError:
-            self._doubts[acl] += 1
+            self._unclear[acl] += 1
             raise refusal from None
         self._learn({acl})
         return result
@@ -192,7 +224,7 @@ class AclRule:
         except AclUnsupported as error:
             self._refuse(acl, error)
         except _MAY_MEAN_THE_ACL:
-            self._doubts[acl] += 1
+            self._unclear[acl] += 1
             if self._mode is AclMode.AUTO:
                 with suppress(ObjectError):
                     yield self._trial(entry, None)
@@ -218,7 +250,7 @@ class AclRule:
     def _is_open(self, acl: str) -> bool:
         """Whether it is still to be found out if the destination takes an ACL."""
         known = acl in self._taken or acl in self._refused
-        return not known and self._doubts[acl] < _DOUBTS_AT_MOST
+        return not known and self._unclear[acl] < _UNCLEAR_AT_MOST
 
     def _must_know_of_acls(self) -> bool:
         insists_on_private = self._mode is AclMode.PRIVATE or self._copy_private_without_acl
@@ -260,8 +292,8 @@ def begin_in_vain(store: RetryingStore, key: str, options: PutOptions) -> None:
             raise
 
 
-Note: TypeAlias = Callable[[Entry, Presence], Callable[[], bool]]
-"""Takes an entry and its access to the manifest, and gives a function that tells whether they are there."""
+NoteAccess: TypeAlias = Callable[[Entry, Presence], Callable[[], bool]]
+"""Takes an entry and its access to the manifest, and gives a function that tells whether they are recorded."""
 
 
 class AccessNotes:
@@ -269,28 +301,28 @@ class AccessNotes:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: list[tuple[Entry, Presence]] = []
-        self._told = self._recorded = 0  # notes, since the beginning
+        self._waiting: list[tuple[Entry, Presence]] = []
+        self._added = self._recorded = 0  # notes, since the beginning
 
-    def tell(self, entry: Entry, access: Presence) -> Callable[[], bool]:
-        """As `Note`, from any thread."""
+    def add(self, entry: Entry, access: Presence) -> Callable[[], bool]:
+        """As `NoteAccess`, from any thread."""
         with self._lock:
-            self._open.append((entry, access))
-            self._told += 1
-            number = self._told
+            self._waiting.append((entry, access))
+            self._added += 1
+            number = self._added
         return lambda: self._recorded >= number
 
     @property
-    def any_open(self) -> bool:
-        """Whether somebody waits."""
-        return bool(self._open)
+    def any_waiting(self) -> bool:
+        """Whether there is something to record."""
+        return bool(self._waiting)
 
     @contextmanager
-    def taken(self) -> Iterator[list[tuple[Entry, Presence]]]:
-        """What is to be recorded in this block. It stays open, and who waits for it waits, unless that ends well."""
+    def recording(self) -> Iterator[list[tuple[Entry, Presence]]]:
+        """The notes to record in this block. They stay, and their workers wait, if the block raises."""
         with self._lock:
-            taken, number = list(self._open), self._told
-        yield taken
+            notes, number = list(self._waiting), self._added
+        yield notes
         with self._lock:
-            del self._open[: len(taken)]
+            del self._waiting[: len(notes)]
             self._recorded = number

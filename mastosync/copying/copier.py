@@ -1,6 +1,6 @@
 """Working through what is pending: the loop around `Transfer` that owns the manifest.
 
-One thread, this one, talks to the manifest; the crew moves objects. Between them goes a bounded
+One thread, this one, talks to the manifest; the workers move objects. Between them goes a bounded
 window of claims one way and outcomes the other. Every claim is in the file before a worker
 sees it, and every outcome is in the file within a second.
 """
@@ -16,12 +16,25 @@ from datetime import datetime
 from itertools import islice
 
 from mastosync.copying.acl import AccessNotes
-from mastosync.errors import ExitCode, Interrupted, MastosyncError, MayBePublic, PrivacyLost, StoreUnusable, telling_of
+from mastosync.errors import (
+    ExitCode,
+    Interrupted,
+    MastosyncError,
+    MayBePublic,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    PrivacyLost,
+    StoreUnusable,
+    telling_of,
+)
 from mastosync.language import english, tr
-from mastosync.manifest import ACCESS, Outage, WorkQueue
-from mastosync.model import Claim, Order, Outcome
-from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
-from mastosync.runtime.outages import Outages
+from mastosync.manifest import ACCESS, Manifest, ManifestReport, Outage, WorkQueue
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import Claim, EntryState, Order, Origin, Outcome
+from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described, shown
+from mastosync.runtime.outages import FailureCounter
+from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 
@@ -32,6 +45,7 @@ COMMIT_OUTCOMES = 1_000
 HEARTBEAT_SECONDS = 5.0  # large objects take longer; the record of the run says that it is alive
 _WINDOW_AT_MOST = 1_000  # claims beyond those in work: what a dead run leaves to look at
 _POLL_SECONDS = 0.1  # how long a signal may wait for this loop
+_ASKED_AGAIN = 8  # objects: rows go, and their files with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +69,14 @@ class Copier:
     stop: StopSignal
     listener: ProgressListener
     limits: Callable[[], tuple[EndpointState, ...]] = tuple
-    notes: AccessNotes = field(default_factory=AccessNotes)  # of the crew
+    notes: AccessNotes = field(default_factory=AccessNotes)  # of the workers
     still_gives: Callable[[], bool] = lambda: False  # whether the source gives what it gave in earlier runs
-    _in_work: int = field(init=False, default=0)  # claims in the hands of the crew
+    _in_work: int = field(init=False, default=0)  # claims that the workers have
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
-    _outages: Outages = field(init=False)
+    _failures: FailureCounter = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
     _in_doubt: list[MayBePublic] = field(init=False, default_factory=list)
-    _waits_for: list[Outage] = field(init=False, default_factory=list)  # as the manifest has it
+    _recorded_outages: list[Outage] = field(init=False, default_factory=list)  # as the manifest has them
 
     def run(self) -> CopyProgress:
         """Copy until nothing is pending, somebody asks to stop, or a store turns out unusable.
@@ -74,7 +88,7 @@ class Copier:
                 progress = self._run()
             self.queue.end_run(self._exit_code())
         except BaseException as error:
-            with suppress(Exception):  # a bug of a worker, which is this error or tells less than it
+            with suppress(Exception):  # a bug of a worker, which is this error or says less
                 self._collect(0)  # somebody may have found out meanwhile what everybody reads
             if not isinstance(self._fatal, PrivacyLost):
                 telling_of(self._in_doubt, error)
@@ -99,19 +113,18 @@ class Copier:
         return ExitCode.INTERRUPTED if self.stop.requested else ExitCode.OK
 
     def _run(self) -> CopyProgress:
-        self._outages = Outages(still_gives=self.still_gives)
+        self._failures = FailureCounter(still_gives=self.still_gives)
         pending = self.queue.pending()
         progress = CopyProgress(total=min(pending, self.options.limit) if self.options.limit is not None else pending)
         _log.info("copying %d entries with %d workers", progress.total, self.options.workers)
         claimable = self.queue.iter_claimable()
         work = islice(claimable, self.options.limit)
-        self.listener.started(progress)
         try:
-            self.queue.start_run(self.options.workers)
-            self._work_through(work, progress)
-            self._wind_down(progress)
+            with shown(progress, self.listener):
+                self.queue.start_run(self.options.workers)
+                self._work_through(work, progress)
+                self._wind_down(progress)
         finally:
-            self.listener.finished(progress)
             with english():
                 _log.info("%s", described(progress))
         return progress
@@ -129,7 +142,7 @@ class Copier:
                     window = min(2 * window, _WINDOW_AT_MOST + self.options.workers)
             waited = time.monotonic() - last_commit
             due = waited >= COMMIT_SECONDS or len(self._outcomes) >= COMMIT_OUTCOMES
-            if new or (due and self._outcomes) or self.notes.any_open or waited >= HEARTBEAT_SECONDS:
+            if new or (due and self._outcomes) or self.notes.any_waiting or waited >= HEARTBEAT_SECONDS:
                 self._commit(new, progress)
                 last_commit = time.monotonic()
             self._in_work += len(new)
@@ -138,7 +151,7 @@ class Copier:
                 return
             self._collect(_POLL_SECONDS)
             if not self._outcomes:
-                self._tell(progress)  # that nothing comes may be because a store asked to wait
+                self._show(progress)  # that nothing comes may be because a store asked to wait
 
     def _collect(self, wait_seconds: float) -> None:
         """Take in what has ended; wait for the first of it."""
@@ -151,7 +164,7 @@ class Copier:
             elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
                 self._end_with(ended.error)
                 if isinstance(ended.error, PrivacyLost) and ended.error.lies_there:
-                    self.notes.tell(ended.claim.entry, ACCESS)
+                    self.notes.add(ended.claim.entry, ACCESS)
 
     def _end_with(self, error: BaseException | None) -> None:
         """The first error ends the run. What everybody reads is worth more: it takes its place, and that is logged."""
@@ -165,7 +178,7 @@ class Copier:
     def _take_in(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
         try:
-            self._outages.note(outcome)
+            self._failures.note(outcome)
         except StoreUnusable as unusable:
             self._fatal = self._fatal or unusable
 
@@ -182,22 +195,41 @@ class Copier:
         self._commit([], progress, released)
 
     def _commit(self, claims: list[Claim], progress: CopyProgress, released: list[Claim] | None = None) -> None:
-        with self.notes.taken() as access:
+        with self.notes.recording() as access:
             self.queue.commit(outcomes=self._outcomes, claims=claims, released=released or (), access=access)
         for outcome in self._outcomes:
             progress.count(outcome)
         self._outcomes.clear()
-        self._tell(progress)
+        self._show(progress)
 
-    def _tell(self, progress: CopyProgress) -> None:
+    def _show(self, progress: CopyProgress) -> None:
         progress.limits = self.limits()
         outages = [limit.outage for limit in progress.limits if limit.outage is not None]
-        if outages != self._waits_for:  # once a question, at most
+        if outages != self._recorded_outages:  # once a question, at most
             self.queue.note_waiting(outages)
-            self._waits_for = outages
+            self._recorded_outages = outages
         self.listener.advanced(progress)
 
 
 def _named(error: BaseException) -> str:
     """An error for the log. What is none of ours may hold a secret: --debug has its words, without those."""
     return str(error) if isinstance(error, MastosyncError) else type(error).__name__
+
+
+def still_gives(source: StoreAccess, manifest: Manifest, prefix: str) -> bool:
+    """Whether the source still gives anything that it gave in earlier runs. Unknown counts as yes, nothing as no.
+
+    A source that has given nothing in this run is asked: its key, or what it has, may be another by now.
+
+    Raises: StoreUnusable; Interrupted.
+    """
+    records = ManifestReport(manifest).iter_records((EntryState.DONE,))
+    for record in list(islice((each for each in records if each.origin is not Origin.REFETCHED), _ASKED_AGAIN)):
+        try:
+            RetryingStore(source).head(record.source_key or canonical_key(record.entry, prefix))
+        except (ObjectMissing, ObjectDenied):
+            continue
+        except ObjectError:
+            pass
+        return True
+    return False

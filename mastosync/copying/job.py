@@ -1,11 +1,21 @@
-"""One entry on its way to the destination, and the outcomes that it may come to."""
+"""One entry on its way to the destination: what is known of it, its requests, its outcomes.
+
+From before a request is sent, its object may lie at the destination; once it was refused, and sent no more than once,
+it does not. `Job` keeps account of that, so that however a copy ends, its outcome says what may lie there.
+
+The functions look whether what is wanted lies there already, so that nothing is uploaded twice.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from mastosync.checking.object_check import expected_etag, is_composite, same_etag
 from mastosync.errors import (
     AclUnsupported,
     ObjectChanged,
@@ -15,15 +25,21 @@ from mastosync.errors import (
     ObjectRejected,
     ObjectTooLarge,
 )
-from mastosync.manifest import Approach, approach_to, is_misplaced
+from mastosync.manifest import ACCESS, LIES_THERE, Approach, approach_to, is_misplaced, write_started
 from mastosync.model import Claim, End, Entry, EntryState, ObjectInfo, Origin, Outcome, Presence, Reason
 from mastosync.runtime.memory import Reservation
 from mastosync.runtime.retry import RetryingStore
+from mastosync.runtime.steps import BlockingCall, Step, Steps, StoreCall
+from mastosync.store.base import FetchedObject, PutOptions
+
+if TYPE_CHECKING:
+    from mastosync.copying.large_objects import LargeObject
 
 _log = logging.getLogger(__name__)
 
 STORES_NOTHING = (ObjectDenied, ObjectRejected, ObjectTooLarge, ObjectChanged, ObjectMissing, AclUnsupported)
 """Answers to a write that was sent once, after which nothing of it lies there."""
+_UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
 _CLOCKS_DIFFER_SECONDS = 600
 _MADE_WITHIN_SECONDS = 86_400  # Mastodon stores a file and its renditions with the row, long videos hours later
 
@@ -46,7 +62,7 @@ class Job:
     memory: Reservation
     approach: Approach
     presence: Presence  # of what lies at the destination, as far as is known by now
-    is_heeded: bool = False  # the source keeps it from everybody, and the manifest has not been told
+    access_unrecorded: bool = False  # the source keeps it from everybody, which the manifest does not know yet
     is_only_copy: bool = False  # what is read lies at the destination, and the source cannot give it any more
 
     @property
@@ -57,22 +73,82 @@ class Job:
     @property
     def attempts(self) -> int:
         """In this run, but for those at a store that was down."""
-        return 1 + sum(store.retries - store.in_vain for store in (self.source, self.destination))
+        return 1 + sum(store.retries - store.retries_in_outages for store in (self.source, self.destination))
+
+    def restart(self) -> None:
+        """Count another attempt at the whole object, and give the memory of this one back."""
+        self.source.retries += 1
+        self.memory.release()
 
     @property
     def tried_before(self) -> bool:
         """Whether an earlier run may have left an upload unfinished."""
         return self.claim.attempts > 0 or bool(self.claim.arrival.presence & Presence.IN_DOUBT)
 
+    def send(self, step: Step) -> Steps[Any]:
+        """The answer of a step that stores something. From before it is sent, that may lie there."""
+        before, retries = self.presence, self.destination.retries
+        self.presence = write_started(before, private=self.entry.private)
+        try:
+            answer = yield step
+        except STORES_NOTHING:
+            if self.destination.retries == retries:  # else an earlier attempt may have arrived
+                self.presence = before
+            raise
+        if self.entry.private:
+            self.presence |= ACCESS  # until somebody has looked who can read it
+        return answer
+
+    def begin_upload(self, large: LargeObject, options: PutOptions) -> Steps[str]:
+        """The id of an upload in parts: nothing of it can be seen."""
+        before = self.presence
+        try:
+            upload: str = yield from self.send(BlockingCall(partial(large.begin, options), large=True))
+        except STORES_NOTHING:
+            raise
+        except ObjectError:
+            self.presence = self._with_parts_left(before)
+            raise
+        self.presence = before
+        return upload
+
+    def fill_upload(self, large: LargeObject, upload: str) -> Steps[tuple[bytes, str]]:
+        """What `LargeObject.deliver` returns."""
+        before = self.presence
+        self.presence = write_started(before, private=self.entry.private)
+        try:
+            delivered: tuple[bytes, str] = yield BlockingCall(partial(large.deliver, upload), large=True)
+        except ObjectError:
+            if not large.may_lie_there:
+                self.presence = self._with_parts_left(before) if large.left_open else before
+            raise
+        if self.entry.private:
+            self.presence |= ACCESS
+        return delivered
+
+    def try_acls(self, steps: Steps[None]) -> Steps[None]:
+        """Take steps that find out about ACLs: an upload that they begin and cannot give up may be left."""
+        try:
+            yield from steps
+        except STORES_NOTHING:
+            raise
+        except ObjectError:
+            self.presence = write_started(self.presence, private=self.entry.private)
+            raise
+
+    def _with_parts_left(self, before: Presence) -> Presence:
+        """What is known where an upload may be left that was never completed: what lay there `before` lies there."""
+        return before | Presence.IN_DOUBT if before else write_started(before, private=self.entry.private)
+
     def done(self, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
         """The destination has confirmed it."""
-        told_by_md5 = md5 is not None and etag.lower() == md5.hex()
+        is_md5 = md5 is not None and etag.lower() == md5.hex()
         return Outcome(
             self.entry,
             EntryState.DONE,
             size=size_bytes,
             md5=md5,
-            etag=None if told_by_md5 else etag,
+            etag=None if is_md5 else etag,
             source_key=None if source_key == self.source_key else source_key,
             attempts=self.attempts,
         )
@@ -143,6 +219,124 @@ class Job:
         return None if self.presence == self.claim.arrival.presence else self.presence
 
 
+def confirmed(job: Job) -> Steps[Outcome | None]:
+    """By the very size and ETag under which the destination confirmed it."""
+    arrival = job.claim.arrival
+    try:
+        there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
+    except (ObjectMissing, ObjectDenied):  # a key may write that may not read
+        return None
+    if there.size != job.entry.size or not same_etag(there.etag, expected_etag(arrival.md5, arrival.etag)):
+        return None
+    return job.as_recorded(there.size)
+
+
+def find_arrived(job: Job, candidates: Iterator[str]) -> Outcome | None:
+    """Look whether a write arrived of which nobody knows how it ended: by size, and by the digests of both ends.
+
+    Where an ETag is no digest the bytes are read.
+    """
+    source_key, here = job.source_key, None
+    for source_key in candidates:
+        try:
+            here = job.source.head(source_key)
+            break
+        except ObjectMissing:
+            continue
+    if here is None or (here.private and not job.entry.private):
+        return None
+    try:
+        there = job.destination.head(job.key)
+        if here.size != there.size:
+            return None
+        if is_composite(here.etag) and here.etag == there.etag:  # parts of the same sizes, with the same bytes
+            return job.done(source_key, there.size, None, there.etag)
+        sent, arrived = _digest(job.source, source_key, here), _digest(job.destination, job.key, there)
+    except (ObjectMissing, ObjectChanged, ObjectDenied):  # meanwhile, or the key may not read
+        return None
+    return job.done(source_key, there.size, sent, there.etag) if sent == arrived else None
+
+
+def found_there(job: Job, missing: ObjectMissing, *, hides: bool) -> Steps[Outcome]:
+    """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
+
+    It has to fit its row. A private object is stored there once more, as private, where that `hides` it: that strangers
+    are refused now does not tell how it was stored. What a write of ours has left with an unknown end may be damaged:
+    it has to be what was confirmed once.
+    """
+    if job.approach not in _UNCONFIRMED or job.presence & Presence.STALE:
+        return job.failed(missing)
+    if job.presence & Presence.IN_DOUBT:
+        found = yield from confirmed(job)
+        return found._replace(end=End.SOURCE) if found else job.failed(missing)
+    try:
+        there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
+    except ObjectError:  # it is missing at the source, whatever the destination has to say
+        return job.failed(missing)
+    if not fits_row(job.entry, there):
+        return job.failed(_but_there(job, missing, there, _misfit(job.entry, there)))
+    if job.entry.private and not job.presence and hides:  # what we have written was asked for already
+        job.presence = ACCESS
+        return job.failed(missing)
+    found = job.done(job.source_key, there.size, there.md5, there.etag)
+    return found._replace(origin=Origin.ADOPTED, end=End.SOURCE)
+
+
+def _misfit(entry: Entry, there: ObjectInfo) -> str:
+    if entry.size is None:
+        return f"it has {there.size} bytes, and its row does not tell how many it should have"
+    return f"it has {there.size} bytes, and its row says {entry.size}"
+
+
+def _but_there(job: Job, missing: ObjectMissing, there: ObjectInfo, flaw: str) -> ObjectMissing:
+    """The same failure, naming what lies at the destination, if that came with the file of its row or later."""
+    if not is_as_new_as_row(job.entry, there):
+        return missing
+    extended = ObjectMissing(
+        f"{missing.message}; {LIES_THERE}{job.destination.name}, stored at {there.last_modified}, probably by Mastodon"
+        f" itself: {flaw}"
+    )
+    extended.store = missing.store
+    return extended
+
+
+def is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
+    """Whether what was fetched from the destination has the very bytes that were confirmed once."""
+    if fetched.info.size != job.entry.size:
+        return False
+    digest = fetched.md5 or (yield BlockingCall(partial(_digest, job.source, job.key, fetched.info)))
+    return bool(digest == job.claim.arrival.md5)
+
+
+def _digest(store: RetryingStore, key: str, info: ObjectInfo) -> bytes:
+    """The MD5 of an object; it is read where its ETag is none."""
+    return info.md5 or store.digest(key, info)
+
+
+def newer_there(job: Job, info: ObjectInfo) -> Steps[Outcome | None]:
+    """What is wanted may lie at the destination, and what the source gives be the file that was there before.
+
+    After a switch Mastodon stores at the destination, and may use a name once more. Then the source has an object
+    that is older than the file of the row, and the destination one that is not, and is not what we have stored.
+    What is private is left alone, too: it is not known who can read it. Raises: ObjectMissing, then.
+    """
+    arrival, entry = job.claim.arrival, job.entry
+    if not arrival.presence & Presence.STALE or not is_older_than_row(entry, info):
+        return None
+    try:
+        there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
+    except ObjectError:  # the write will find out
+        return None
+    is_ours = same_etag(there.etag, expected_etag(arrival.md5, arrival.etag))
+    if is_ours or there.last_modified is None or is_older_than_row(entry, there):
+        return None
+    if entry.private or not fits_row(entry, there):
+        name = job.source.name
+        raise ObjectMissing(f"{name} has an older file under {job.key!r}, and Mastodon has stored a newer one since")
+    found = job.done(job.source_key, there.size, there.md5, there.etag)
+    return found._replace(origin=Origin.ADOPTED)
+
+
 def fits_row(entry: Entry, there: ObjectInfo) -> bool:
     """Whether what lies there may be what a row asks for: by its size; where that is unknown, it came with the row."""
     return entry.size == there.size if entry.size is not None else _came_with_its_row(entry, there)
@@ -161,7 +355,7 @@ def is_as_new_as_row(entry: Entry, info: ObjectInfo) -> bool:
 
 
 def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:
-    """Whether an object was stored when the file of its row came: by Mastodon, and not by whoever copied it later."""
+    """Whether an object was stored when the file of its row came: by Mastodon, and not by a later copy."""
     after = _seconds_after_row(entry, there)
     return after is not None and bool(there.size) and -_CLOCKS_DIFFER_SECONDS <= after <= _MADE_WITHIN_SECONDS
 

@@ -1,11 +1,10 @@
 """Large objects: ranges of the source, pinned to one ETag, feed the parts of an upload.
 
-Several parts of one object are on their way at once, each in a thread that reads it, then writes
-it. The object's own thread takes memory for them in their order, and takes them in in that order,
-as the MD5 of the whole wants it. So the earliest part always has its memory, goes on without
-anybody, and gives its memory back: nobody waits for ever.
+Several parts of one object move at once, each in a thread that reads it, then writes it. The object's own thread
+reserves memory for them in their order, and takes them in in that order, as the MD5 of the whole wants it. So the
+earliest part always has its memory, goes on by itself, and gives its memory back: no object waits for ever.
 
-Holding what was read against what the source says of the object, whatever kind of ETag it has.
+`SourceCheck` compares what was read with what the source says of the object, whatever kind of ETag it has.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
-from mastosync.checking.multipart_etag import CompositeCheck, composite_etag, is_composite
+from mastosync.checking.object_check import CompositeCheck, composite_etag, is_composite
 from mastosync.copying.job import STORES_NOTHING
 from mastosync.errors import (
     AclUnsupported,
@@ -38,59 +37,15 @@ from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import Buffer, ObjectStore, PutOptions, UploadedPart
 
-
-class SourceDamaged(CorruptObject):
-    """The bytes that were read are not those of the object: only reading all of them again can help."""
-
-
-class SourceCheck:
-    """Takes in an object's bytes in order, and decides in the end whether they are the object's."""
-
-    def __init__(self, store: ObjectStore, key: str, info: ObjectInfo) -> None:
-        self._store = store
-        self._key = key
-        self._info = info
-        self._whole = hashlib.md5(usedforsecurity=False)
-        self._composite = CompositeCheck("" if info.etag_is_md5 else info.etag, info.size)
-
-    def update(self, data: Buffer) -> None:
-        """Take in the next bytes."""
-        self._whole.update(data)
-        self._composite.update(data)
-
-    def require_whole(self, data: Buffer) -> None:
-        """Take in an object that came in one piece, and decide. Raises: as `require`."""
-        self.update(data)
-        self.require()
-
-    def require(self) -> bytes:
-        """The MD5 of everything that was taken in, once it has proved to be the object's.
-
-        An ETag that is an MD5, or that fits the habits of uploaders, settles it. What came encrypted
-        was guarded on its way. The rest is read a second time: damage does not strike twice in the
-        same way. Raises: SourceDamaged, ObjectError.
-        """
-        digest = self._whole.digest()
-        if self._info.md5 is not None:
-            self._decide(digest == self._info.md5, f"their MD5 is {digest.hex()}")
-        elif self._composite.applies and not self._composite.fits() and not self._store.endpoint.startswith("https:"):
-            self._decide(digest == self._store.digest(self._key, self._info), "a second reading gave others")
-        return digest
-
-    def _decide(self, sound: bool, found: str) -> None:
-        if not sound:
-            raise SourceDamaged(
-                f"cannot read {self._key!r} at {self._store.name}: the bytes that came are not those of the object, "
-                f"whose ETag is {self._info.etag}: {found}",
-                hint="if every attempt fails, the object is damaged at the source",
-            )
-
-
 _log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 PARTS_AT_ONCE = 4  # of one object: enough to fill a line on which every answer takes a while
 _LOOK_SECONDS = 0.1  # memory may be had before the earliest part has arrived
+
+
+class SourceDamaged(CorruptObject):
+    """The bytes that were read are not those of the object: only reading all of them again can help."""
 
 
 class UploadDamaged(CorruptObject):
@@ -176,7 +131,7 @@ class LargeObject:
             raise
 
     def _move_parts(self, upload: str) -> tuple[bytes, list[UploadedPart]]:
-        """Bring all parts over. Returns: MD5 of the whole, once it has proved to be the source's, and the parts."""
+        """Copy all parts. Returns: MD5 of the whole, once it has proved to be the source's, and the parts."""
         size = self._part_size()
         check = SourceCheck(self.source, self.source_key, self.info)
         parts: list[UploadedPart] = []
@@ -185,11 +140,11 @@ class LargeObject:
             check.update(data)
             parts.append(part)
 
-        with _UnderWay(self.shared, self.destination.store_access.stop, take_in) as under_way:
+        with _MovingParts(self.shared, self.destination.store_access.stop, take_in) as moving:
             for number, start in enumerate(range(0, self.info.size, size), 1):
                 length = min(size, self.info.size - start)
-                under_way.begin(length, partial(self._move_part, upload, number, start, length))
-            under_way.take_in_all()
+                moving.begin(length, partial(self._move_part, upload, number, start, length))
+            moving.take_in_all()
         return check.require(), parts
 
     def _move_part(self, upload: str, number: int, start: int, length: int) -> tuple[UploadedPart, Buffer]:
@@ -204,7 +159,7 @@ class LargeObject:
         """Compare the ETag of what was put together with the parts, where it has that form.
 
         Some stores make theirs of something else. So the first that does not fit is settled by reading the object
-        back; where its bytes are right, ETags of this store tell nothing. Raises: UploadDamaged, ObjectError.
+        back; where its bytes are right, ETags of this store prove nothing. Raises: UploadDamaged, ObjectError.
         """
         if not is_composite(etag) or self.shared.etags_fit is False:
             return
@@ -244,8 +199,8 @@ class LargeObject:
             self.left_open = False
 
 
-class _UnderWay:
-    """Parts on their way, the earliest first. All have ended when the block ends, however it does."""
+class _MovingParts:
+    """Parts that are moving, the earliest first. All have ended when the block ends, however it does."""
 
     def __init__(self, shared: LargeObjects, stop: StopSignal, take_in: Callable[[UploadedPart, Buffer], None]) -> None:
         """`take_in`: called in this thread for each part in turn; when it returns, its memory is given back."""
@@ -258,17 +213,17 @@ class _UnderWay:
         """Let a part begin as soon as there is memory for it. Raises: Interrupted; what an earlier part raises."""
         if len(self._line) == PARTS_AT_ONCE:
             self._take_in_earliest()
-        hold = self._shared.memory.hold()
+        reservation = self._shared.memory.reserve()
         try:
-            while not hold.ask(size_bytes) and self._line:
+            while not reservation.request(size_bytes) and self._line:
                 earliest, _ = self._line[0]
                 wait((earliest,), _LOOK_SECONDS)
                 if earliest.done():
                     self._take_in_earliest()
-            hold.wait(size_bytes, self._stop)
-            self._line.append((self._shared.threads.submit(move), hold))
+            reservation.wait(size_bytes, self._stop)
+            self._line.append((self._shared.threads.submit(move), reservation))
         except BaseException:
-            hold.release()
+            reservation.release()
             raise
 
     def take_in_all(self) -> None:
@@ -277,21 +232,64 @@ class _UnderWay:
             self._take_in_earliest()
 
     def _take_in_earliest(self) -> None:
-        future, hold = self._line.popleft()
+        future, reservation = self._line.popleft()
         try:
             self._take_in(*future.result())
         except CancelledError:  # the threads have been let go: the run is over
             raise Interrupted(tr("stopped while waiting")) from None
         finally:
             del future  # and with it the bytes
-            hold.release()
+            reservation.release()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         # only for those that have begun: `wait` takes others for ended when a thread comes to them, and none may come
-        wait([future for future, _hold in self._line if not future.cancel()])
-        for _future, hold in self._line:
-            hold.release()
+        wait([future for future, _reservation in self._line if not future.cancel()])
+        for _future, reservation in self._line:
+            reservation.release()
         self._line.clear()
+
+
+class SourceCheck:
+    """Takes in an object's bytes in order, and decides at the end whether they are the object's."""
+
+    def __init__(self, store: ObjectStore, key: str, info: ObjectInfo) -> None:
+        self._store = store
+        self._key = key
+        self._info = info
+        self._whole = hashlib.md5(usedforsecurity=False)
+        self._composite = CompositeCheck("" if info.etag_is_md5 else info.etag, info.size)
+
+    def update(self, data: Buffer) -> None:
+        """Take in the next bytes."""
+        self._whole.update(data)
+        self._composite.update(data)
+
+    def require_whole(self, data: Buffer) -> None:
+        """Take in an object that came in one piece, and decide. Raises: as `require`."""
+        self.update(data)
+        self.require()
+
+    def require(self) -> bytes:
+        """The MD5 of everything that was taken in, once it has proved to be the object's.
+
+        An ETag that is an MD5, or that fits the habits of uploaders, settles it. What came encrypted
+        was guarded on its way. The rest is read a second time: damage does not strike twice in the
+        same way. Raises: SourceDamaged, ObjectError.
+        """
+        digest = self._whole.digest()
+        if self._info.md5 is not None:
+            self._decide(digest == self._info.md5, f"their MD5 is {digest.hex()}")
+        elif self._composite.applies and not self._composite.fits() and not self._store.endpoint.startswith("https:"):
+            self._decide(digest == self._store.digest(self._key, self._info), "a second reading gave others")
+        return digest
+
+    def _decide(self, sound: bool, found: str) -> None:
+        if not sound:
+            raise SourceDamaged(
+                f"cannot read {self._key!r} at {self._store.name}: the bytes that came are not those of the object, "
+                f"whose ETag is {self._info.etag}: {found}",
+                hint="if every attempt fails, the object is damaged at the source",
+            )

@@ -1,8 +1,9 @@
-"""Whether source and destination are two stores, which their names alone do not tell.
+"""Whether source and destination are two stores. Their names do not prove it.
 
 Aliases, addresses, proxies, mounts and names of buckets may all lead to one store. So a probe object is written at the
 destination, and must not be found at the source. It is removed again, whatever happens: its name is in the manifest
-before it is written, and whoever looks after a run that died writes the same object, and removes it.
+before it is written, and the check after a run that died writes the same object, and removes it. See
+docs/design/stores.md.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _AFTER_STOP_SECONDS = 30.0  # for the removal of a probe after somebody has aske
 
 
 class SourceSilent(StoreUnusable):
-    """The source cannot be asked for a probe object, so nobody can tell whether it is another store."""
+    """The source cannot be asked for a probe object, so nobody knows whether it is another store."""
 
 
 class ProbeKeys(NamedTuple):
@@ -76,8 +77,8 @@ def relation_seen(
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look at two stores, for whoever holds the manifest."""
+class SameStoreCheck:
+    """One check of two stores, by the process that has the manifest open."""
 
     manifest: Manifest
     source: StoreAccess
@@ -85,13 +86,13 @@ class Look:
     source_prefix: str
     destination_prefix: str
     acl: str | None  # that keeps the probe private; None: it is private without one
-    source_checked: bool = False  # by whoever opened it
+    source_checked: bool = False  # when it was opened
 
     def run(self) -> Relation:
         """Find out what the stores are. What was found is recorded, unless they are one.
 
-        Raises: SourceSilent if the source does not tell, StoreUnusable if the destination does not take the probe;
-        Interrupted when asked to stop; ManifestError. The probe is removed by then, or told.
+        Raises: SourceSilent if the source does not answer, StoreUnusable if the destination does not take the probe;
+        Interrupted when asked to stop; ManifestError. By then the probe is removed, or the log names it.
         """
         name = probe_left_behind(self.manifest)
         if name is None:
@@ -106,7 +107,7 @@ class Look:
             self._write(keys.at_destination, data)
             found = self._seen(keys, data)
         except ObjectError as error:
-            raise _untold(StoreUnusable, error) from error
+            raise _cannot_find_out(StoreUnusable, error) from error
         finally:
             settled = self._remove(keys.at_destination)
             record_relation(self.manifest, found if settled else None, probe_settled=settled)
@@ -130,10 +131,10 @@ class Look:
             return relation_seen(keys, data, source.read, self.source.stop.sleep)
         except BucketMissing as error:
             if not self._lies_there(keys.at_destination, data):
-                raise _untold(SourceSilent, error) from error
+                raise _cannot_find_out(SourceSilent, error) from error
             return Relation.ONE_BUCKET if relation(self.manifest) is Relation.ONE_BUCKET else Relation.TWO
         except (ObjectError, StoreUnusable) as error:
-            raise _untold(SourceSilent, error) from error
+            raise _cannot_find_out(SourceSilent, error) from error
 
     def _lies_there(self, key: str, data: bytes) -> bool:
         try:
@@ -142,11 +143,11 @@ class Look:
             return False
 
     def _remove(self, key: str) -> bool:
-        """Returns: whether nobody has to try again, as the probe is gone or the store refuses to remove it."""
+        """Remove the probe. Returns: False if that has to be tried again; a store that refuses will go on refusing."""
         try:
             try:
                 RetryingStore(self.destination).delete(key)
-            except Interrupted:  # whoever asked to stop does not mean this
+            except Interrupted:  # a wish to stop does not mean this
                 RetryingStore(_unstopped(self.destination)).delete(key)
         except (ObjectError, StoreUnusable) as error:
             _log.warning("a probe object may be left, remove it: %s", error.message)
@@ -154,9 +155,9 @@ class Look:
         return True
 
 
-def _untold(kind: type[StoreUnusable], error: ObjectError | StoreUnusable) -> StoreUnusable:
-    said = tr("cannot find out whether source and destination are two stores: {message}", message=error.message)
-    return kind(said, hint=error.hint or tr("try again later"))
+def _cannot_find_out(kind: type[StoreUnusable], error: ObjectError | StoreUnusable) -> StoreUnusable:
+    message = tr("cannot find out whether source and destination are two stores: {message}", message=error.message)
+    return kind(message, hint=error.hint or tr("try again later"))
 
 
 def _unstopped(store_access: StoreAccess) -> StoreAccess:

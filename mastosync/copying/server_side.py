@@ -1,9 +1,8 @@
 """Copying within one store: where source and destination share endpoint and account, no bytes come through here.
 
-Whether a store does that is found out: what it refuses goes the ordinary way, and if that succeeds
-it is asked no more. So a run loses a few requests at most. What has been copied is held against its
-source as far as the store tells: by MD5, or, where an ETag is none, by size; the copy is pinned to
-the ETag that was seen.
+Whether a store does that is found out: what it refuses is read and written here, and if that succeeds the store is
+asked no more. So a run loses a few requests at most. What has been copied is compared with its source as far as the
+store tells: by MD5, or, where an ETag is none, by size; the copy is pinned to the ETag that was seen.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
+from mastosync.checking.privacy_proof import WriteMethod
+from mastosync.copying.acl import AclRule
+from mastosync.copying.job import Job
 from mastosync.errors import (
     CorruptObject,
     MastosyncError,
@@ -24,9 +25,10 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
+from mastosync.manifest import write_started
 from mastosync.model import ObjectInfo
 from mastosync.runtime.retry import RetryingStore
-from mastosync.runtime.steps import Step, Steps, StoreCall
+from mastosync.runtime.steps import Steps, StoreCall
 from mastosync.store.base import PutOptions
 
 _log = logging.getLogger(__name__)
@@ -35,24 +37,10 @@ LARGEST_COPY = 5 * 1024**3  # bytes that S3 copies in one request
 _ATTEMPTS = 3  # at an object that keeps changing
 _REFUSALS_AT_MOST = 3
 
-Written: TypeAlias = Callable[[ObjectInfo, Callable[[PutOptions], Step]], Steps[str]]
-"""The ETag that a step gives which stores what `ObjectInfo` describes, with the headers and ACL due to it."""
-
 
 @dataclass(frozen=True, slots=True)
-class Within:
-    """One object to be copied."""
-
-    source: RetryingStore
-    source_key: str
-    destination: RetryingStore
-    key: str
-    written: Written
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """An object that has arrived."""
+class CopiedObject:
+    """What a store has made of an object that it copied by itself."""
 
     size: int  # bytes
     md5: bytes | None  # as far as the store told it
@@ -60,8 +48,8 @@ class Copied:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """The store did not copy: the ordinary way is left."""
+class CopyRefusal:
+    """The store did not copy: the object has to be read and written here."""
 
     error: MastosyncError
 
@@ -74,9 +62,13 @@ class Refusal:
 class ServerSide:
     """Copies within the store for as long as that works. Shared by all workers: what one finds out holds for all."""
 
-    def __init__(self, source_bucket: str | None) -> None:
+    def __init__(
+        self, source_bucket: str | None, acl: AclRule, put_options: Callable[[ObjectInfo], PutOptions]
+    ) -> None:
         """`source_bucket`: as the destination's store knows it; None: every byte travels through here."""
         self._source_bucket = source_bucket
+        self._acl = acl
+        self._put_options = put_options  # for an object that is described so
         self._refusals = 0
         self._learning = threading.Lock()
 
@@ -85,40 +77,47 @@ class ServerSide:
         """Whether to try."""
         return self._source_bucket is not None
 
-    def copied(self, one: Within) -> Steps[Copied | Refusal | None]:
+    def copy(self, job: Job, source_key: str) -> Steps[CopiedObject | CopyRefusal | None]:
         """Copy an object within the store. None: that was not tried.
 
         Raises: ObjectMissing if nothing lies under the source's key, and what else describing it
         raises; Throttled; PrivateKeptBack; PrivacyLost.
         """
-        source_bucket = self._source_bucket  # others may find out meanwhile that it is in vain
-        if source_bucket is None:
+        bucket = self._source_bucket  # others may find out meanwhile that it is in vain
+        if bucket is None:
             return None
         for _ in range(_ATTEMPTS):
-            info: ObjectInfo = yield StoreCall(one.source, "head", (one.source_key,))
+            info: ObjectInfo = yield StoreCall(job.source, "head", (source_key,))
             if info.size > LARGEST_COPY:
                 return None
+
+            def send(options: PutOptions, info: ObjectInfo = info) -> Steps[str]:
+                return job.send(StoreCall(job.destination, "copy_from", (bucket, source_key, info, job.key, options)))
+
+            before = job.presence
             try:
-                return (yield from copied_once(one, info, source_bucket))
+                etag = yield from self._acl.write(job.entry, self._put_options(info), send, WriteMethod.COPIED)
+                job.presence = write_started(before, private=job.entry.private)
+                return (yield from check_copy(job.destination, job.key, source_key, info, etag))
             except (Throttled, PrivacyLost):
                 raise
             except (ObjectChanged, CorruptObject) as error:
-                refusal = Refusal(error)
-                one.source.retries += 1
+                refusal = CopyRefusal(error)
+                job.restart()
             except ObjectTooLarge:
                 return None
             except (ObjectError, StoreUnusable) as error:
-                refusal = Refusal(error)
+                refusal = CopyRefusal(error)
                 break
         if refusal.lasting:
             self._count(refusal, 1)
         return refusal
 
-    def did_without(self, refusal: Refusal) -> None:
-        """The same object has arrived the ordinary way."""
+    def did_without(self, refusal: CopyRefusal) -> None:
+        """The same object has arrived through here."""
         self._count(refusal, _REFUSALS_AT_MOST if refusal.lasting else 1)
 
-    def _count(self, refusal: Refusal, weight: int) -> None:
+    def _count(self, refusal: CopyRefusal, weight: int) -> None:
         with self._learning:
             self._refusals += weight
             if self._source_bucket is None or self._refusals < _REFUSALS_AT_MOST:
@@ -130,21 +129,15 @@ class ServerSide:
         )
 
 
-def copied_once(one: Within, info: ObjectInfo, source_bucket: str) -> Steps[Copied]:
-    """The copy, as good as its source. Raises: CorruptObject if it is not; what `written` raises."""
-    etag: str = yield from one.written(
-        info,
-        lambda options: StoreCall(
-            one.destination, "copy_from", (source_bucket, one.source_key, info, one.key, options)
-        ),
-    )
+def check_copy(store: RetryingStore, key: str, source_key: str, info: ObjectInfo, etag: str) -> Steps[CopiedObject]:
+    """The copy that a store has made, under `key`, of what `info` describes. Raises: CorruptObject if they differ."""
     if info.md5 is not None and etag.lower() == info.md5.hex():
-        return Copied(info.size, info.md5, etag)
-    there: ObjectInfo = yield StoreCall(one.destination, "head", (one.key,))
+        return CopiedObject(info.size, info.md5, etag)
+    there: ObjectInfo = yield StoreCall(store, "head", (key,))
     if there.size != info.size or (info.md5 and there.md5 and info.md5 != there.md5):
         raise CorruptObject(
-            f"the store copied {one.source_key!r} to {one.key!r} at {one.destination.name}, and the two differ: "
+            f"the store copied {source_key!r} to {key!r} at {store.name}, and the two differ: "
             f"{info.size} bytes with the ETag {info.etag} became {there.size} with {there.etag}",
             hint="set `server_side = never` in [copy]",
         )
-    return Copied(there.size, info.md5 or there.md5, there.etag)
+    return CopiedObject(there.size, info.md5 or there.md5, there.etag)

@@ -2,49 +2,43 @@
 
 Bytes are checked when they come in (length, and MD5 where the ETag is one) and go out with their
 Content-MD5, so that the destination itself refuses a damaged upload. Only then is an entry done.
+
+The hops of a claim, from the manifest to a store and back: `WorkQueue` → `Copier` → `WorkerPool` → `TransferLoop` →
+`Transfer` (or `ServerSide.copy`) → `AclRule.write` → `Job.send` → the store, by the loop's multiplexer or
+`RetryingStore`; and the outcome by the pool to the copier, which has `manifest/entry_writer.py` write it.
+docs/architecture.md says what each of them decides.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 
-from mastosync.checking.multipart_etag import is_composite
-from mastosync.checking.privacy_proof import PrivacyProof, PrivacyUnknown, Storing, strangers_read
-from mastosync.copying.acl import AclMode, AclRule, Note, PrivateKeptBack, begin_in_vain
-from mastosync.copying.arrived import confirmed, find_arrived, found_there, is_confirmed, newer_there
-from mastosync.copying.job import Job, approach_of
+from mastosync.checking.object_check import is_composite
+from mastosync.checking.privacy_proof import PrivacyUnknown, WriteMethod, strangers_read
+from mastosync.copying.acl import AclMode, AclRule, NoteAccess, PrivateKeptBack
+from mastosync.copying.job import Job, approach_of, confirmed, find_arrived, found_there, is_confirmed, newer_there
 from mastosync.copying.large_objects import MIB, LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
-from mastosync.copying.sending import allowed, sent, upload_begun, upload_delivered
-from mastosync.copying.server_side import Copied, Refusal, ServerSide, Within
-from mastosync.copying.store_checks import BucketLook
-from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing, StoreBack
+from mastosync.copying.server_side import CopiedObject, CopyRefusal, ServerSide
+from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing, StoreRecovered
 from mastosync.manifest import ACCESS, Approach, is_misplaced, rewritten_in_place, write_started
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
-from mastosync.model import (
-    NOTHING,
-    Claim,
-    End,
-    Entry,
-    EntryState,
-    ObjectHeaders,
-    ObjectInfo,
-    Outcome,
-    Presence,
-    Reason,
-)
+from mastosync.model import NOTHING, Claim, End, Entry, EntryState, ObjectInfo, Outcome, Presence, Reason
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryingStore, StoreAccess
-from mastosync.runtime.steps import BlockingCall, Step, Steps, StoreCall, Until, run_to_end
+from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor, run_to_end
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
 
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
+_BUCKET_EXISTS_SECONDS = 10.0  # for which an answer is believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,7 @@ class TransferOptions:
     parts_at_once: int = 8  # of all large objects together
     acl: AclMode = AclMode.AUTO
     acl_taken: bool | None = None  # whether the destination takes ACLs; None: to be found out
-    serves_strangers: bool = True  # whether its endpoint gives what is public to everybody, so that a refusal tells
+    serves_strangers: bool = True  # whether its endpoint gives everybody what is public, so that a refusal is a proof
     copy_private_without_acl: bool = False
     cache_control: str | None = None  # for objects that have none
     storage_class: str | None = None
@@ -77,26 +71,18 @@ class Transfer:
         destination: StoreAccess,
         options: TransferOptions,
         memory: MemoryBudget,
-        note: Note | None = None,
+        note: NoteAccess | None = None,
     ) -> None:
-        """`note` is told with which access an entry is written that was claimed for another; None: nobody is."""
+        """`note` is given the access of an entry that is written with another than it was claimed for."""
         self._source = source
         self._destination = destination
         self._options = options
         self._memory = memory
         self._note = note
-        self._acl = AclRule(
-            options.acl,
-            copy_private_without_acl=options.copy_private_without_acl,
-            trial=self._trial,
-            taken=options.acl_taken,
-            proof=None
-            if options.acl_taken
-            else PrivacyProof(destination, self._destination_key, refusals_tell=options.serves_strangers),
-        )
+        self._acl = AclRule.of_run(destination, self._destination_key, options)
         self._copies = options.destination_prefix if options.one_bucket else None
-        self._source_bucket = BucketLook()
-        self._server_side = ServerSide(options.source_bucket)
+        self._source_bucket = BucketCheck()
+        self._server_side = ServerSide(options.source_bucket, self._acl, self._put_options)
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
         self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
 
@@ -106,7 +92,7 @@ class Transfer:
         return self._acl.finding
 
     def close(self) -> None:
-        """Let go of the threads, and begin no more parts. Calling it twice is no error."""
+        """End the threads, and begin no more parts. Calling it twice is no error."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, claim: Claim) -> Outcome:
@@ -123,8 +109,8 @@ class Transfer:
         while True:
             job = self._job(claim)
             try:
-                outcome = yield from self._steps(job)
-            except StoreBack:  # as after a death: what was being written is looked for first
+                outcome = yield from self._run(job)
+            except StoreRecovered:  # as after a death: what was being written is looked for first
                 claim = claim._replace(arrival=claim.arrival._replace(presence=job.presence))
                 continue
             if claim is not before and outcome.state is not EntryState.DONE and outcome.presence is None:
@@ -136,42 +122,41 @@ class Transfer:
         here, there = self._options.source_prefix, self._options.destination_prefix
         source_key = canonical_key(entry, here)
         key = source_key if here == there else canonical_key(entry, there)
-        memory = self._memory.hold()
-        source, destination = RetryingStore(self._source, memory), RetryingStore(self._destination, begins_anew=True)
+        memory = self._memory.reserve()
+        source, destination = RetryingStore(self._source, memory), RetryingStore(self._destination, looks_first=True)
         return Job(claim, key, source_key, source, destination, memory, approach_of(claim), claim.arrival.presence)
 
-    def _steps(self, job: Job) -> Steps[Outcome]:
+    def _run(self, job: Job) -> Steps[Outcome]:
         arrival = job.claim.arrival
         try:
             if arrival.presence:
                 if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
                     yield BlockingCall(partial(job.destination.abort_unfinished, job.key))
-                yield from self._look_who_reads(job)
+                yield from self._check_access(job)
             if job.entry.private:
-                yield from allowed(job, self._acl.allow(job.entry))
-            lies_there = yield from self._look_first(job)
-            return lies_there or (yield from self._copy(job))
+                yield from job.try_acls(self._acl.allow(job.entry))
+            lies_there = yield from self._find_arrived(job)
+            return lies_there or (yield from self._copy_or_rewrite(job))
         except PrivateKeptBack:
             return job.kept_back()
         except PrivacyUnknown as unknown:
             if unknown.removed:
                 job.presence = NOTHING
-            told = unknown.failure.message  # also what lies there now
-            outcome = job.failed(unknown.failure)._replace(detail=told)
+            outcome = job.failed(unknown.failure)._replace(detail=unknown.failure.message)  # also what lies there now
             return outcome if unknown.failure.store else outcome._replace(end=None)
         except ObjectError as error:
             return job.failed(error)
         finally:
             job.memory.release()
 
-    def _look_who_reads(self, job: Job) -> Steps[None]:
-        """Find out, as far as that decides what is to be done, who can read what lies there already, and who may.
+    def _check_access(self, job: Job) -> Steps[None]:
+        """Find out who can read what lies there already, where that decides what is done.
 
         What is private may be somebody else's by now, for everybody to read, though its bytes are the same. What is
         public counts as private as long as the source keeps its file from everybody.
         """
         if self._options.source_tells_access and not job.entry.private:
-            yield from self._heed_source_first(job)
+            yield from self._follow_source_first(job)
         if not job.entry.private and job.approach is not Approach.EXAMINE:
             return
         if job.approach is Approach.REWRITE or (job.entry.private and not self._acl.hides):
@@ -182,16 +167,16 @@ class Transfer:
         elif not job.entry.private and not readable:
             job.approach = Approach.REWRITE
 
-    def _heed_source_first(self, job: Job) -> Steps[None]:
-        """As `_heed_source`, before anything is read: what the source keeps from everybody is hidden, or stays so."""
+    def _follow_source_first(self, job: Job) -> Steps[None]:
+        """As `_follow_source`, before anything is read: what the source keeps from everybody is hidden, or stays so."""
         try:
             info: ObjectInfo = yield StoreCall(job.source, "head", (job.claim.arrival.source_key or job.source_key,))
         except ObjectError:  # what to make of that, the copy will see
             return
-        yield from self._heed_source(job, info)
+        yield from self._follow_source(job, info)
         job.approach = approach_of(job.claim)
 
-    def _look_first(self, job: Job) -> Steps[Outcome | None]:
+    def _find_arrived(self, job: Job) -> Steps[Outcome | None]:
         """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
         if job.approach is Approach.CONFIRM:
             return (yield from confirmed(job))
@@ -200,14 +185,14 @@ class Transfer:
             return found
         return None
 
-    def _copy(self, job: Job) -> Steps[Outcome]:
-        """Copy, or do what can be done without the source: what is wanted with another access is stored anew anyway.
+    def _copy_or_rewrite(self, job: Job) -> Steps[Outcome]:
+        """Copy; if the source does not give the object, rewrite what lies at the destination with the wrong access.
 
-        What is to be private is hidden whatever keeps the source from giving it. What is to be public has to be missing
-        there: whoever cannot look does not know whether the source keeps it from everybody.
+        What has to be private is hidden whatever keeps the source from giving it. What has to be public must be missing
+        there: as long as the source only fails, it may keep its file from everybody.
         """
         try:
-            outcome = yield from self._copied(job)
+            outcome = yield from self._copy(job)
         except ObjectError as error:
             outcome = job.failed(error)
         failed_at_destination = outcome.end is End.DESTINATION and outcome.reason is not Reason.MISSING  # of one bucket
@@ -223,7 +208,7 @@ class Transfer:
                 return outcome._replace(presence=job.presence)
         return outcome
 
-    def _copied(self, job: Job) -> Steps[Outcome]:
+    def _copy(self, job: Job) -> Steps[Outcome]:
         missing, in_doubt = None, False
         for source_key in self._iter_candidates(job):
             try:
@@ -231,22 +216,22 @@ class Transfer:
                     info: ObjectInfo = yield StoreCall(job.source, "head", (source_key,))
                     if newer := (yield from newer_there(job, info)):
                         return newer
-                within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
-                if isinstance(within, Copied):
-                    return job.done(source_key, within.size, within.md5, within.etag)
+                copied = (yield from self._server_side.copy(job, source_key)) if self._server_side.on else None
+                if isinstance(copied, CopiedObject):
+                    return job.done(source_key, copied.size, copied.md5, copied.etag)
                 fetched: FetchedObject = yield self._read(job, source_key)
             except ObjectMissing as error:
                 missing = missing or error
                 in_doubt = in_doubt or not error.certain
-                job.memory.release()  # the refusal took some, and who holds some must not wait for more
+                job.memory.release()  # the refusal took some, and who has some must not wait for more
                 continue
             outcome = (yield from newer_there(job, fetched.info)) or (
                 yield from self._deliver(job, source_key, fetched)
             )
-            if isinstance(within, Refusal):
-                self._server_side.did_without(within)
+            if isinstance(copied, CopyRefusal):
+                self._server_side.did_without(copied)
             return outcome
-        if in_doubt and not self._source_bucket.holds:
+        if in_doubt and not self._source_bucket.exists:
             yield BlockingCall(partial(self._source_bucket.require, job.source))
         if job.entry.optional:
             return job.skipped(Reason.OPTIONAL_MISSING)
@@ -254,7 +239,7 @@ class Transfer:
         return (yield from found_there(job, missing, hides=self._acl.hides))
 
     def _rewrite_in_place(self, job: Job) -> Steps[Outcome | None]:
-        """Let what lies at the destination be stored there once more, with the access that its row asks for by now.
+        """Store what lies at the destination there once more, with the access that its row asks for by now.
 
         What is private is hidden whatever it is. What is public again has to be what was confirmed once.
         Returns: the outcome, if that is the object that is wanted: the very one that was confirmed, or, where a death
@@ -263,33 +248,20 @@ class Transfer:
         arrival, private = job.claim.arrival, job.entry.private
         if not private and (arrival.md5 is None or arrival.presence & Presence.STALE):
             return None
-        within = replace(job, source=job.destination, is_only_copy=True)
+        in_place = replace(job, source=job.destination, is_only_copy=True)
         try:
-            fetched: FetchedObject = yield self._read(within, job.key)
+            fetched: FetchedObject = yield self._read(in_place, job.key)
         except ObjectMissing:
             return None
-        if not private and not (yield from is_confirmed(within, fetched)):
+        if not private and not (yield from is_confirmed(in_place, fetched)):
             return None
-        self._acl.spare(job.entry)
+        self._acl.never_remove(job.entry)
         try:
-            stored = yield from self._deliver(within, job.key, fetched)
+            stored = yield from self._deliver(in_place, job.key, fetched)
         finally:
-            job.presence = within.presence
+            job.presence = in_place.presence
         job.presence = rewritten_in_place(private=private)
         return job.rewritten(stored, fetched.info)
-
-    def _copy_within(self, job: Job, source_key: str) -> Steps[Copied | Refusal | None]:
-        written = partial(self._written, job, way=Storing.COPIED)
-        return self._server_side.copied(Within(job.source, source_key, job.destination, job.key, written))
-
-    def _written(
-        self, job: Job, info: ObjectInfo, write: Callable[[PutOptions], Step], way: Storing = Storing.WHOLE
-    ) -> Steps[str]:
-        """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
-        before = job.presence
-        etag: str = yield from self._acl.written(job.entry, self._put_options(info), partial(sent, job, write), way)
-        job.presence = write_started(before, private=job.entry.private)
-        return etag
 
     def _read(self, job: Job, source_key: str) -> StoreCall:
         return StoreCall(job.source, "read", (source_key, self._options.multipart_threshold))
@@ -298,72 +270,64 @@ class Transfer:
         """Store what was fetched; an object that was replaced or damaged on the way is read again."""
         for restart in range(_RESTARTS_AT_MOST):
             try:
-                yield from self._heed_source(job, fetched.info)
-                yield from self._have_noted(job)
+                yield from self._follow_source(job, fetched.info)
+                yield from self._record_access(job)
                 if fetched.data is None or fetched.md5 is None:
                     return (yield from self._deliver_in_parts(job, source_key, fetched.info))
                 return (yield from self._deliver_whole(job, source_key, fetched.info, fetched.data, fetched.md5))
             except (ObjectChanged, SourceDamaged, UploadDamaged):
                 if restart == _RESTARTS_AT_MOST - 1:
                     raise
-            job.source.retries += 1
-            job.memory.release()
+            job.restart()
             fetched = yield self._read(job, source_key)
         raise AssertionError("unreachable")
 
-    def _heed_source(self, job: Job, info: ObjectInfo) -> Steps[None]:
-        """Take an entry for a private one if the source itself keeps the object from everybody.
+    def _follow_source(self, job: Job, info: ObjectInfo) -> Steps[None]:
+        """Treat an entry as private if the source itself keeps the object from everybody.
 
         Its row may be behind: a moderator is faster than the next plan. Raises: as `AclRule.allow`.
         """
         if job.entry.private or not info.private or job.is_only_copy:
             return
         _log.warning("stored as private, because only its owner may read it at %s: %r", job.source.name, job.key)
-        job.claim, job.is_heeded = job.claim._replace(entry=job.entry._replace(private=True)), True
-        yield from allowed(job, self._acl.allow(job.entry))
+        job.claim, job.access_unrecorded = job.claim._replace(entry=job.entry._replace(private=True)), True
+        yield from job.try_acls(self._acl.allow(job.entry))
 
-    def _have_noted(self, job: Job) -> Steps[None]:
-        """Wait until the manifest knows of an access that its claim does not tell. Raises: Interrupted."""
-        if not job.is_heeded or self._note is None:
+    def _record_access(self, job: Job) -> Steps[None]:
+        """Wait until the manifest has recorded an access that is not the one of the claim. Raises: Interrupted."""
+        if not job.access_unrecorded or self._note is None:
             return
         access = (
             write_started(job.presence, private=job.entry.private) & ACCESS
         )  # also of what this job has tried before
-        yield Until(self._note(job.entry, access), job.source.store_access.stop)
-        job.is_heeded = False
+        yield WaitFor(self._note(job.entry, access), job.source.store_access.stop)
+        job.access_unrecorded = False
 
     def _deliver_whole(self, job: Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
         if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
             check = SourceCheck(job.source, source_key, info)
             yield BlockingCall(partial(check.require_whole, data))
-        etag = yield from self._written(
-            job, info, lambda options: StoreCall(job.destination, "write", (job.key, data, md5, options))
-        )
+
+        def send(options: PutOptions) -> Steps[str]:
+            return job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
+
+        etag = yield from self._acl.write(job.entry, self._put_options(info), send, WriteMethod.WHOLE)
         return job.done(source_key, len(data), md5, etag)
 
     def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
         )
-        md5, etag = yield from self._acl.written(
-            job.entry,
-            self._put_options(info),
-            partial(upload_begun, job, large),
-            Storing.IN_PARTS,
-            partial(upload_delivered, job, large),
+        begin, fill = partial(job.begin_upload, large), partial(job.fill_upload, large)
+        md5, etag = yield from self._acl.write(
+            job.entry, self._put_options(info), begin, WriteMethod.IN_PARTS, complete=fill
         )
         return job.done(source_key, info.size, md5, etag)
 
     def _iter_candidates(self, job: Job) -> Iterator[str]:
-        """The keys to look under. Most objects lie under the first, so the others are not worked out before."""
+        """The keys to look under. Most objects lie under the first, so the others are worked out only when needed."""
         candidates = iter_candidates(job.entry, self._options.source_prefix, self._copies)
         return chain((job.source_key,), islice(candidates, 1, None))
-
-    def _trial(self, entry: Entry, acl: str | None) -> BlockingCall:
-        options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
-        return BlockingCall(
-            partial(begin_in_vain, RetryingStore(self._destination), self._destination_key(entry), options)
-        )
 
     def _destination_key(self, entry: Entry) -> str:
         return canonical_key(entry, self._options.destination_prefix)
@@ -373,3 +337,23 @@ class Transfer:
         if self._options.cache_control and not headers.cache_control:
             headers = headers._replace(cache_control=self._options.cache_control)
         return PutOptions(headers, storage_class=self._options.storage_class)
+
+
+class BucketCheck:
+    """Asks for the bucket before a bare 404 is believed, which looks the same if the bucket is gone. Shared by all."""
+
+    def __init__(self) -> None:
+        self._asking = threading.Lock()
+        self._exists_until = float("-inf")  # by the monotonic clock
+
+    @property
+    def exists(self) -> bool:
+        """Whether somebody has just asked, and the bucket was there."""
+        return time.monotonic() < self._exists_until
+
+    def require(self, store: RetryingStore) -> None:
+        """Return if the bucket is there. Raises: as `check` of `ObjectStore`; Interrupted."""
+        with self._asking:
+            if not self.exists:
+                store.check()
+                self._exists_until = time.monotonic() + _BUCKET_EXISTS_SECONDS

@@ -170,7 +170,7 @@ def verified(evidence: CutoverEvidence) -> Iterator[Finding]:
 
 
 def read_by_everybody(evidence: CutoverEvidence) -> Iterator[Finding]:
-    """Whether the destination was read as browsers do, and everybody reads what they should: see `readers_of`."""
+    """Whether the destination was read as browsers do, and everybody reads what they should: see `audience_of`."""
     checks = public_summary(reversed(evidence.verifications), evidence.counts, evidence.change, evidence.acl)
     status = checks.status
     if status is PublicCheckStatus.UNTRIED:

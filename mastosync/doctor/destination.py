@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from mastosync.checking.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY, Storing, untold
+from mastosync.checking.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY, WriteMethod, cannot_check
 from mastosync.copying.acl import AclMode, AclRule, PrivateKeptBack
 from mastosync.copying.transfer import TransferOptions
 from mastosync.doctor.buckets import ACCESS_CHECKS, CheckedStore, check_access, check_missing_key
@@ -261,7 +261,7 @@ def _written_as_copy(
 
     def steps() -> Steps[str]:
         yield from rule.allow(entry)
-        etag: str = yield from rule.written(entry, put_options(options), write, Storing.WHOLE)
+        etag: str = yield from rule.write(entry, put_options(options), write, WriteMethod.WHOLE)
         return etag
 
     try:
@@ -373,7 +373,7 @@ def _private_read(end: CheckedStore, options: TransferOptions, private: _Written
             "private", tr("private objects are not copied (private_objects = skip), so none becomes public")
         )
     if not (private.public_at or options.serves_strangers or options.copy_private_without_acl):
-        return reporter.failure("private", untold(end.store.name))
+        return reporter.failure("private", cannot_check(end.store.name))
     if not private.public_at:
         return reporter.ok("private", tr("nobody can read a private object without credentials"))
     if private.public_at != end.store.endpoint:

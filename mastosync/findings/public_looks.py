@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from mastosync.checking.public_access import USUAL_SAMPLE, Readers, readers_of
+from mastosync.checking.public_access import USUAL_SAMPLE, Audience, audience_of
 from mastosync.manifest import CountLine, LastChange, VerificationRecord
 from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.model import TABLES, EntryState
@@ -52,7 +52,7 @@ class PublicSummary:
 
         A run under `acl = private` does not prove that everybody can read, nor the other way round.
         """
-        must_read, told = readers_of(self.acl) is Readers.EVERYBODY, self.told
+        must_read, told = audience_of(self.acl) is Audience.EVERYBODY, self.told
         if told is None or (must_read and told.get("all_private")):
             return PublicCheckStatus.UNTRIED if must_read else PublicCheckStatus.NEEDLESS
         if told.get("anybody_can_list"):
@@ -136,7 +136,7 @@ def public_summary(
             objects[line.kind.table] += line.objects
     arrived = frozenset(+objects)
     shown = arrived - UNSHOWN
-    must_read = readers_of(acl) is Readers.EVERYBODY
+    must_read = audience_of(acl) is Audience.EVERYBODY
     objects = Counter({table: objects[table] for table in shown})  # of what may be asked for
     runs = [_PublicRun(each) for each in verified if _counts(each.details.get("public"), acl)]
     if not runs:
@@ -182,4 +182,4 @@ def _counts(public: Mapping[str, Any] | None, acl: str) -> bool:
     """Whether a run says anything of what is asked for now."""
     if public is None or not has_asked(public):
         return False
-    return not (readers_of(acl) is Readers.EVERYBODY and public.get("all_private"))
+    return not (audience_of(acl) is Audience.EVERYBODY and public.get("all_private"))

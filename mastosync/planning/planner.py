@@ -20,7 +20,7 @@ from mastosync.manifest import HIGHEST_ID, LOWEST_ID, ManifestReport, PlanDelta,
 from mastosync.mastodon.paperclip import groups_of
 from mastosync.model import CACHE_TABLES, TABLES, EntryGroup, Kind
 from mastosync.planning.survey import DAY_SECONDS, Survey, Surveyor
-from mastosync.progress import PlanProgress, ProgressListener
+from mastosync.progress import PlanProgress, ProgressListener, shown
 
 if TYPE_CHECKING:
     from mastosync.errors import PlanRefused
@@ -182,15 +182,11 @@ class Planner:
         taken_at = result.snapshot.taken_at.timestamp()
         since = None if self.options.max_age is None else taken_at - self.options.max_age * DAY_SECONDS
         run = _Run(sink, result, self.surveyor(taken_at), since, progress)
-        self.listener.started(progress)
-        try:
-            with _uncollected():
-                for table in self.options.types:
-                    progress.table = table
-                    result.by_table[table] = self._plan_table(table, run)
-                result.survey = run.surveyor.survey()
-        finally:
-            self.listener.finished(progress)
+        with shown(progress, self.listener), _uncollected():
+            for table in self.options.types:
+                progress.table = table
+                result.by_table[table] = self._plan_table(table, run)
+            result.survey = run.surveyor.survey()
         return result
 
     def _plan_table(self, table: str, run: _Run) -> PlanDelta:

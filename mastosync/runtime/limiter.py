@@ -1,22 +1,19 @@
-"""How fast an endpoint may be asked: one limiter an endpoint, shared by every worker.
+"""How fast an endpoint may be asked, and how many bytes may travel: shared by all workers.
 
-Nothing is limited until the endpoint throttles. Then everybody pauses, for as long as it asked for,
-or, at the first sign and while it takes nothing, for a growing time of our own, but no longer than
-whoever was throttled is ready to wait. The rate follows
-what was seen: the larger the share of throttled requests, the larger the cut (a half at most), but
-never below what the endpoint did take by the clock; each second of work without throttles adds a
-tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is set,
-holds all the time, and the rate moves below it. An endpoint that is down is closed, and nothing is let
-through until it is opened again: see `runtime.downtime`.
+`EndpointLimiter`, one an endpoint: nothing is limited until the endpoint throttles. Then everybody pauses, for as long
+as it asked for, or, at the first sign and while it takes nothing, for a growing time of our own, but no longer than
+the throttled request may wait. The rate follows what was seen: the larger the share of throttled requests, the larger
+the cut (a half at most), but never below what the endpoint did take by the clock; each second of work without throttles
+adds a tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is set, holds all the
+time, and the rate moves below it. An endpoint that is down is closed, and nothing is let through until it is opened
+again: see `runtime.outages`.
 
-So a store with a hard limit is found out within seconds, however many requests are under way, and
-one that throttles a few requests by chance hardly slows the others down.
+So a store with a hard limit is found out within seconds, however many requests are under way, and one that throttles a
+few requests by chance hardly slows the others down.
 
-How many bytes may travel: a token bucket for all workers, whose rate the time of day may change.
-
-The bytes of an object (or of a part) go as a whole: they may go as soon as what went before them is
-paid for, and the next ones wait until they are paid for in turn. So the average is kept, whatever
-the sizes, and nothing needs to be cut into pieces.
+`Bandwidth` is a token bucket for all workers, whose rate the time of day may change. The bytes of an object (or of a
+part) go as a whole: they may go as soon as what went before them is paid for, and the next ones wait until they are
+paid for in turn. So the average is kept, whatever the sizes, and nothing needs to be cut into pieces.
 """
 
 from __future__ import annotations
@@ -44,6 +41,8 @@ _LARGEST_CUT = 0.5  # a share that calls for it is not waited upon until the win
 _INCREASE = 0.1  # of the rate after the last cut
 _FREE_AGAIN = 2.0  # times the rate after the last cut: no limit any more
 _CLOSED_SECONDS = 0.2  # after which to ask again whether it is open
+_SAVED_SECONDS = 0.1  # of bandwidth: whoever comes late may make up for so much; the rest is lost
+_LOOK_AGAIN_SECONDS = 1.0  # how long the timetable of the bandwidth is not looked at
 _CATCH_UP_SECONDS = 0.05  # whoever comes late for a slot may make up for so much; the rest is lost
 
 
@@ -60,12 +59,11 @@ class EndpointLimiter:
     """Lets requests to one endpoint through, as fast as it has shown it will take them."""
 
     def __init__(self, stop: StopSignal, ceiling: float | None = None) -> None:
-        """With a ceiling, at most so many requests a second, whatever the endpoint would take."""
+        """`ceiling` limits requests a second, whatever the endpoint would take."""
         self._stop = stop
         self._ceiling = ceiling
         self._lock = threading.Lock()
         self._turn = threading.Lock()  # of whoever waits for the next slot
-        self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._rate: float | None = None
         self._settled = 0.0  # the rate after the last cut
         self._spacing = 1 / ceiling if ceiling else 0.0  # seconds from slot to slot; 0: not limited
@@ -167,7 +165,13 @@ class EndpointLimiter:
                 (self._window_throttles == 1 and not self._warned) or self._streak >= _STREAK
             ):
                 self._pauses_in_a_row += 1
-                end = max(now, min(now + self._own_pause(), deadline))
+                end = max(
+                    now,
+                    min(
+                        now + backoff_seconds(self._pauses_in_a_row, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS),
+                        deadline,
+                    ),
+                )
             pause = end - max(now, self._paused_until)
             self._window_start += pause
             self._long_pause = self._long_pause or pause >= _WINDOW_SECONDS
@@ -207,10 +211,10 @@ class EndpointLimiter:
         self._warned = self._window_throttles > 0
         self._window_start, self._window_requests, self._window_throttles = now, 0, 0
 
-    def _own_pause(self) -> float:
-        doublings = min(self._pauses_in_a_row - 1, 16)
-        longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * (1 << doublings))
-        return longest * self._random.uniform(0.5, 1.0)
+
+def backoff_seconds(attempts: int, first: float, longest: float) -> float:
+    """How long to wait after so many attempts (at least 1) in a row: it doubles each time, and half of it is random."""
+    return min(longest, first * (1 << min(attempts - 1, 16))) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 def _timeout(deadline: float) -> float:
@@ -234,10 +238,6 @@ class _Taken:
         if now >= self.since + 1.0:
             self.since, self.count, self.before = now, 0, here
         return rate
-
-
-_SAVED_SECONDS = 0.1  # whoever comes late may make up for so much; the rest is lost
-_LOOK_AGAIN_SECONDS = 1.0  # how long the timetable is not looked at
 
 
 class Bandwidth:

@@ -1,6 +1,6 @@
-"""A budget of memory that everybody who holds bytes of objects shares.
+"""A budget of memory, shared by all transfers that have bytes of objects in memory.
 
-Bytes are asked for before they are read. Who cannot have them waits in line: the first in line gets
+Bytes are reserved before they are read. Who cannot have them waits in line: the first in line gets
 what becomes free, so that a large object is not overtaken for ever by small ones.
 """
 
@@ -32,81 +32,81 @@ def return_large_blocks() -> None:
 
 
 class MemoryBudget:
-    """So many bytes, and no more, are held at any time."""
+    """Limits how many bytes are reserved at any time."""
 
     def __init__(self, total_bytes: int) -> None:
         self.total_bytes = total_bytes
-        self.peak_bytes = 0  # the most that was held at once
+        self.peak_bytes = 0  # the most that was reserved at once
         self._free = total_bytes
         self._line: deque[Reservation] = deque()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
 
-    def hold(self) -> Reservation:
-        """A new hold, of nothing yet."""
+    def reserve(self) -> Reservation:
+        """A new reservation, of nothing yet."""
         return Reservation(self)
 
-    def _resize(self, hold: Reservation, size_bytes: int) -> bool:
+    def _resize(self, reservation: Reservation, size_bytes: int) -> bool:
         with self._lock:
-            if size_bytes <= hold.held_bytes:
-                self._leave_line(hold)
-                self._free += hold.held_bytes - size_bytes
-                hold.held_bytes = size_bytes
+            if size_bytes <= reservation.reserved_bytes:
+                self._leave_line(reservation)
+                self._free += reservation.reserved_bytes - size_bytes
+                reservation.reserved_bytes = size_bytes
                 self._hand_out()
                 return True
-            if not self._line and size_bytes - hold.held_bytes <= self._free:
-                self._free -= size_bytes - hold.held_bytes
-                hold.held_bytes = size_bytes
+            if not self._line and size_bytes - reservation.reserved_bytes <= self._free:
+                self._free -= size_bytes - reservation.reserved_bytes
+                reservation.reserved_bytes = size_bytes
                 self.peak_bytes = max(self.peak_bytes, self.total_bytes - self._free)
                 return True
-            if not hold.wanted_bytes:
-                self._line.append(hold)
-            hold.wanted_bytes = size_bytes
+            if not reservation.wanted_bytes:
+                self._line.append(reservation)
+            reservation.wanted_bytes = size_bytes
             self._hand_out()
-            return hold.held_bytes == size_bytes
+            return reservation.reserved_bytes == size_bytes
 
     def _hand_out(self) -> None:
-        while self._line and self._line[0].wanted_bytes - self._line[0].held_bytes <= self._free:
+        while self._line and self._line[0].wanted_bytes - self._line[0].reserved_bytes <= self._free:
             first = self._line.popleft()
             self._changed.notify_all()
-            self._free -= first.wanted_bytes - first.held_bytes
-            first.held_bytes = first.wanted_bytes
-            first.wanted_bytes = 0  # last: whoever sees it needs no lock to know what is held
+            self._free -= first.wanted_bytes - first.reserved_bytes
+            first.reserved_bytes = first.wanted_bytes
+            first.wanted_bytes = 0  # last: whoever sees it needs no lock to know what is reserved
         self.peak_bytes = max(self.peak_bytes, self.total_bytes - self._free)
 
-    def _leave_line(self, hold: Reservation) -> None:
-        if hold.wanted_bytes:
-            self._line.remove(hold)
-            hold.wanted_bytes = 0
+    def _leave_line(self, reservation: Reservation) -> None:
+        if reservation.wanted_bytes:
+            self._line.remove(reservation)
+            reservation.wanted_bytes = 0
 
 
 class Reservation:
-    """What one transfer, or one part of it, holds of a budget."""
+    """The memory of one transfer, or of one part of it."""
 
-    __slots__ = ("_budget", "held_bytes", "wanted_bytes")
+    __slots__ = ("_budget", "reserved_bytes", "wanted_bytes")
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
-        self.held_bytes = 0
+        self.reserved_bytes = 0
         self.wanted_bytes = 0  # while it stands in line
 
-    def ask(self, size_bytes: int) -> bool:
-        """Hold this much from now on. False: not yet, but in line for it; ask again.
+    def request(self, size_bytes: int) -> bool:
+        """Reserve this much from now on. False: not yet, but in line for it; ask again.
 
         More than the whole budget is taken for the whole: who reads less at once keeps the promise.
         """
         size_bytes = min(size_bytes, self._budget.total_bytes)
-        # most ask for what they hold: without a place in line nobody else changes that
-        if not self.wanted_bytes and self.held_bytes == size_bytes:
+        # most ask for what they have: without a place in line nobody else changes that
+        if not self.wanted_bytes and self.reserved_bytes == size_bytes:
             return True
         return self._budget._resize(self, size_bytes)
 
     def wait(self, size_bytes: int, stop: StopSignal) -> None:
-        """Hold this much, as soon as it can be had. Raises: Interrupted.
+        """Reserve this much, as soon as it can be had. Raises: Interrupted.
 
-        Who holds some while waiting for more may wait for another who does the same: release first.
+        Who has some while waiting for more may wait for another who does the same: release first.
         """
-        while not self.ask(size_bytes):
+        while not self.request(size_bytes):
             with self._budget._changed:
                 if self.wanted_bytes:
                     self._budget._changed.wait(_LOOK_SECONDS)
@@ -114,4 +114,4 @@ class Reservation:
 
     def release(self) -> None:
         """Give everything back. Calling it twice is no error."""
-        self.ask(0)
+        self.request(0)

@@ -1,19 +1,18 @@
-"""Telling a store that fails from objects that fail: by failures in a row at one store, with no answer in between.
+"""Stores that fail, told from objects that fail: one that is down is waited for, one that is of no use ends the run.
 
-Waiting for an endpoint that is down, and telling that from objects that fail.
+`Downtime` knows whether one endpoint is down. A request that keeps failing without an answer may do so because of its
+object, or its store is down. So the store is asked for an object that it does not have. If it does not answer that
+either, or only asks to slow down, nothing is sent to its endpoint but this question, again and again after growing
+waits, by one thread for all. When it answers everybody goes on. An endpoint that has never answered in this run is not
+waited for: its address may be wrong.
 
-A request that keeps failing for want of an answer may do so for the sake of its object, or its store is down. So the
-store is asked for something else, which it has not got. If it does not answer that either, or only asks to slow down,
-nothing is sent to its endpoint but this question, again and again after growing waits, by one for all. When it answers
-everybody goes on. An endpoint that has never answered in this run is not waited for: it may be a wrong one.
-
-A store that answers the question, and fails at the work, is not waited for: `runtime.outage` ends such a run.
+A store that answers the question, and fails at the work, is not waited for. `FailureCounter` finds it out, by failures
+in a row at one store with no success between them.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections import Counter
@@ -24,16 +23,23 @@ from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUn
 from mastosync.language import deferred, say, tr
 from mastosync.manifest import Outage
 from mastosync.model import End, EntryState, Outcome, Reason
-from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.limiter import EndpointLimiter, backoff_seconds
 from mastosync.runtime.stop import StopSignal
 from mastosync.units import clock, iso
 
+_log = logging.getLogger(__name__)
+
+NO_SUCH_KEY = "mastosync-probe/nothing"
+"""What a store is asked for to find out whether it answers."""
+
+FIRST_WAIT_SECONDS = 2.0  # until the question is repeated
+LONGEST_WAIT_SECONDS = 120.0
 IN_A_ROW = 64  # failures of one store
 WRONG_PLACE_AFTER = 1_000  # missing objects, when the source has never given one
 
 _FAILURES = frozenset({Reason.NETWORK, Reason.SERVER, Reason.THROTTLED})
 _MISSING = frozenset({Reason.MISSING, Reason.OPTIONAL_MISSING})
-_SAID = {
+_MESSAGES = {
     (End.SOURCE, False): deferred(
         "the source failed for {in_a_row} objects in a row, so the store itself has a problem: {detail}"
     ),
@@ -51,15 +57,114 @@ _SAID = {
 _HINT = deferred("when the store works again, run `mastosync retry-failed`: it copies these objects and the rest")
 
 
-class Outages:
-    """Counts for each store by itself: what one of them answers says nothing of the other. Thread-safe."""
+class ProbedStore(Protocol):
+    """What is asked whether its endpoint is down: a store, or what stands in its place."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    def read(self, key: str, max_bytes: int, /) -> object:
+        """Raises: NetworkFailure, ServerFailure or Throttled if that may be; whatever else it does is an answer."""
+
+
+class Downtime:
+    """Whether one endpoint is down. Shared by all requests to it."""
+
+    def __init__(
+        self,
+        limiter: EndpointLimiter,
+        stop: StopSignal,
+        patience_seconds: float,
+        probed: ProbedStore | None = None,
+    ) -> None:
+        """`probed`: what to ask instead of the store whose request has failed."""
+        self._probed = probed
+        self._limiter = limiter  # of the endpoint
+        self._stop = stop
+        self._patience_seconds = patience_seconds
+        self._asking = threading.Lock()  # of the one thread that asks for all
+        self._given_up: StoreUnusable | None = None
+        self.outage: Outage | None = None
+        self.ended_outages = 0
+
+    def wait_if_down(self, store: ProbedStore, failure: ObjectError, ended_outages: int) -> bool:
+        """Wait until the endpoint answers, if it is down. Returns: whether it was.
+
+        `failure`: of a request that was never answered; `ended_outages`: how many there were when it began.
+        Raises: StoreUnusable when patience is over, and at once if the store says that it cannot be used; Interrupted.
+        """
+        if not self._patience_seconds or not self._limiter.has_answered:
+            return False
+        with self._asking:
+            if self.ended_outages != ended_outages:
+                return True
+            if (known := self._given_up) is not None:  # a new error, as this one has its traceback
+                raise passing(type(known)(known.message, hint=known.hint), may_pass=known.may_pass)
+            self._stop.require_going_on()
+            probed = self._probed or store
+            if _probe(probed) is None:
+                return False
+            try:
+                self._wait(probed, failure)
+            except StoreUnusable as unusable:
+                self._given_up = unusable
+                raise
+            finally:
+                self.outage = None
+                self._limiter.open()
+            return True
+
+    def _wait(self, store: ProbedStore, failure: ObjectError) -> None:
+        """Ask until there is an answer. Raises: as `wait_if_down`."""
+        began, since = time.monotonic(), time.time()
+        self._limiter.close()
+        self.outage = down = Outage(store.name, since, since + self._patience_seconds, failure.message)
+        _log.warning(
+            "%s",
+            tr(
+                "the {store} is down, and asked again until {until}: {answer}",
+                store=store.name,
+                until=clock(down.until),
+                answer=failure.message,
+            ),
+            extra={"about": {"store": store.name, "since": iso(since), "until": iso(down.until)}},
+        )
+        asked, failures = _asked_seconds(failure), 1
+        while (left := began + self._patience_seconds - time.monotonic()) > 0:
+            self._stop.sleep(min(left, max(asked, wait_seconds(failures))))
+            failures += 1
+            answer = _probe(store)
+            if answer is None:
+                self.ended_outages += 1
+                _log.warning("%s", tr("the {store} answers again: going on", store=store.name))
+                return
+            asked = _asked_seconds(answer)
+            self.outage = down = down._replace(answer=answer.message)
+        unusable = StoreUnusable(
+            tr(
+                "the {store} has been down since {since}: {answer}",
+                store=store.name,
+                since=clock(since),
+                answer=down.answer,
+            ),
+            hint=tr(
+                "when it answers again, run the same command again: what had to wait is not failed, and goes on. "
+                "`[copy] outage_patience` says how long a store is waited for"
+            ),
+        )
+        raise passing(unusable)
+
+
+class FailureCounter:
+    """Counts failures of each store by itself: what one answers says nothing of the other. Thread-safe."""
 
     def __init__(
         self, *, any_success: bool = False, still_gives: Callable[[], bool] = lambda: False, hint: str = _HINT
     ) -> None:
         """`any_success`: the source has given something in this run, or need not.
 
-        `still_gives`: whether it gives what it gave in earlier runs, to be asked when it has given nothing in this one:
+        `still_gives`: tells whether it gives what it gave in earlier runs. Asked when it has given nothing in this one:
         its key may be another by now. `hint`: what to do when a store is well again.
         """
         self._any_success = any_success
@@ -70,7 +175,7 @@ class Outages:
         self._lock = threading.Lock()
 
     def note(self, outcome: Outcome) -> None:
-        """Draw the conclusion from what became of an entry.
+        """Count what became of an entry.
 
         Raises: StoreUnusable when going on would only fail entry after entry.
         """
@@ -102,7 +207,7 @@ class Outages:
         if in_a_row >= IN_A_ROW:
             if reason is Reason.DENIED and end is End.SOURCE and self._gives():
                 return
-            said = say(_SAID[end, reason is Reason.DENIED])
+            said = say(_MESSAGES[end, reason is Reason.DENIED])
             unusable = StoreUnusable(said.format(in_a_row=in_a_row, detail=detail), hint=say(self._hint))
             raise passing(unusable, may_pass=reason in _FAILURES)
 
@@ -139,116 +244,12 @@ class Outages:
             )
 
 
-_log = logging.getLogger(__name__)
-
-NO_SUCH_KEY = "mastosync-probe/nothing"
-"""What a store is asked for to find out whether it answers."""
-
-FIRST_WAIT_SECONDS = 2.0
-LONGEST_WAIT_SECONDS = 120.0
+def wait_seconds(failures: int) -> float:
+    """How long to wait before another attempt at what cannot be reached. `failures`: in a row, at least 1."""
+    return backoff_seconds(failures, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
 
 
-class Questioned(Protocol):
-    """Who is asked whether its endpoint is down: a store, or what stands in its place."""
-
-    @property
-    def name(self) -> str:
-        """For people."""
-
-    def read(self, key: str, max_bytes: int, /) -> object:
-        """Raises: NetworkFailure, ServerFailure or Throttled if that may be; whatever else it does is an answer."""
-
-
-class Downtime:
-    """What is known of one endpoint. Shared by all who ask it."""
-
-    def __init__(
-        self,
-        limiter: EndpointLimiter,
-        stop: StopSignal,
-        patience_seconds: float,
-        instead: Questioned | None = None,
-    ) -> None:
-        """`instead`: whom to ask in the place of the store whose request has failed."""
-        self._instead = instead
-        self._limiter = limiter  # of the endpoint
-        self._stop = stop
-        self._patience_seconds = patience_seconds
-        self._asking = threading.Lock()  # of whoever asks for all
-        self._given_up: StoreUnusable | None = None
-        self._random = random.Random()  # noqa: S311 - jitter, no secret
-        self.outage: Outage | None = None
-        self.outlasted = 0  # outages that are over
-
-    def outlast(self, store: Questioned, failure: ObjectError, outlasted: int) -> bool:
-        """Wait until the endpoint answers, if it is down; whether it was.
-
-        `failure`: of a request that was never answered, and had begun when so many outages were `outlasted`.
-        Raises: StoreUnusable when patience is over, and at once if the store says that it cannot be used; Interrupted.
-        """
-        if not self._patience_seconds or not self._limiter.has_answered:
-            return False
-        with self._asking:
-            if self.outlasted != outlasted:
-                return True
-            if (known := self._given_up) is not None:  # raised twice, it tells two stories
-                raise passing(type(known)(known.message, hint=known.hint), may_pass=known.may_pass)
-            self._stop.require_going_on()
-            asked = self._instead or store
-            if _answer(asked) is None:
-                return False
-            try:
-                self._wait(asked, failure)
-            except StoreUnusable as unusable:
-                self._given_up = unusable
-                raise
-            finally:
-                self.outage = None
-                self._limiter.open()
-            return True
-
-    def _wait(self, store: Questioned, failure: ObjectError) -> None:
-        """Ask until there is an answer. Raises: as `outlast`."""
-        began, since = time.monotonic(), time.time()
-        self._limiter.close()
-        self.outage = down = Outage(store.name, since, since + self._patience_seconds, failure.message)
-        _log.warning(
-            "%s",
-            tr(
-                "the {store} is down, and asked again until {until}: {answer}",
-                store=store.name,
-                until=clock(down.until),
-                answer=failure.message,
-            ),
-            extra={"about": {"store": store.name, "since": iso(since), "until": iso(down.until)}},
-        )
-        wait, asked = FIRST_WAIT_SECONDS, _asked_seconds(failure)
-        while (left := began + self._patience_seconds - time.monotonic()) > 0:
-            self._stop.sleep(min(left, max(asked, wait * self._random.uniform(0.5, 1.0))))
-            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-            answer = _answer(store)
-            if answer is None:
-                self.outlasted += 1
-                _log.warning("%s", tr("the {store} answers again: going on", store=store.name))
-                return
-            asked = _asked_seconds(answer)
-            self.outage = down = down._replace(answer=answer.message)
-        unusable = StoreUnusable(
-            tr(
-                "the {store} has been down since {since}: {answer}",
-                store=store.name,
-                since=clock(since),
-                answer=down.answer,
-            ),
-            hint=tr(
-                "when it answers again, run the same command again: what had to wait is not failed, and goes on. "
-                "`[copy] outage_patience` says how long a store is waited for"
-            ),
-        )
-        raise passing(unusable)
-
-
-def _answer(store: Questioned) -> ObjectError | None:
+def _probe(store: ProbedStore) -> ObjectError | None:
     """What becomes of a request that asks for nothing; None: it is answered. Raises: StoreUnusable."""
     try:
         store.read(NO_SUCH_KEY, 0)

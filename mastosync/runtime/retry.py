@@ -1,10 +1,14 @@
-"""The one retry layer: a store with patience around it.
+"""The one retry layer: a store whose requests are repeated, and the one account of attempts.
 
 A request that fails in a way that may pass is repeated after a growing, jittered wait, a bounded
 number of times. A throttled one costs no attempt: it is repeated, through the endpoint's limiter,
-until its budget of time is used up, and no store is given more than what is left of it, whatever it
-asks for. What keeps failing because its store is down waits until that answers again (`runtime.downtime`),
+until its budget of time is used up; no request waits longer than what is left of it, whatever the store
+asks for. What keeps failing because its store is down waits until that answers again (`runtime.outages`),
 and is repeated as if it had just begun. Every wait ends when somebody asks to stop.
+
+Most callers wait here, from the first attempt on. The transfer loop makes first attempts itself, many at once: it
+reports each to `RetryingStore.note`, and hands what failed to `repeat`. Both ways, every attempt is noted and counted
+here; only `Job.restart` counts too, when a whole object is begun again.
 """
 
 from __future__ import annotations
@@ -18,13 +22,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreBack, Throttled
+from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreRecovered, Throttled
 from mastosync.model import ObjectInfo
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import Reservation
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.parallel import waiting
-from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.stop import StopSignal, waiting
 from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
 
 P = ParamSpec("P")
@@ -62,36 +65,27 @@ class StoreAccess:
     bandwidth: Bandwidth | None = None  # of what is written; None: not limited
     downtime: Downtime | None = None  # of the endpoint; None: a store that is down is not waited for
 
-    def note(self, error: BaseException | None, throttled_since: float | None = None) -> None:
-        """Take note of how a request has ended (None: well): the limiter learns by it, an error learns whose it is.
-
-        `throttled_since`: see `RetryPolicy.patience_ends`.
-        """
-        self.limiter.note(error, self.policy.patience_ends(throttled_since))
-        if isinstance(error, ObjectError):
-            error.store = self.store.name
-
 
 class RetryingStore:
-    """A store as it is to be asked: the same contract, repeated within the policy.
+    """A store whose requests are repeated within the policy: the same contract.
 
     One is made for each entry, so that `retries` tells what that entry cost.
     """
 
-    __slots__ = ("_begins_anew", "_counting", "in_vain", "memory", "retries", "store_access")
+    __slots__ = ("_counting", "_looks_first", "memory", "retries", "retries_in_outages", "store_access")
 
     def __init__(
-        self, store_access: StoreAccess, memory: Reservation | None = None, *, begins_anew: bool = False
+        self, store_access: StoreAccess, memory: Reservation | None = None, *, looks_first: bool = False
     ) -> None:
         """`memory`: where room for whole objects is taken from; None: nobody counts it.
 
-        `begins_anew`: a write that was begun before its store was down is not repeated: it raises StoreBack.
+        `looks_first`: a write that began before its store was down is not repeated: it raises StoreRecovered.
         """
         self.store_access = store_access
         self.memory = memory
         self.retries = 0
-        self.in_vain = 0  # of these: while the store was down
-        self._begins_anew = begins_anew
+        self.retries_in_outages = 0  # of these: while the store was down
+        self._looks_first = looks_first
         self._counting = threading.Lock()  # parts of one object are repeated in several threads
 
     @property
@@ -103,148 +97,156 @@ class RetryingStore:
         return self.store_access.store.endpoint
 
     def check(self) -> None:  # noqa: D102
-        self._patiently(self.store_access.store.check)
+        self.ask(self.store_access.store.check)
 
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
-        return self._patiently(self.store_access.store.list_page, prefix, after)
+        return self.ask(self.store_access.store.list_page, prefix, after)
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
-        return self._patiently(self.store_access.store.head, key)
+        return self.ask(self.store_access.store.head, key)
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         self._make_room(max_bytes)
-        return self._fitted(self._patiently(self.store_access.store.read, key, max_bytes))
+        return self._fitted(self.ask(self.store_access.store.read, key, max_bytes))
 
     def read_cached(self, key: str, max_bytes: int) -> FetchedObject | None:
         """What `read` gives, if nothing has to be waited for: the store, its limiter, memory. Raises: nothing."""
         store, memory = self.store_access.store, self.memory
         if not isinstance(store, CachingStore) or self.store_access.limiter.reserve():
             return None
-        fetched = store.read_cached(key, max_bytes, memory.ask if memory is not None else lambda _: True)
+        fetched = store.read_cached(key, max_bytes, memory.request if memory is not None else lambda _: True)
         if fetched is not None:
             self.store_access.limiter.succeeded()
         return fetched
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
-        return self._patiently(self.store_access.store.read_range, key, info, start, length)
+        return self.ask(self.store_access.store.read_range, key, info, start, length)
 
     def digest(self, key: str, info: ObjectInfo) -> bytes:  # noqa: D102
-        return self._patiently(self.store_access.store.digest, key, info)
+        return self.ask(self.store_access.store.digest, key, info)
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
-        self._take(data)
-        return self._patiently(self.store_access.store.write, key, data, md5, options)
+        self._pay(data)
+        return self.ask(self.store_access.store.write, key, data, md5, options)
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
     ) -> str:
-        return self._patiently(self.store_access.store.copy_from, source_bucket, source_key, info, key, options)
+        return self.ask(self.store_access.store.copy_from, source_bucket, source_key, info, key, options)
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
-        return self._patiently(self.store_access.store.start_multipart, key, options)
+        return self.ask(self.store_access.store.start_multipart, key, options)
 
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
-        self._take(data)
-        return self._patiently(self.store_access.store.write_part, key, upload_id, number, data, md5)
+        self._pay(data)
+        return self.ask(self.store_access.store.write_part, key, upload_id, number, data, md5)
 
     def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
-        return self._patiently(self.store_access.store.copy_part, key, upload_id, number, piece)
+        return self.ask(self.store_access.store.copy_part, key, upload_id, number, piece)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
-        return self._patiently(self.store_access.store.complete_multipart, key, upload_id, parts)
+        return self.ask(self.store_access.store.complete_multipart, key, upload_id, parts)
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
-        self._patiently(self.store_access.store.abort_multipart, key, upload_id)
+        self.ask(self.store_access.store.abort_multipart, key, upload_id)
 
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
-        return self._patiently(self.store_access.store.abort_unfinished, key)
+        return self.ask(self.store_access.store.abort_unfinished, key)
 
     def delete(self, key: str) -> None:  # noqa: D102
-        self._patiently(self.store_access.store.delete, key)
+        self.ask(self.store_access.store.delete, key)
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
-        return self._patiently(self.store_access.store.anybody_reads, key)
+        return self.ask(self.store_access.store.anybody_reads, key)
 
     def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
-        return self._patiently(self.store_access.store.anybody_finds, key, info)
+        return self.ask(self.store_access.store.anybody_finds, key, info)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
-        return self._patiently(self.store_access.store.withdraw, key)
+        return self.ask(self.store_access.store.withdraw, key)
 
     def close(self) -> None:  # noqa: D102
         self.store_access.store.close()
 
     def ask(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What another request to the same endpoint gives, with the same patience."""
-        return self._patiently(request, *args, **kwargs)
+        """What a request to this store, or another one to its endpoint, gives in the end.
 
-    def again(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
+        Most succeed at once and never meet the policy: that keeps them cheap.
+        """
+        with waiting():
+            try:
+                return self._send(request, *args, **kwargs)
+            except ObjectError as error:
+                failure = _require_transient(error)
+            return self._repeat(failure, request, *args, **kwargs)
+
+    def note(self, error: BaseException | None, throttled_since: float | None = None) -> None:
+        """Take note of how an attempt has ended (None: well): the limiter learns by it, an error learns whose it is.
+
+        `throttled_since`: see `RetryPolicy.patience_ends`.
+        """
+        access = self.store_access
+        access.limiter.note(error, access.policy.patience_ends(throttled_since))
+        if isinstance(error, ObjectError):
+            error.store = access.store.name
+
+    def repeat(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
         """What a method of `ObjectStore` gives whose first attempt has failed like this, its bandwidth being paid."""
         request = getattr(self.store_access.store, operation)
         if operation != "read":
-            return self._after(failure, request, *arguments)
+            return self._repeat(failure, request, *arguments)
         _, max_bytes = arguments
         self._make_room(max_bytes)
-        return self._fitted(self._after(failure, request, *arguments))
+        return self._fitted(self._repeat(failure, request, *arguments))
 
     def _make_room(self, size_bytes: int) -> None:
-        """Hold memory for an object of a size that is not known yet."""
+        """Reserve memory for an object of a size that is not known yet."""
         if self.memory is not None:
             self.memory.release()  # of an attempt that failed
             self.memory.wait(size_bytes, self.store_access.stop)
 
     def _fitted(self, fetched: FetchedObject) -> FetchedObject:
-        """Hold no more than what came."""
+        """Reserve no more than what came."""
         if self.memory is not None:
-            self.memory.ask(len(fetched.data or b""))
+            self.memory.request(len(fetched.data or b""))
         return fetched
 
-    def _take(self, data: Buffer) -> None:
+    def _pay(self, data: Buffer) -> None:
         """Wait for the bandwidth. Bytes count when they are written, once: so reading keeps to it as well."""
         if self.store_access.bandwidth is not None:
             self.store_access.bandwidth.take(len(data))
 
-    def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Most requests succeed at once and never meet the policy: that keeps them cheap."""
-        with waiting():
-            try:
-                return self._sent(request, *args, **kwargs)
-            except ObjectError as error:
-                failure = _passing(error)
-            return self._after(failure, request, *args, **kwargs)
-
-    def _after(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _repeat(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass, and anew when its store was down."""
         downtime = self.store_access.downtime if self.store_access.policy.deadline == math.inf else None
         while True:
-            spell = _Spell(0 if downtime is None else downtime.outlasted)
+            series = _Series(0 if downtime is None else downtime.ended_outages)
             try:
-                return self._repeated(spell, failure, request, *args, **kwargs)
+                return self._repeat_within_policy(series, failure, request, *args, **kwargs)
             except (NetworkFailure, ServerFailure, Throttled) as error:
-                if downtime is None or not downtime.outlast(self.store_access.store, error, spell.outlasted):
+                if downtime is None or not downtime.wait_if_down(self.store_access.store, error, series.ended_outages):
                     raise
                 failure = error
-            self._look_first(spell, failure, request)
+            self._require_nothing_written(series, failure, request)
             with self._counting:
-                self.in_vain += spell.retries + 1
+                self.retries_in_outages += series.retries + 1
                 self.retries += 1
             try:
-                return self._sent(request, *args, **kwargs)
+                return self._send(request, *args, **kwargs)
             except ObjectError as error:
-                failure = _passing(error)
+                failure = _require_transient(error)
 
-    def _look_first(self, spell: _Spell, failure: ObjectError, request: Callable[P, T]) -> None:
-        """Raises: StoreBack, if what a write may have stored before its store was down is to be looked for."""
+    def _require_nothing_written(self, series: _Series, failure: ObjectError, request: Callable[P, T]) -> None:
+        """Raises: StoreRecovered, if what a write may have stored before its store was down is to be looked for."""
         downtime = self.store_access.downtime
-        if downtime is None or downtime.outlasted == spell.outlasted:
+        if downtime is None or downtime.ended_outages == series.ended_outages:
             return
-        if self._begins_anew and request == self.store_access.store.write:
-            raise StoreBack(failure.message) from failure
+        if self._looks_first and request == self.store_access.store.write:
+            raise StoreRecovered(failure.message) from failure
 
-    def _repeated(
-        self, spell: _Spell, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    def _repeat_within_policy(
+        self, series: _Series, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The same, within the policy."""
         last, is_first = failure, True
         policy = self.store_access.policy
         budget = _Budget(policy)
@@ -254,62 +256,58 @@ class RetryingStore:
             if is_first or not self.store_access.limiter.wait(policy.deadline):
                 is_first = False
                 raise last
-            self._look_first(spell, last, request)
+            self._require_nothing_written(series, last, request)
             with self._counting:
                 self.retries += 1
-            spell.retries += 1
+            series.retries += 1
             try:
-                return self._answered(budget.throttled_since, request, *args, **kwargs)
+                return self._attempt(budget.throttled_since, request, *args, **kwargs)
             except ObjectError as error:
                 last = error
                 raise
 
-        patience = Retrying(
-            retry=retry_if_exception(_may_pass),
+        repeated = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, ObjectError) and error.transient),
             stop=budget,
             wait=_WaitUnlessAsked(policy),
             sleep=self.store_access.stop.sleep,
             reraise=True,
         )
-        return patience(attempt)
+        return repeated(attempt)
 
-    def _sent(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Send a request as soon as the limiter lets it through."""
+    def _send(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make an attempt as soon as the limiter lets it through."""
         self.store_access.limiter.wait()
-        return self._answered(None, request, *args, **kwargs)
+        return self._attempt(None, request, *args, **kwargs)
 
-    def _answered(self, throttled_since: float | None, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Send a request that the limiter has let through, and take note of how it ends."""
+    def _attempt(self, throttled_since: float | None, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make one attempt that the limiter has let through, and take note of how it ends."""
         try:
             answer = request(*args, **kwargs)
         except ObjectError as error:
-            self.store_access.note(error, throttled_since)
+            self.note(error, throttled_since)
             raise
-        self.store_access.note(None)
+        self.note(None)
         return answer
 
 
 @dataclass(slots=True)
-class _Spell:
-    """One row of attempts at a request, none of which was answered."""
+class _Series:
+    """One series of attempts at a request, none of which was answered."""
 
-    outlasted: int  # times that the endpoint had been down when the first one had failed
+    ended_outages: int  # of the endpoint, when the first one had failed
     retries: int = 0
 
 
-def _passing(error: ObjectError) -> ObjectError:
-    """The same error. Raises: it, if it does not pass."""
+def _require_transient(error: ObjectError) -> ObjectError:
+    """The same error. Raises: it, if another attempt would meet it again."""
     if not error.transient:
         raise error
     return error
 
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, ObjectError) and error.transient
-
-
 class _Budget:
-    """Tenacity's `stop`: attempts for failures, time for throttles."""
+    """Tenacity's `stop`: limits attempts for failures, and time for throttles."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy

@@ -1,13 +1,32 @@
-"""The wish to stop: set by a signal, heeded by every wait."""
+"""How threads wait: no longer than somebody asks to stop, and so that others can work meanwhile.
+
+`StopSignal` is set by a signal and ends every wait.
+
+Python lets one thread run at a time. Those that want to all at once take that from each other again and again, which
+costs more time than what they do. So threads that compare listings take turns (`in_turns`): one works, and gives its
+turn up while it waits for a store (`waiting`).
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from mastosync.errors import Interrupted
 from mastosync.language import tr
+
+R = TypeVar("R")
+
+_turn = threading.Lock()  # one for the process, as Python has one
+
+
+class _ThisThread(threading.local):
+    has_turn = False
+
+
+_this_thread = _ThisThread()
 
 
 class StopSignal:
@@ -95,3 +114,32 @@ def leaving(what_is_left: str) -> Iterator[None]:
         yield
     except Interrupted as error:
         raise Interrupted(tr("stopped on request"), hint=what_is_left) from error
+
+
+def in_turns(results: Iterator[R]) -> Iterator[R]:
+    """The same results, each worked out while no other thread works one out."""
+    while True:
+        with _turn:
+            _this_thread.has_turn = True
+            try:
+                result = next(results)
+            except StopIteration:
+                return
+            finally:
+                _this_thread.has_turn = False
+        yield result
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Let others have the turn for as long as the block runs, if it is ours."""
+    if not _this_thread.has_turn:
+        yield
+        return
+    _this_thread.has_turn = False
+    _turn.release()
+    try:
+        yield
+    finally:
+        _turn.acquire()
+        _this_thread.has_turn = True

@@ -1,26 +1,28 @@
-"""The workers of a run: a few lanes, and a pool of threads for what waits on its own."""
+"""Threads that do many things at once: `WorkerPool` for work in steps, `side_by_side` for work that only yields."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
-from queue import Empty
+from queue import Empty, Full, Queue
+from threading import Event
 from typing import Generic, Self, TypeVar
 
-from mastosync.runtime.steps import Steps
-from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.transfer_loop import Ended, LargeQuota, LoopSettings, TransferLoop
+from mastosync.runtime.steps import Ended, LargeObjectQuota, SharedWork, Steps, TransferLoop
+from mastosync.runtime.stop import StopSignal, in_turns
 from mastosync.store.base import Multiplexer
 
-C = TypeVar("C")
-R = TypeVar("R")
+C = TypeVar("C")  # what is claimed
+R = TypeVar("R")  # its outcome
+T = TypeVar("T")
 
-_LANES_AT_MOST = 4  # Python's own lock leaves no more to gain
+_LOOPS_AT_MOST = 4  # Python's own lock leaves no more to gain
+_CORES_A_LOOP = 2  # the copier, hashing and the system want some too: a loop more would only cost
 _POLL_SECONDS = 0.1
-_CORES_A_LANE = 2  # the copier, hashing and the system want some too: a lane more would only cost
+_RESULTS_AHEAD = 4  # of each thread, that may wait to be taken
 
 
 class WorkerPool(Generic[C, R]):
@@ -35,49 +37,49 @@ class WorkerPool(Generic[C, R]):
     ) -> None:
         """`multiplexer` makes one for so many requests at once; None: every request waits in a thread of its own."""
         self.workers = workers
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="aside")
-        self._setting = LoopSettings(transfer, self._threads, stop, LargeQuota(max(1, workers // 2)))
-        lanes = min(workers, (os.cpu_count() or 1) // _CORES_A_LANE, _LANES_AT_MOST)
-        widths = _shares(workers, max(1, lanes))
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="blocking")
+        self._shared = SharedWork(transfer, self._threads, stop, LargeObjectQuota(max(1, workers // 2)))
+        loops = min(workers, (os.cpu_count() or 1) // _CORES_A_LOOP, _LOOPS_AT_MOST)
+        widths = _shares(workers, max(1, loops))
         self._pool = ThreadPoolExecutor(len(widths), thread_name_prefix="copy")
-        self._to_run = [TransferLoop(self._setting, width, multiplexer and multiplexer(width)) for width in widths]
-        self._lanes: list[Future[None]] = []
+        self._loops = [TransferLoop(self._shared, width, multiplexer and multiplexer(width)) for width in widths]
+        self._running: list[Future[None]] = []
 
     def __enter__(self) -> Self:
-        """Let the lanes begin. Raises: RuntimeError if the system gives no threads."""
+        """Start the loops. Raises: RuntimeError if the system gives no threads."""
         try:
-            for lane in self._to_run:
-                self._lanes.append(self._pool.submit(lane.run))
+            for loop in self._loops:
+                self._running.append(self._pool.submit(loop.run))
         except BaseException:
             self.close()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let all threads go. After an error they are asked to stop: what waits would keep the process from ending."""
+        """End all threads. After an error they are asked to stop: what waits would keep the process from ending."""
         if kind is not None:
-            self._setting.stop.request()
+            self._shared.stop.request()
         self.close()
 
     def submit(self, claims: Iterable[C]) -> None:
         """Hand claims over."""
         for claim in claims:
-            self._setting.inbox.put(claim)
+            self._shared.inbox.put(claim)
 
     def ended(self, wait_seconds: float) -> list[Ended[C, R]]:
         """What has come to its end; waits for the first of it.
 
-        Raises: what a lane could not tell with a claim, which is a bug.
+        Raises: what a loop could not report with a claim, which is a bug.
         """
         ended: list[Ended[C, R]] = []
         with suppress(Empty):
-            ended += self._setting.ended.get(timeout=wait_seconds)
+            ended += self._shared.ended.get(timeout=wait_seconds)
             while True:
-                ended += self._setting.ended.get_nowait()
+                ended += self._shared.ended.get_nowait()
         if not ended:
-            for lane in self._lanes:
-                if lane.done():
-                    lane.result()
+            for loop in self._running:
+                if loop.done():
+                    loop.result()
         return ended
 
     def all_ended(self, claims: Iterable[C]) -> Iterator[Ended[C, R]]:
@@ -85,7 +87,7 @@ class WorkerPool(Generic[C, R]):
         work = iter(claims)
         in_work = 0
         while True:
-            stopped = self._setting.stop.requested
+            stopped = self._shared.stop.requested
             new = [] if stopped else list(islice(work, 4 * self.workers - in_work))
             in_work += len(new) - (len(self.take_back()) if stopped else 0)
             self.submit(new)
@@ -100,15 +102,15 @@ class WorkerPool(Generic[C, R]):
         claims: list[C] = []
         with suppress(Empty):
             while True:
-                claim = self._setting.inbox.get_nowait()
+                claim = self._shared.inbox.get_nowait()
                 if claim is not None:
                     claims.append(claim)
         return claims
 
     def close(self) -> None:
-        """Let the lanes go, and break off what is still under way. Threads that wait are not waited for."""
-        self._setting.abandoned = True
-        self._setting.inbox.put(None)
+        """End the loops, and break off what is still under way. Threads that wait are not waited for."""
+        self._shared.abandoned = True
+        self._shared.inbox.put(None)
         self._pool.shutdown()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -116,3 +118,42 @@ class WorkerPool(Generic[C, R]):
 def _shares(total: int, into: int) -> list[int]:
     """Whole numbers, as equal as can be, that add up."""
     return [total // into + (number < total % into) for number in range(into)]
+
+
+def side_by_side(work: Callable[[T], Iterable[R]], items: Sequence[T], workers: int, stop: StopSignal) -> Iterator[R]:
+    """Yield everything that `work` yields for all items, in no order. Memory is bounded by the number of workers.
+
+    `work` runs in threads, which take turns except in requests to stores. An error in one of them ends all and is
+    raised here. That, or an error of the caller, asks all of them to stop, wherever they wait.
+    """
+    results: Queue[R] = Queue(_RESULTS_AHEAD * workers)
+    abandoned = Event()
+
+    def work_on(item: T) -> None:
+        for result in in_turns(iter(work(item))):
+            while not abandoned.is_set():
+                with suppress(Full):
+                    results.put(result, timeout=_POLL_SECONDS)
+                    break
+            if abandoned.is_set():
+                return
+
+    threads = ThreadPoolExecutor(max(1, min(workers, len(items))), thread_name_prefix="range")
+    try:
+        with stop.after_errors():  # the other threads may wait for a store, for as long as it likes
+            under_way = [threads.submit(work_on, item) for item in items]
+            while True:
+                ended = [future for future in under_way if future.done()]
+                under_way = [future for future in under_way if not future.done()]
+                for future in ended:
+                    future.result()
+                if under_way:
+                    with suppress(Empty):
+                        yield results.get(timeout=_POLL_SECONDS)
+                    continue
+                while not results.empty():
+                    yield results.get_nowait()
+                return
+    finally:
+        abandoned.set()
+        threads.shutdown(cancel_futures=True)

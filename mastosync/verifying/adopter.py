@@ -15,8 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mastosync.checking.multipart_etag import is_composite
-from mastosync.checking.object_check import expected_etag, same_etag
+from mastosync.checking.object_check import expected_etag, is_composite, same_etag
 from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred
 from mastosync.manifest import (
@@ -32,9 +31,9 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates
 from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
 from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import (
     KeyedEntry,

@@ -22,9 +22,9 @@ from mastosync.manifest import EntryPlace, Orphan, Scratch, SegmentReader, recor
 from mastosync.mastodon.paperclip import KeyRange, iter_candidates, root_of
 from mastosync.model import Entry, Record
 from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, iter_matched
 
@@ -208,11 +208,11 @@ class OrphanFinder:
         Listings may be late, or spell a key otherwise; and under a prefix there are keys without it, which
         are not listed.
         """
-        missing, in_vain = self._iter_missing(), 0
-        while some := list(islice(missing, min(_ASKED_AT_ONCE, _ASKED_AT_MOST - in_vain))):
+        missing, retries_in_outages = self._iter_missing(), 0
+        while some := list(islice(missing, min(_ASKED_AT_ONCE, _ASKED_AT_MOST - retries_in_outages))):
             there = list(side_by_side(self._places_of_found, some, self.options.workers, self.stop))
             self.scratch.add_elsewhere(there)
-            in_vain += len(some) - len(there)
+            retries_in_outages += len(some) - len(there)
 
     def _places_of_found(self, missing: tuple[EntryPlace, Record]) -> Iterator[EntryPlace]:
         place, record = missing

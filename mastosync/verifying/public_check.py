@@ -17,7 +17,7 @@ from itertools import chain, islice
 from operator import itemgetter
 
 from mastosync.checking.object_check import expected_etag
-from mastosync.checking.public_access import FaultKind, Readers, readers_of
+from mastosync.checking.public_access import Audience, FaultKind, audience_of
 from mastosync.errors import ObjectError
 from mastosync.language import tr
 from mastosync.manifest import PRIVATE_FLAG
@@ -25,9 +25,9 @@ from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Kind, Record
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.probe import AnonymousAccess, ObjectTraits, PublicAnswer, PublicSite, access_by, access_by_status
 from mastosync.verifying.listing_merge import KeyedEntry, LowestRanks, SampleGroup, SampleRank
 from mastosync.verifying.public_result import FROM, Asked, PublicFault, PublicResult, ServedBy
@@ -185,25 +185,25 @@ class PublicCheck:
         if unread is not None:
             yield unread
 
-    def _sites(self, record: Record) -> Iterator[tuple[PublicSite, Readers]]:
+    def _sites(self, record: Record) -> Iterator[tuple[PublicSite, Audience]]:
         """Where to ask, and who reads there. The bucket comes first: what it refuses and the site gives is another's.
 
         What the site may give or refuse, as it decides, is not asked for there.
         """
         private, served = record.entry.private, self.bucket is not None
-        at_site = readers_of(self.acl, private=private, served=served)
-        if self.bucket is not None and readers_of(self.acl, private=private) is Readers.NOBODY:
-            yield self.bucket, Readers.NOBODY
-        if at_site is not Readers.UNTOLD:
+        at_site = audience_of(self.acl, private=private, served=served)
+        if self.bucket is not None and audience_of(self.acl, private=private) is Audience.NOBODY:
+            yield self.bucket, Audience.NOBODY
+        if at_site is not Audience.UNKNOWN:
             yield self.site, at_site
 
-    def _fault(self, site: PublicSite, record: Record, key: str, readers: Readers) -> PublicFault | None:
+    def _fault(self, site: PublicSite, record: Record, key: str, readers: Audience) -> PublicFault | None:
         """What is wrong with an answer; None: nothing. Raises: ObjectError.
 
         What is public has to lie at the store, and what is private has to be nowhere, not even in a cache.
         """
         read = RetryingStore(self.store_access).ask
-        if readers is Readers.NOBODY:
+        if readers is Audience.NOBODY:
             return self._private_fault(read(site.read, key), site, record, key)
         answer = read(partial(site.read, fresh=True), key)
         access = access_by_status(answer.status)

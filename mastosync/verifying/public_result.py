@@ -8,8 +8,8 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from mastosync.checking.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
-from mastosync.checking.public_access import FaultKind, Readers, readers_of
-from mastosync.checking.row_check import Row, made_private
+from mastosync.checking.public_access import Audience, FaultKind, audience_of
+from mastosync.checking.row_check import RowState, made_private
 from mastosync.language import say, tr
 from mastosync.manifest import found_hidden
 from mastosync.model import TABLES, EntryState, Kind, Origin, Outcome, Presence, Reason, Record
@@ -102,11 +102,11 @@ class PublicResult:
     @property
     def all_private(self) -> bool:
         """Whether nobody may read anything at the bucket."""
-        return readers_of(self.acl) is not Readers.EVERYBODY
+        return audience_of(self.acl) is not Audience.EVERYBODY
 
     def must_be_read(self, record: Record) -> bool:
         """Whether everybody has to be able to read an object; if not, nobody may."""
-        return readers_of(self.acl, private=record.entry.private) is Readers.EVERYBODY
+        return audience_of(self.acl, private=record.entry.private) is Audience.EVERYBODY
 
     @property
     def exposed(self) -> int:
@@ -173,12 +173,12 @@ class PublicResult:
         ]
         return exposed + [fault for fault in adopted if not fault.exposed]
 
-    def drop(self, fault: PublicFault, row: Row) -> None:
+    def drop(self, fault: PublicFault, row: RowState) -> None:
         """It is none, as its row says: nobody may read it by now, or nobody asks for it any more."""
         self.faults.remove(fault)
         asked = self.by_kind[fault.record.entry.kind]
         asked.faults -= 1
-        if row is Row.PRIVATE:
+        if row is RowState.PRIVATE:
             asked.private += 1
         else:
             asked.objects -= 1

@@ -26,7 +26,7 @@ from mastosync.checking.object_check import (
     still_done,
 )
 from mastosync.checking.privacy_proof import strangers_read
-from mastosync.checking.row_check import Opening, Row, RowsNow, made_private
+from mastosync.checking.row_check import RowCheck, RowsNow, RowState, made_private
 from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import tr
 from mastosync.manifest import (
@@ -40,10 +40,9 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import KeyRange, canonical_key
 from mastosync.model import Entry, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.worker_pool import WorkerPool
+from mastosync.runtime.worker_pool import WorkerPool, side_by_side
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, Sample, SampleRank, iter_matched, record_at
 from mastosync.verifying.public_result import (
@@ -148,14 +147,14 @@ class Verifier:
     stop: StopSignal
     listener: ProgressListener
     samples: Sequence[Sample] = ()  # that are drawn while listings pass by
-    opening: Opening | None = None  # asks for rows of what is at fault
+    opening: RowCheck | None = None  # asks for rows of what is at fault
     result: Verification = field(init=False, default_factory=Verification)
     _progress: CheckProgress = field(init=False)
     _not_found: int = field(init=False, default=0)
     _listing_errs: bool = field(init=False, default=False)  # it left out what is there
 
     def __post_init__(self) -> None:
-        self.result.rows.opening = self.opening
+        self.result.rows.row_check = self.opening
 
     @property
     def rows(self) -> RowsNow:
@@ -210,7 +209,7 @@ class Verifier:
         rows = self.rows.of([fault.record for fault in public.faults if fault.refused])
         self._heed(rows, public)
         chosen = public.to_be_rewritten
-        certain = [each for each in chosen if not each.refused or rows.get(each.record.entry) is Row.PUBLIC]
+        certain = [each for each in chosen if not each.refused or rows.get(each.record.entry) is RowState.PUBLIC]
         self.rows.unasked += len(chosen) - len(certain)
         corrections = [
             (
@@ -223,12 +222,14 @@ class Verifier:
         for fault in public.faults:
             _log.warning("public: %s: %s", fault.key, fault.detail, extra={"about": {"key": fault.key}})
 
-    def _heed(self, rows: Mapping[Entry, Row], public: PublicResult) -> None:
+    def _heed(self, rows: Mapping[Entry, RowState], public: PublicResult) -> None:
         """Strangers are not given these at the new store: what Mastodon has hidden or deleted since is no fault."""
-        for fault in [each for each in public.faults if rows.get(each.record.entry, Row.PUBLIC) is not Row.PUBLIC]:
-            if rows[fault.record.entry] is Row.GONE:
+        for fault in [
+            each for each in public.faults if rows.get(each.record.entry, RowState.PUBLIC) is not RowState.PUBLIC
+        ]:
+            if rows[fault.record.entry] is RowState.GONE:
                 self.rows.gone.add(fault.record.entry)
-                public.drop(fault, Row.GONE)
+                public.drop(fault, RowState.GONE)
                 continue
             read = self._strangers_read(fault)
             if read is None:  # it stays as it is: public by the manifest, and not to be written
@@ -239,7 +240,7 @@ class Verifier:
             if read or fault.served_by is ServedBy.OLD_STORE:
                 public.expose(fault, None if read else fault.served_by)
             else:
-                public.drop(fault, Row.PRIVATE)
+                public.drop(fault, RowState.PRIVATE)
 
     def _was_removed(self, record: Record) -> bool:
         """Whether nothing lies there any more."""
@@ -341,10 +342,10 @@ class Verifier:
         corrections = []
         for each in results:
             row, outcome = rows.get(each.record.entry), _outcome_of(each)
-            if row is Row.GONE:  # what was deleted is not brought back
+            if row is RowState.GONE:  # what was deleted is not brought back
                 self.rows.gone.add(each.record.entry)
             elif outcome is not None:
-                if row is Row.PRIVATE:
+                if row is RowState.PRIVATE:
                     outcome = outcome._replace(entry=made_private(each.record).entry)
                     self.rows.private += 1
                 corrections.append((each.record, outcome))

@@ -145,8 +145,11 @@ class Deliveries:
 
     def _take(self, each: Exchange, fingerprint: tuple[object, ...], place: int) -> None:
         key = each.request.key
-        in_vain = each.request.operation == "HeadObject" and each.status in (403, 404)  # who may not look, writes
-        if in_vain or gave_other_bytes(each):
+        retries_in_outages = each.request.operation == "HeadObject" and each.status in (
+            403,
+            404,
+        )  # who may not look, writes
+        if retries_in_outages or gave_other_bytes(each):
             self.held.pop(key, None)
         if each.stored:
             self.ours.add(key)

@@ -10,7 +10,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import MigrationFactory
 from tests.support.bucket_checks import takes_only
-from tests.unit.report.kit import digest_by_hand
+from tests.support.report_evidence import digest_by_hand
 
 
 def test_a_migration_is_told_kept_and_found_to_belong_to_its_manifest(

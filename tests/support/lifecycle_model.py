@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mastosync.checking.multipart_etag import composite_etag
+from mastosync.checking.object_check import composite_etag
 from mastosync.errors import AclUnsupported, CorruptObject, ObjectDenied
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Kind, ObjectInfo, Origin, Outcome, Reason, Record
-from mastosync.runtime.steps import Steps, run_to_end
-from mastosync.runtime.transfer_loop import Ended
+from mastosync.runtime.steps import Ended, Steps, run_to_end
 from mastosync.store.base import Buffer, PutOptions, UploadedPart
 from tests.support.entries import LOCAL, REMOTE
 from tests.support.memory_store import MemoryStore, StoredObject
@@ -398,7 +397,7 @@ class World:
 
 
 class OneThread:
-    """A crew that does one thing after the other, here."""
+    """A worker pool that does one thing after the other, here."""
 
     def __init__(self, steps: Callable[..., Steps[object]], *_: object) -> None:
         self._steps = steps

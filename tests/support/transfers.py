@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mastosync.copying.acl import Note
+from mastosync.copying.acl import NoteAccess
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
@@ -29,6 +29,6 @@ def store_access(
 
 
 def transfer(
-    old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None, note: Note | None = None
+    old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None, note: NoteAccess | None = None
 ) -> Transfer:
     return Transfer(store_access(old), store_access(new), options or TransferOptions(), MemoryBudget(1 << 30), note)

@@ -48,7 +48,7 @@ from mastosync.planning.planner import PlanOptions
 from mastosync.progress import NoProgress
 from mastosync.pruning import PruneOptions, Pruner
 from mastosync.refetching import Place as PlaceOfRow
-from mastosync.refetching import Refetcher, RefetchOptions, Ways
+from mastosync.refetching import Refetcher, RefetchOptions, RefetchTools
 from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
@@ -379,8 +379,8 @@ class MovingWorld(RuleBasedStateMachine):
         take_over(self.manifest)
         self.world.runs()
         self.world.new.troubles, self.world.new.damaged_uploads = list(weather.destination), weather.damaged_uploads
-        landing, stop = MemoryStore("landing"), StopSignal()
-        open_stores = StoreAccess(landing, EndpointLimiter(stop), AT_ONCE, stop), self._store_access(self.world.new)
+        staging, stop = MemoryStore("landing"), StopSignal()
+        open_stores = StoreAccess(staging, EndpointLimiter(stop), AT_ONCE, stop), self._store_access(self.world.new)
         options = TransferOptions(multipart_threshold=LARGE_BYTES)
         ended: list[tuple[Outcome, bool]] = []
         with closing(Transfer(*open_stores, options, MemoryBudget(1 << 28))) as transfer:
@@ -393,13 +393,13 @@ class MovingWorld(RuleBasedStateMachine):
 
             @contextmanager
             def holding(key: str, file: IO[bytes]) -> Iterator[None]:
-                landing.put(key, file.read())
+                staging.put(key, file.read())
                 yield
-                del landing.objects[key]
+                del staging.objects[key]
 
             elsewhere = partial(Elsewhere, self.world)
-            ways = Ways(self._rows_now, elsewhere, lambda *_: True, landing, holding, transferred, "")
-            made = Refetcher(self.manifest, ways, RefetchOptions(apply=True, workers=1), stop, NoProgress())
+            tools = RefetchTools(self._rows_now, elsewhere, lambda *_: True, staging, holding, transferred, "")
+            made = Refetcher(self.manifest, tools, RefetchOptions(apply=True, workers=1), stop, NoProgress())
             try:
                 made.run(ManifestReport(self.manifest).iter_failures(Reason.MISSING, ()))
             except Death:

@@ -15,7 +15,7 @@ from mastosync.terminal_text import one_line
 from mastosync.units import human_seconds
 
 if TYPE_CHECKING:
-    from mastosync.applying.applier import Applying
+    from mastosync.applying.applier import ApplyResult
 
 
 @click.command(name="apply-settings")
@@ -63,13 +63,13 @@ _REMEDIES: dict[str, str] = {
 }
 
 
-def render_applying(result: Applying) -> str:
+def render_applying(result: ApplyResult) -> str:
     """All of it."""
     from mastosync.applying.one_object import ApplyStatus
 
     if not result.others:
         return tr("nothing to do: whatever is done was stored under the settings of today")
-    counts = result.fates
+    counts = result.counts
     checked = counts.total()
     line = trn(
         "looked at {checked} object in {duration}",
@@ -122,7 +122,7 @@ def render_applying(result: Applying) -> str:
     return "\n".join([*lines, _end(result)])
 
 
-def _end(result: Applying) -> str:
+def _end(result: ApplyResult) -> str:
     if result.dry_run:
         return tr("a dry run: nothing was written")
     if result.in_line:

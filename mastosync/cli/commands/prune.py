@@ -14,7 +14,7 @@ from mastosync.language import tr, trn
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
-    from mastosync.pruning import Pruning
+    from mastosync.pruning import PruneResult
 
 
 @click.command(name="prune")
@@ -53,7 +53,7 @@ def prune_command(
     return ExitCode.INCOMPLETE if result.failed else ExitCode.OK
 
 
-def render_pruning(result: Pruning, *, adopted: bool) -> str:
+def render_pruning(result: PruneResult, *, adopted: bool) -> str:
     """What was removed, or would be. `adopted`: what was adopted is taken in."""
     from mastosync.findings.deleted import lost_rows_message
 

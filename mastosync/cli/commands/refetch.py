@@ -12,10 +12,11 @@ from mastosync.cli.output import show_json, warn
 from mastosync.cli.terminal import PAINT_OF, table
 from mastosync.errors import ExitCode
 from mastosync.language import deferred, say, tr
+from mastosync.refetching import RefetchResult, RefetchStatus
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    from mastosync.refetching import Refetching
+    from mastosync.refetching import RefetchResult
 
 
 @click.command(name="refetch")
@@ -81,10 +82,8 @@ _MEANING: dict[str, str] = {
 }
 
 
-def render_refetching(result: Refetching) -> str:
+def render_refetching(result: RefetchResult) -> str:
     """What `refetch` found, or brought."""
-    from mastosync.refetching import RefetchStatus
-
     total = result.total()
     if not total:
         return tr("nothing failed as missing")

@@ -21,9 +21,9 @@ from mastosync.cutover import (
 from mastosync.errors import ConfigError, UsageError
 from mastosync.findings import Finding, Grade
 from mastosync.mastodon.settings import current_settings, names_store, storage_settings
+from tests.support.cutover_evidence import BUCKET, NAMED, configured, env_of, in_one, with_env
 from tests.support.entries import entry
 from tests.support.manifests import planned
-from tests.unit.cutover.kit import BUCKET, NAMED, configured, env_of, in_one, with_env
 
 
 def test_in_one_bucket_nobody_is_told_to_delete_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mastosync.app.doctor import store_target
 from mastosync.doctor import BucketTarget
-from tests.unit.cutover.kit import with_env
+from tests.support.cutover_evidence import with_env
 
 
 def test_a_doctor_knows_what_a_switch_may_have_done_to_the_keys(tmp_path: Path) -> None:

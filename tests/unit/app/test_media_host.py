@@ -17,9 +17,9 @@ from mastosync.cutover import (
     PublicFolder,
 )
 from mastosync.errors import UsageError
+from tests.support.cutover_evidence import BUCKET, NAMED, configured
 from tests.support.entries import entry
 from tests.support.manifests import planned
-from tests.unit.cutover.kit import BUCKET, NAMED, configured
 
 
 @pytest.mark.parametrize(

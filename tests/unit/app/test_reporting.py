@@ -21,7 +21,7 @@ from mastosync.manifest import (
 from mastosync.report import NOT_YET
 from mastosync.report.page import render_page
 from tests.support.manifest_versions import restored
-from tests.unit.report.kit import change, context, keep_report
+from tests.support.report_evidence import change, context, keep_report
 
 
 @pytest.fixture

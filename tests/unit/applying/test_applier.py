@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ from typing import Any
 import pytest
 
 from mastosync.app.context import Context
-from mastosync.applying.applier import Applier, Applying, ApplyOptions
-from mastosync.applying.one_object import ApplyStatus, Bringing
-from mastosync.applying.rewrite import AccessLost, HeadersLost, InPlace, goal_of, opens
-from mastosync.checking.row_check import Opening, Row
+from mastosync.applying.applier import ApplyResult
+from mastosync.applying.one_object import ApplyStatus
+from mastosync.checking.row_check import RowCheck, RowState
 from mastosync.cli.commands.apply_settings import render_applying
 from mastosync.config import Config
-from mastosync.copying.acl import AclMode
-from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import (
     AclUnsupported,
     DatabaseError,
@@ -30,7 +26,6 @@ from mastosync.errors import (
     ObjectChanged,
     ObjectDenied,
     ObjectRejected,
-    ObjectTooLarge,
     PlanRefused,
     PrivacyLost,
     ServerFailure,
@@ -57,14 +52,12 @@ from mastosync.manifest import (
 )
 from mastosync.manifest import AppliedUpTo as Reached
 from mastosync.manifest.settings import noted_settings
-from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import (
     CACHE_CONTROL,
     DatabaseAge,
     DatabaseIdentity,
     Entry,
     EntryState,
-    ObjectHeaders,
     ObjectInfo,
     Origin,
     Outcome,
@@ -74,125 +67,16 @@ from mastosync.model import (
 from mastosync.progress import NoProgress
 from mastosync.runtime.steps import run_to_end
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import PutOptions
+from tests.support.applied_places import NONE, OTHER, OWN, PLAIN, USUAL, Place, data_of, file, some, stored
 from tests.support.clock import Clock
 from tests.support.entries import REMOTE, entry, grouped
 from tests.support.manifests import DESTINATION, SOURCE, planned
-from tests.support.memory_store import MemoryStore, StoredObject
-from tests.support.transfers import store_access
-
-NONE, USUAL, OTHER = ObjectSettings(), ObjectSettings(CACHE_CONTROL), ObjectSettings("max-age=60")
-OWN = ObjectHeaders("image/png", "no-store", "inline", metadata=(("a", "b"),))
-PLAIN = ObjectHeaders("image/png")
-
-
-def data_of(of: Entry) -> bytes:
-    return f"{of.kind.table} {of.id}".encode()
-
-
-def md5_of(data: bytes) -> bytes:
-    return hashlib.md5(data, usedforsecurity=False).digest()
-
-
-class Stopping(NoProgress):
-    """Asks to stop when so many objects have gone by."""
-
-    def __init__(self, stop: StopSignal, after: int) -> None:
-        self.stop, self.after = stop, after
-
-    def advanced(self, progress: Any) -> None:  # noqa: ANN401
-        if progress.checked >= self.after:
-            self.stop.request()
-
-
-@dataclass
-class AppliedUpTo:
-    """A manifest in which everything is done, and the store that has it."""
-
-    manifest: Manifest
-    store: MemoryStore = field(default_factory=MemoryStore)
-    rows: dict[int, RemoteFile | None] = field(default_factory=dict)  # that are others than the plan saw; None: gone
-    asked: list[int] = field(default_factory=list)  # how many rows at once
-
-    def look_up(self, records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
-        """As the database answers."""
-        self.asked.append(len(records))
-        found = {each.entry.id: RemoteFile(each.entry.name, None, each.entry.private) for each in records} | self.rows
-        kind = entry().kind
-        return {(kind.table, kind.attachment, row_id): file for row_id, file in found.items() if file}
-
-    def key(self, row_id: int) -> str:
-        return canonical_key(entry(row_id), "")
-
-    def object(self, row_id: int) -> StoredObject:
-        return self.store.objects[self.key(row_id)]
-
-    def record(self, row_id: int) -> Record:
-        return next(each for each in ManifestReport(self.manifest).iter_records() if each.entry.id == row_id)
-
-    def apply(
-        self,
-        current: ObjectSettings = USUAL,
-        *,
-        workers: int = 4,
-        stop_after: int | None = None,
-        largest: int = 1 << 40,
-        dry_run: bool = False,
-        stop: StopSignal | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> Applying:
-        applier = self.applier(current, workers, stop_after, largest, dry_run, stop, **options)
-        return applier.run()
-
-    def applier(
-        self,
-        current: ObjectSettings,
-        workers: int = 4,
-        stop_after: int | None = None,
-        largest: int = 1 << 40,
-        dry_run: bool = False,
-        stop: StopSignal | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> Applier:
-        stop = stop or StopSignal()
-        others = other_settings(self.manifest, current)
-        given = TransferOptions(acl=AclMode(current.acl), storage_class=current.storage_class, **options)
-        at = store_access(self.store, stop)
-        opening = Opening(self.look_up) if opens(current, others) and not dry_run else None
-        bringing = Bringing(at, InPlace(at, given, "memory", largest), current, others, dry_run, opening)
-        listener = NoProgress() if stop_after is None else Stopping(stop, stop_after)
-        how = ApplyOptions(workers, dry_run)
-        return Applier(self.manifest, at, bringing, current, others, how, stop, listener)
-
-
-@contextmanager
-def stored(
-    path: Path, entries: list[Entry], under: ObjectSettings = NONE, headers: dict[int, ObjectHeaders] | None = None
-) -> Iterator[AppliedUpTo]:
-    """As a copy leaves it."""
-    with planned(path, entries) as manifest:
-        place, outcomes = AppliedUpTo(manifest), []
-        note_settings(manifest, under)
-        for record in ManifestReport(manifest).iter_records():
-            of = record.entry
-            data, own = data_of(of), (headers or {}).get(of.id, PLAIN)
-            acl = None if under.acl == "none" else "private" if of.private or under.acl == "private" else "public-read"
-            given = own._replace(cache_control=own.cache_control or under.cache_control)
-            place.store.write(canonical_key(of, ""), data, md5_of(data), PutOptions(given, acl, under.storage_class))
-            outcomes.append((record, Outcome(of, EntryState.DONE, size=len(data), md5=md5_of(data))))
-        correct(manifest, outcomes)
-        place.store.calls.clear()
-        place.store.asked.clear()
-        yield place
-
-
-def some(count: int = 6, **traits: Any) -> list[Entry]:  # noqa: ANN401
-    return [entry(number, **traits) for number in range(1, count + 1)]
+from tests.support.memory_store import MemoryStore
 
 
 @pytest.mark.parametrize(("pending", "said"), [(1, "1 object is pending"), (10, "10 objects are pending")])
 def test_what_is_pending_is_told_with_what_brings_it(pending: int, said: str) -> None:
-    told = render_applying(Applying(USUAL, (NONE,), dry_run=False, pending=pending))
+    told = render_applying(ApplyResult(USUAL, (NONE,), dry_run=False, pending=pending))
     assert told.endswith(f"{said}: run `mastosync copy`, then this again")
 
 
@@ -200,7 +84,7 @@ def test_what_has_none_or_what_was_configured_before_gets_another_cache_control(
     with stored(tmp_path / "m.db", some(), headers={2: OWN, 3: PLAIN._replace(cache_control="max-age=1")}) as place:
         note_settings(place.manifest, ObjectSettings("max-age=1"))
         result = place.apply()
-        assert (result.fates, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, True)
+        assert (result.counts, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, True)
         assert place.object(1).headers == place.object(3).headers == PLAIN._replace(cache_control=CACHE_CONTROL)
         assert place.object(2).headers == OWN
         assert {place.object(number).acl for number in range(1, 7)} == {"public-read"}
@@ -227,7 +111,7 @@ def test_what_was_verified_still_holds_if_nothing_was_stored_anew(tmp_path: Path
         for number in (1, 2, 3):
             place.object(number).headers = PLAIN._replace(cache_control=CACHE_CONTROL)
         before = last_change(place.manifest)
-        assert place.apply().fates == {ApplyStatus.IN_LINE: 3}
+        assert place.apply().counts == {ApplyStatus.IN_LINE: 3}
         assert last_change(place.manifest) == before
         take_back_change(place.manifest, LastChange())
         note_settings(place.manifest, NONE)
@@ -245,7 +129,7 @@ def test_what_may_have_been_stored_anew_is_a_change(tmp_path: Path) -> None:
             raise ObjectChanged("412")
 
         place.store.copy_from = unanswered  # type: ignore[method-assign,assignment]
-        assert place.apply().fates == {ApplyStatus.IN_LINE: 1}
+        assert place.apply().counts == {ApplyStatus.IN_LINE: 1}
         assert place.store.objects[key].headers.cache_control == CACHE_CONTROL
         assert last_change(place.manifest).command == "apply-settings"
 
@@ -260,9 +144,9 @@ def test_headers_and_metadata_stay(tmp_path: Path) -> None:
 def test_what_is_in_line_is_not_stored_again(acl: str, tmp_path: Path) -> None:
     under, wanted = NONE._replace(acl=acl), USUAL._replace(acl=acl)
     with stored(tmp_path / "m.db", some(3), under, {2: OWN}) as place:
-        assert place.apply(wanted).fates == {ApplyStatus.APPLIED: 2, ApplyStatus.IN_LINE: 1}
+        assert place.apply(wanted).counts == {ApplyStatus.APPLIED: 2, ApplyStatus.IN_LINE: 1}
         note_settings(place.manifest, under)
-        assert place.apply(wanted).fates == {ApplyStatus.IN_LINE: 3}
+        assert place.apply(wanted).counts == {ApplyStatus.IN_LINE: 3}
 
 
 def test_given_and_empty_takes_away_what_was_given(tmp_path: Path) -> None:
@@ -299,7 +183,7 @@ def test_another_object_than_was_recorded_is_left_alone(change: str, tmp_path: P
         else:
             place.store.put(place.key(3), b"x" * len(data_of(entry(3))), PLAIN)
         result = place.apply()
-        assert (result.fates[ApplyStatus.DIFFERENT], result.left, result.in_line) == (1, 1, False)
+        assert (result.counts[ApplyStatus.DIFFERENT], result.left, result.in_line) == (1, 1, False)
         assert change == "none" or place.object(3).headers == PLAIN
         assert NONE in (noted_settings(place.manifest) or ())  # it is asked for again
         assert applied_to(place.manifest, USUAL) is None
@@ -308,7 +192,7 @@ def test_another_object_than_was_recorded_is_left_alone(change: str, tmp_path: P
 def test_an_object_that_is_replaced_meanwhile_is_looked_at_again(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(1)) as place:
         place.store.fail("copy_from", ObjectChanged("412"), NetworkFailure("reset"))
-        assert place.apply().fates == {ApplyStatus.APPLIED: 1}
+        assert place.apply().counts == {ApplyStatus.APPLIED: 1}
         assert place.store.count("head") == 3  # and one for the first of a run
 
 
@@ -322,8 +206,8 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
         place.store.calls.clear()
         result = place.apply()
         assert (result.goes_on, result.in_line) == (True, True)
-        assert copied + result.fates[ApplyStatus.APPLIED] == 80
-        assert result.fates.total() < 40
+        assert copied + result.counts[ApplyStatus.APPLIED] == 80
+        assert result.counts.total() < 40
 
 
 def test_what_was_left_by_an_earlier_run_is_not_forgotten_by_the_one_that_ends(tmp_path: Path) -> None:
@@ -333,7 +217,7 @@ def test_what_was_left_by_an_earlier_run_is_not_forgotten_by_the_one_that_ends(t
             place.apply(stop_after=30, workers=1)
         result = place.apply()
         assert (result.left, result.left_before, result.in_line) == (1, 1, False)
-        assert place.apply().fates[ApplyStatus.DIFFERENT] == 1
+        assert place.apply().counts[ApplyStatus.DIFFERENT] == 1
 
 
 def test_what_a_store_refused_that_is_well_again_is_not_left(tmp_path: Path) -> None:
@@ -369,7 +253,7 @@ def test_without_an_answer_who_reads_it_nothing_private_is_stored_and_the_rest_g
     with stored(tmp_path / "m.db", [*some(3), *(entry(row_id, private=True) for row_id in (7, 8, 9))]) as place:
         place.store.fail("anybody_reads", *[ServerFailure("503")] * 10)
         result = place.apply(workers=1)
-        assert result.fates == {ApplyStatus.APPLIED: 3, ApplyStatus.FAILED: 3}
+        assert result.counts == {ApplyStatus.APPLIED: 3, ApplyStatus.FAILED: 3}
         assert [acl for _, acl in place.store.asked].count("private") == 1
         assert [place.record(row_id).state for row_id in (7, 8, 9)].count(EntryState.PENDING) == 1  # which was stored
         assert len(place.store.objects) == 6
@@ -386,7 +270,7 @@ def test_who_stops_while_that_is_asked_is_told_the_name_of_what_may_be_public(tm
 
 def test_what_is_private_never_goes_without_its_acl(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", [*some(3), entry(9, private=True)]) as place:
-        assert place.apply().fates == {ApplyStatus.APPLIED: 4}
+        assert place.apply().counts == {ApplyStatus.APPLIED: 4}
         assert place.object(9).acl == "private"
         assert {acl for method, acl in place.store.asked if method == "copy_from"} == {"public-read", "private"}
 
@@ -395,7 +279,7 @@ def test_what_somebody_has_hidden_since_is_not_opened_again(tmp_path: Path) -> N
     with stored(tmp_path / "m.db", some()) as place:
         place.object(4).acl = "private"  # as Mastodon does after the switch, when an account is suspended
         result = place.apply()
-        assert (result.fates[ApplyStatus.HIDDEN], result.in_line) == (1, False)
+        assert (result.counts[ApplyStatus.HIDDEN], result.in_line) == (1, False)
         assert (place.object(4).acl, place.object(4).headers) == ("private", PLAIN)
 
 
@@ -408,7 +292,7 @@ def test_where_nobody_reads_anything_nobody_has_hidden_it(tmp_path: Path) -> Non
             place.apply()
         assert not place.store.count("copy_from")
         assert place.store.count("head") < 150
-        assert place.apply(USUAL._replace(acl="none")).fates == {ApplyStatus.APPLIED: 200}
+        assert place.apply(USUAL._replace(acl="none")).counts == {ApplyStatus.APPLIED: 200}
 
 
 def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
@@ -417,12 +301,8 @@ def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
             there.acl = None  # and everybody reads elsewhere
         place.store.refused["public-read"] = AclUnsupported("it takes none")
         result = place.apply()
-        assert (result.fates, result.in_line) == ({ApplyStatus.APPLIED: 6}, True)
+        assert (result.counts, result.in_line) == ({ApplyStatus.APPLIED: 6}, True)
         assert result.finding is not None
-
-
-def file(name: str = "a.png", *, private: bool = False) -> RemoteFile:
-    return RemoteFile(name, None, private)
 
 
 def test_only_what_is_public_by_its_row_now_is_opened(tmp_path: Path) -> None:
@@ -430,7 +310,11 @@ def test_only_what_is_public_by_its_row_now_is_opened(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
         place.rows = {2: file(private=True), 3: None, 4: file("b.png"), 5: file()}
         result = place.apply()
-        assert (result.fates, result.left, result.in_line) == ({ApplyStatus.APPLIED: 3, ApplyStatus.CLOSED: 3}, 0, True)
+        assert (result.counts, result.left, result.in_line) == (
+            {ApplyStatus.APPLIED: 3, ApplyStatus.CLOSED: 3},
+            0,
+            True,
+        )
         assert [place.object(number).acl == "public-read" for number in range(1, 7)] == [
             *(True, False, False, False, True, True)
         ]
@@ -478,7 +362,7 @@ def test_what_everybody_reads_although_its_row_is_private_by_now_is_to_be_hidden
     with stored(tmp_path / "m.db", some(2), NONE._replace(acl="private")) as place:
         place.object(1).acl = "public-read"  # by somebody else
         place.rows = {1: file(private=True)}
-        assert place.apply().fates == {ApplyStatus.APPLIED: 1, ApplyStatus.CLOSED: 1}
+        assert place.apply().counts == {ApplyStatus.APPLIED: 1, ApplyStatus.CLOSED: 1}
         hidden = place.record(1)
         assert (hidden.state, hidden.entry.private, hidden.presence) == (EntryState.PENDING, True, ACCESS)
         assert "private by now" in (hidden.detail or "")
@@ -488,7 +372,7 @@ def test_so_is_what_has_the_headers_that_it_should_have(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(2), NONE._replace(acl="private")) as place:
         place.object(1).acl = place.object(2).acl = "public-read"
         place.rows = {1: file(private=True)}
-        assert place.apply(NONE).fates == {ApplyStatus.IN_LINE: 1, ApplyStatus.CLOSED: 1}
+        assert place.apply(NONE).counts == {ApplyStatus.IN_LINE: 1, ApplyStatus.CLOSED: 1}
         hidden = place.record(1)
         assert (hidden.state, hidden.entry.private, hidden.presence) == (EntryState.PENDING, True, ACCESS)
 
@@ -532,7 +416,7 @@ def test_progress_tells_what_is_done_apart_from_what_would_be(
 
 def test_a_dry_run_asks_no_database(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
-        assert place.apply(dry_run=True).fates == {ApplyStatus.APPLIED: 6}
+        assert place.apply(dry_run=True).counts == {ApplyStatus.APPLIED: 6}
         assert not place.asked
 
 
@@ -554,7 +438,7 @@ def test_a_database_that_fails_ends_the_run_and_nothing_more_is_opened(
             place.apply(workers=1)
         opened = [each.acl for each in place.store.objects.values()].count("public-read")
         assert opened <= 4
-        place.look_up = AppliedUpTo.look_up.__get__(place)  # type: ignore[method-assign]
+        place.look_up = Place.look_up.__get__(place)  # type: ignore[method-assign]
         assert place.apply().in_line
 
 
@@ -568,6 +452,7 @@ class Lagging:
 
 
 OURS = DatabaseIdentity("mastodon_production", "db:5432", None, ("a",))
+
 WHOLE = DatabaseAge("", "", {})
 
 
@@ -650,208 +535,17 @@ def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.Mon
         kind = entry().kind
         return {(kind.table, kind.attachment, each.entry.id): file(private=len(asked) > 2) for each in records}
 
-    opening = Opening(look_up)
+    row_check = RowCheck(look_up)
     records = [Record(each, None, EntryState.DONE, None, 1, None, None, None, None) for each in some(3)]
-    claims = opening.answered((Reached(1, each.entry.id, each.entry.name), each) for each in records)
+    claims = row_check.with_answers((Reached(1, each.entry.id, each.entry.name), each) for each in records)
     first = next(claims)
     clock.now += 61  # the workers were slow
     second = next(claims)
-    assert run_to_end(opening.fresh(second[1], second[2])).row is Row.PUBLIC
+    assert run_to_end(row_check.fresh(second[1], second[2])).row is RowState.PUBLIC
     clock.now += 61  # the store was down
-    assert run_to_end(opening.fresh(second[1], second[2])).row is Row.PRIVATE
+    assert run_to_end(row_check.fresh(second[1], second[2])).row is RowState.PRIVATE
     assert asked == [[1, 2, 3], [2, 3], [2]]
-    assert first[2].row is Row.PUBLIC
-
-
-def reopened(place: AppliedUpTo) -> list[Record]:
-    return [each for each in ManifestReport(place.manifest).iter_records() if each.state is EntryState.PENDING]
-
-
-@pytest.mark.parametrize("large", ["none", "from the start", "by the store"])
-@pytest.mark.parametrize("hidden", [0, 20])
-def test_a_copy_without_an_acl_hides_one_object_at_most(large: str, hidden: int, tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        for number in range(1, hidden + 1):
-            place.object(number).acl = "private"
-        if large == "by the store":
-            place.store.fail("copy_from", *[ObjectTooLarge("400 EntityTooLarge")] * 100)
-        with pytest.raises(AccessLost, match=r"everybody could read .* and nobody can any more") as caught:
-            place.apply(USUAL._replace(acl="none"), workers=8, largest=5 if large == "from the start" else 1 << 40)
-        assert "`acl = auto`" in (caught.value.hint or "")
-        read = [number for number in range(1, 41) if place.object(number).acl == "public-read"]
-        assert len(read) == 39 - hidden
-        (lost,) = reopened(place)
-        assert lost.presence == ACCESS
-        assert place.key(lost.entry.id) in caught.value.message
-        assert lost.entry.id not in read
-
-
-def test_large_objects_are_asked_for_although_small_ones_stay_public(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        keeping = Keeping()
-        keeping.objects, place.store = place.store.objects, keeping
-        largest = len(data_of(entry(1)))  # those with two digits are larger
-        with pytest.raises(AccessLost):
-            place.apply(USUAL._replace(acl="none"), largest=largest)
-        assert [there.acl for there in keeping.objects.values()].count("public-read") == 39
-        assert len(reopened(place)) == 1
-
-
-@pytest.mark.parametrize("opened_by", ["policy", "ACL that a copy keeps"])
-def test_what_stays_public_without_an_acl_is_asked_for_once(opened_by: str, tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        keeping = MemoryStore() if opened_by == "policy" else Keeping()
-        keeping.objects, place.store = place.store.objects, keeping
-        keeping.open_to_all = opened_by == "policy"
-        assert place.apply(USUAL._replace(acl="none"), workers=4).fates == {ApplyStatus.APPLIED: 40}
-        assert keeping.count("anybody_finds") <= 4 + 1 + 4
-
-
-@pytest.mark.parametrize(
-    ("trouble", "error"), [(ServerFailure("503"), AccessLost), (Interrupted("stopped"), Interrupted)]
-)
-def test_what_may_have_been_hidden_is_told_and_stops_the_run(
-    trouble: Exception, error: type[Exception], tmp_path: Path
-) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        failing = Failing(trouble, stop := StopSignal())
-        failing.objects, place.store = place.store.objects, failing
-        with pytest.raises(error, match="accounts/avatars") as caught:
-            place.apply(USUAL._replace(acl="none"), stop=stop)
-        assert failing.count("copy_from") == 1
-        (lost,) = reopened(place)
-        assert lost.presence == ACCESS
-        assert place.key(lost.entry.id) in str(caught.value)
-
-
-def test_what_was_hidden_is_told_although_something_public_ends_the_run(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(), NONE) as place:
-        applier = place.applier(USUAL)
-        for error in (PrivacyLost("one is public"), AccessLost("one is hidden")):
-            applier._end_with(place.record(1), error)
-        with pytest.raises(PrivacyLost, match="one is public; one is hidden"):
-            applier._require_ended()
-
-
-def test_a_failure_that_was_a_success_is_asked_for_too(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        losing = Losing()
-        losing.objects, place.store = place.store.objects, losing
-        with pytest.raises(AccessLost):
-            place.apply(USUAL._replace(acl="none"))
-        assert [there.acl for there in losing.objects.values()].count("public-read") == 39
-        assert len(reopened(place)) == 1
-
-
-def test_a_store_that_passes_over_the_acl_of_a_copy_hides_one_object_at_most(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(40), NONE) as place:
-        for number in range(1, 11):
-            place.object(number).acl = None
-        note_settings(place.manifest, USUAL._replace(acl="private"))  # so these are opened first
-        passing = PassingOver()
-        passing.objects, place.store = place.store.objects, passing
-        with pytest.raises(AccessLost, match="nobody can any more") as caught:
-            place.apply(workers=1)
-        assert "s3:PutObjectAcl" in (caught.value.hint or "")
-        assert "acl = none" not in (caught.value.hint or "")
-        assert [there.acl for there in passing.objects.values()].count("public-read") == 29
-
-
-def test_private_objects_that_are_kept_back_are_told_alike_by_a_dry_run(tmp_path: Path) -> None:
-    entries = [*some(3), *(entry(row_id, private=True) for row_id in (7, 8))]
-    with stored(tmp_path / "m.db", entries, NONE) as place:
-        place.store.open_to_all = True
-        for dry_run in (True, False):
-            result = place.apply(USUAL._replace(acl="none"), dry_run=dry_run)
-            assert result.fates == {ApplyStatus.APPLIED: 3, ApplyStatus.KEPT_BACK: 2}
-            assert "2 private objects are left as they are" in render_applying(result)
-
-
-def test_what_was_private_is_opened_as_its_row_asks(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", [*some(3), entry(9, private=True)], USUAL._replace(acl="private")) as place:
-        assert place.apply().in_line
-        assert [place.object(number).acl for number in (1, 2, 3, 9)] == ["public-read"] * 3 + ["private"]
-
-
-@pytest.mark.parametrize("refusal", [ObjectRejected("501 NotImplemented"), ObjectDenied("403 AccessDenied")])
-def test_a_store_that_does_not_copy_is_noticed_by_the_first_objects(refusal: Exception, tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(50), USUAL) as place:
-        place.store.fail("copy_from", *[refusal] * 100)
-        with pytest.raises(StoreUnusable, match="does not copy objects onto themselves"):
-            place.apply(OTHER, workers=8, acl_taken=True)
-        assert place.store.count("copy_from") == 3
-        assert noted_settings(place.manifest) == (USUAL, OTHER)
-
-
-def test_one_archived_object_does_not_stop_the_others(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(), USUAL) as place:
-        place.store.fail("copy_from", ObjectDenied("403 InvalidObjectState"))
-        assert place.apply(OTHER, acl_taken=True).fates == {ApplyStatus.FAILED: 1, ApplyStatus.APPLIED: 5}
-
-
-class Dropping(MemoryStore):
-    """Takes a copy for one of the bytes alone."""
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        return super().copy_from(source_bucket, source_key, info, key, PutOptions(ObjectHeaders(), options.acl))
-
-
-def test_a_store_that_drops_headers_costs_one_object_which_a_copy_brings_again(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(50)) as place:
-        dropping = Dropping()
-        dropping.objects, place.store = place.store.objects, dropping
-        with pytest.raises(HeadersLost, match="does not keep Content-Type, Cache-Control"):
-            place.apply(workers=8)
-        assert dropping.count("copy_from") == 1
-        assert WorkQueue(place.manifest).pending() == 1
-
-
-def test_a_store_that_fails_ends_the_run(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(200)) as place:
-        place.store.fail("head", *[ObjectDenied("403")] * 1000)
-        with pytest.raises(StoreUnusable, match="in a row"):
-            place.apply()
-        assert place.store.count("head") < 150
-
-
-@pytest.mark.parametrize("noticed", ["by its size", "by the store"])
-def test_a_large_object_goes_in_parts_that_the_store_takes_itself(noticed: str, tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", [entry(1), entry(2, private=True)]) as place:
-        if noticed == "by the store":
-            place.store.fail("copy_from", *[ObjectTooLarge("400 EntityTooLarge")] * 2)
-        assert place.apply(largest=5 if noticed == "by its size" else 1 << 40).in_line
-        assert [place.object(number).acl for number in (1, 2)] == ["public-read", "private"]
-        assert place.object(1).headers.cache_control == CACHE_CONTROL
-        assert place.record(1).etag == place.object(1).etag
-        assert place.object(1).etag.endswith("-2" if noticed == "by its size" else "-1")
-        assert not place.store.unfinished()
-        assert {"write", "write_part", "read"}.isdisjoint(method for method, _ in place.store.calls)
-
-
-def test_parts_of_an_object_that_fails_are_thrown_away(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(1)) as place:
-        place.store.fail("copy_part", ObjectDenied("403"))
-        assert place.apply(largest=5, acl_taken=True).fates == {ApplyStatus.FAILED: 1}
-        assert not place.store.unfinished()
-
-
-def test_a_dry_run_looks_and_writes_nothing(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some(), headers={2: OWN}) as place:
-        before = noted_settings(place.manifest)
-        result = place.apply(dry_run=True)
-        assert (result.fates, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, False)
-        assert {method for method, _ in place.store.calls} == {"head", "anybody_finds"}
-        assert (noted_settings(place.manifest), applied_to(place.manifest, USUAL)) == (before, None)
-
-
-def test_what_lies_there_and_is_not_done_keeps_the_old_settings_in_mind(tmp_path: Path) -> None:
-    with stored(tmp_path / "m.db", some()) as place:
-        record = place.record(3)
-        lost = Outcome(record.entry, EntryState.PENDING, presence=record.presence, attempts=0)
-        correct(place.manifest, [(record, lost)])  # it may be confirmed as it lies
-        result = place.apply()
-        assert (result.fates, result.left, result.in_line) == ({ApplyStatus.APPLIED: 5}, 0, False)
-        assert noted_settings(place.manifest) == (NONE, USUAL)
+    assert first[2].row is RowState.PUBLIC
 
 
 class TestNotes:
@@ -898,91 +592,6 @@ class TestNotes:
             place.object(2).acl = None
             note_settings(place.manifest, USUAL, by_others=True)
             assert other_settings(place.manifest, USUAL) == (None,)
-            assert place.apply().fates == {ApplyStatus.IN_LINE: 5, ApplyStatus.APPLIED: 1}
+            assert place.apply().counts == {ApplyStatus.IN_LINE: 5, ApplyStatus.APPLIED: 1}
             assert place.object(2).acl == "public-read"
             assert other_settings(place.manifest, USUAL) == ()
-
-
-class TestRule:
-    def goal(self, told: str | None, current: str | None, *others: str | None, class_told: str | None = None) -> Any:  # noqa: ANN401
-        known = [ObjectSettings(None, "auto", each) for each in others]
-        record = Record(entry(), None, EntryState.DONE, None, 0, None, None, None, Origin.COPIED)
-        info = ObjectInfo(1, "e", ObjectHeaders(cache_control=told), storage_class=class_told)
-        return goal_of(record, info, ObjectSettings(None, "auto", current), tuple(known))
-
-    @pytest.mark.parametrize(
-        ("told", "current", "others", "goal"),
-        [
-            (None, "COLD", [None], ("COLD", True)),
-            ("COLD", "COLD", [None], ("COLD", False)),
-            ("COLD", None, ["COLD"], (None, True)),
-            ("GLACIER", "COLD", [None], ("GLACIER", False)),  # moved there by a rule of the bucket
-            ("GLACIER", None, ["COLD"], ("GLACIER", False)),
-            (None, "COLD", ["COLD"], ("COLD", False)),  # the store may just not tell
-        ],
-    )
-    def test_storage_classes(
-        self, told: str | None, current: str | None, others: list[str | None], goal: tuple[str | None, bool]
-    ) -> None:
-        found = self.goal(None, current, *others, class_told=told)
-        assert (found.storage_class, found.differs) == goal
-
-
-class Keeping(MemoryStore):
-    """Keeps the ACL of what it copies onto itself, unless that goes in parts."""
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        kept = options._replace(acl=options.acl or self.objects[key].acl)
-        return super().copy_from(source_bucket, source_key, info, key, kept)
-
-
-class Losing(MemoryStore):
-    """Copies, and finds another ETag by the time it is asked again, as the answer was lost."""
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        super().copy_from(source_bucket, source_key, info, key, options)
-        raise ObjectChanged("412")
-
-
-class PassingOver(MemoryStore):
-    """Takes an ACL with a copy, and passes over it."""
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        return super().copy_from(source_bucket, source_key, info, key, options._replace(acl=None))
-
-
-class Failing(MemoryStore):
-    """Answers no stranger any more once it has copied something."""
-
-    def __init__(self, trouble: Exception, stop: StopSignal) -> None:
-        super().__init__()
-        self._trouble, self._stop = trouble, stop
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        self.fail("anybody_finds", *[self._trouble] * 100)
-        if isinstance(self._trouble, Interrupted):
-            self._stop.request()
-        return super().copy_from(source_bucket, source_key, info, key, options)
-
-
-class Watching(MemoryStore):
-    """Takes note of what had become of the first copy when the second one was asked for."""
-
-    first = ""
-    looks = -1  # at the first object, by then
-
-    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
-        if not self.first:
-            self.first = key
-        elif self.looks < 0:
-            self.looks = self.calls.count(("head", self.first))
-        return super().copy_from(source_bucket, source_key, info, key, options)
-
-
-def test_many_workers_wait_until_the_first_object_has_been_looked_at(tmp_path: Path) -> None:
-    """What it shows of the store holds for all of them."""
-    with stored(tmp_path / "m.db", some(40)) as place:
-        watching = Watching()
-        watching.objects, place.store = place.store.objects, watching
-        assert place.apply(workers=16).in_line
-        assert watching.looks == 2  # before it was stored again, and after

@@ -23,7 +23,7 @@ from mastosync.errors import ExitCode, Interrupted, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct, writer_lock
 from mastosync.model import Claim, EntryState, Outcome, Reason
 from mastosync.progress import NoProgress
-from mastosync.refetching import Refetching, RefetchStatus
+from mastosync.refetching import RefetchResult, RefetchStatus
 from mastosync.runtime.stop import StopSignal
 from mastosync.status import Status, status_of
 from tests.support.entries import entry
@@ -203,7 +203,7 @@ def test_beside_what_is_missing_only_the_rest_is_tried_again(tmp_path: Path) -> 
 @pytest.mark.parametrize("brought", [False, True])
 def test_who_has_fetched_nothing_need_not_verify(brought: bool) -> None:
     fate = RefetchStatus.REFETCHED if brought else RefetchStatus.GONE
-    result = Refetching(applied=True)
+    result = RefetchResult(applied=True)
     result.by_type["accounts"] = Counter({fate: 1})
     assert ("mastosync verify" in render_refetching(result)) is brought
 

@@ -13,7 +13,16 @@ from collections.abc import Iterator
 import pytest
 
 from mastosync.cli.copy_results import render_copy
-from mastosync.progress import BarProgress, CopyProgress, EndpointState, LineProgress, described
+from mastosync.progress import (
+    AnyProgress,
+    BarProgress,
+    CopyProgress,
+    EndpointState,
+    LineProgress,
+    NoProgress,
+    described,
+    shown,
+)
 from mastosync.status import Status, Tally
 
 QUIET = EndpointState("source")
@@ -94,3 +103,22 @@ def test_the_summary_names_throttling_once_for_each_endpoint_that_did() -> None:
     assert "the source" not in text
     assert "the source asked to slow down 3 times\n" in render_copy(CopyProgress(10, limits=(RECOVERED,)), status)
     assert "slow down" not in render_copy(CopyProgress(10, limits=(QUIET,)), status)
+
+
+def test_progress_ends_with_its_work_well_or_not() -> None:
+    class Recording(NoProgress):
+        def __init__(self) -> None:
+            self.calls: list[str] = []
+
+        def started(self, progress: AnyProgress) -> None:
+            self.calls.append("started")
+
+        def finished(self, progress: AnyProgress) -> None:
+            self.calls.append("finished")
+
+    listener = Recording()
+    with pytest.raises(RuntimeError), shown(CopyProgress(total=1), listener):
+        raise RuntimeError("a bug")
+    with shown(CopyProgress(total=1), listener):
+        assert listener.calls == ["started", "finished", "started"]
+    assert listener.calls[2:] == ["started", "finished"]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mastosync.copying.acl import AclMode, AclRule, begin_in_vain
+from mastosync.copying.acl import AccessNotes, AclMode, AclRule, begin_in_vain
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import AclUnsupported, Interrupted, NetworkFailure, ObjectDenied, ObjectRejected, StoreUnusable
 from mastosync.model import Entry, EntryState, ObjectHeaders, Outcome, Presence, Reason
@@ -279,12 +279,12 @@ def test_a_refusal_that_comes_when_others_have_found_it_out_is_understood(*, pri
     step = next(late)
     while not isinstance(step, StoreCall) or step.operation != "write":
         try:
-            step = late.send(step.carry_out())
+            step = late.send(step.run())
         except ObjectDenied as error:
             step = late.throw(error)
     run(10, private=private)
     with pytest.raises(StopIteration) as ended:
-        late.send(late.throw(DENIED).carry_out())
+        late.send(late.throw(DENIED).run())
     assert is_kept_back(ended.value.value) if private else ended.value.value.state is EntryState.DONE
     assert run.acls() == ({} if private else {1: None, 10: None})
 
@@ -352,3 +352,30 @@ def test_a_trial_that_could_not_be_given_up_for_a_wish_to_stop_leaves_it_to_the_
     with pytest.raises(Interrupted):
         begin_in_vain(RetryingStore(behind), "a", PutOptions(ObjectHeaders()))
     assert store.unfinished() == ["a"]
+
+
+class TestAccessNotes:
+    CLOSED, OPEN = (entry(), Presence.AS_PRIVATE), (entry(2), Presence.AS_PUBLIC)
+
+    def test_what_could_not_be_recorded_is_taken_again_and_nobody_goes_on(self) -> None:
+        notes = AccessNotes()
+        is_recorded = notes.add(*self.CLOSED)
+        with pytest.raises(OSError, match="full"), notes.recording():
+            raise OSError("the disk is full")
+        assert notes.any_waiting
+        assert not is_recorded()
+        with notes.recording() as taken:
+            assert taken == [self.CLOSED]
+        assert is_recorded()
+        assert not notes.any_waiting
+
+    def test_what_is_told_meanwhile_waits_for_the_next_time(self) -> None:
+        notes = AccessNotes()
+        first = notes.add(*self.CLOSED)
+        with notes.recording():
+            later = notes.add(*self.OPEN)
+        assert first()
+        assert not later()
+        with notes.recording() as taken:
+            assert taken == [self.OPEN]
+        assert later()

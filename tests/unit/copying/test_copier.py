@@ -14,8 +14,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from mastosync.copying.copier import Copier, CopyOptions
-from mastosync.copying.store_checks import still_gives
+from mastosync.copying.copier import Copier, CopyOptions, still_gives
 from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import (
     Interrupted,
@@ -128,7 +127,7 @@ def test_nor_does_a_manifest_that_cannot_be_written_meanwhile(tmp_path: Path, mo
         if outcomes:
             full.set()
             assert found_out.wait(PATIENCE_SECONDS)
-            wait_until(lambda: not copier.pool._setting.ended.empty(), "it was told")
+            wait_until(lambda: not copier.pool._shared.ended.empty(), "it was told")
             raise ManifestError("the disk is full")
         commit(queue, outcomes=outcomes, **others)
 

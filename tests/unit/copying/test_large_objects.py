@@ -236,15 +236,15 @@ def test_an_upload_is_thrown_away_although_its_store_asked_for_a_pause() -> None
 
 def test_a_wait_for_memory_ends_with_a_wish_to_stop_and_leaves_nothing() -> None:
     copying = Copying(memory_bytes=10 * PART)
-    other = copying.budget.hold()
+    other = copying.budget.reserve()
     with ThreadPoolExecutor(1) as pool:
 
         def take_all(_: int) -> None:
-            other.ask(10 * PART)
+            other.request(10 * PART)
 
         copying.new.while_writing = take_all
         future = pool.submit(copying)
-        wait_until(lambda: other.held_bytes == 10 * PART, "another has taken all there is")
+        wait_until(lambda: other.reserved_bytes == 10 * PART, "another has taken all there is")
         copying.stop.request()
         with pytest.raises(Interrupted):
             future.result(PATIENCE_SECONDS)

@@ -13,7 +13,7 @@ from mastosync.errors import NetworkFailure, ObjectDenied, PrivacyLost, ServerFa
 from mastosync.following import Rounds
 from mastosync.manifest import ACCESS, ManifestReport, WorkQueue
 from mastosync.model import Arrival, Claim, End, EntryState, Outcome, Presence, Reason
-from mastosync.runtime.outages import IN_A_ROW, Outages
+from mastosync.runtime.outages import IN_A_ROW, FailureCounter
 from mastosync.runtime.stop import StopSignal
 from tests.support.entries import entry
 from tests.support.manifests import planned
@@ -130,7 +130,7 @@ def test_an_upload_of_which_nobody_can_tell_who_reads_it_stays_known() -> None:
 
 
 def test_what_was_only_confirmed_says_nothing_of_the_source() -> None:
-    outages = Outages()
+    outages = FailureCounter()
     confirmed = Outcome(entry(), EntryState.DONE, end=End.DESTINATION)
     failed = Outcome(entry(), EntryState.FAILED, Reason.NETWORK, detail="reset", end=End.SOURCE)
     for _ in range(IN_A_ROW - 1):

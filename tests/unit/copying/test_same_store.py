@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from mastosync.config import FilesystemConfig
-from mastosync.copying.same_store import FOLDER, Look, SourceSilent, probe_keys, relation_seen
+from mastosync.copying.same_store import FOLDER, SameStoreCheck, SourceSilent, probe_keys, relation_seen
 from mastosync.errors import (
     BucketMissing,
     Interrupted,
@@ -57,7 +57,7 @@ def look(
     prefixes: tuple[str, str] = ("", ""),
     stop: StopSignal | None = None,
 ) -> Relation:
-    return Look(manifest, store_access(old, stop), store_access(new, stop), *prefixes, None).run()
+    return SameStoreCheck(manifest, store_access(old, stop), store_access(new, stop), *prefixes, None).run()
 
 
 def refused(kind: type[E], manifest: Manifest, old: MemoryStore, new: MemoryStore) -> E:
@@ -212,12 +212,16 @@ def test_an_empty_mount_point_is_no_other_store(manifest: Manifest, tmp_path: Pa
     source = FilesystemStore(FilesystemConfig(path=tmp_path / "system"), role="source")
     for _ in ("its folder is not there", "it is empty"):
         with pytest.raises(SourceSilent):
-            Look(manifest, replace(store_access(MemoryStore()), store=source), store_access(new), "", "", None).run()
+            SameStoreCheck(
+                manifest, replace(store_access(MemoryStore()), store=source), store_access(new), "", "", None
+            ).run()
         assert relation(manifest) is None
         (tmp_path / "system").mkdir(exist_ok=True)
     (tmp_path / "system" / "accounts").mkdir()
     assert (
-        Look(manifest, replace(store_access(MemoryStore()), store=source), store_access(new), "", "", None).run()
+        SameStoreCheck(
+            manifest, replace(store_access(MemoryStore()), store=source), store_access(new), "", "", None
+        ).run()
         is Relation.TWO
     )
 

@@ -12,8 +12,8 @@ from mastosync.manifest import Checker, Manifest, ManifestReport, repair_counter
 from mastosync.manifest.rows import GONE, REASON_CODE, SKIPPED, STATE_CODE
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Presence, Reason
+from tests.support.copy_days import AVATAR, DONE, KEY, MISSING, PRIVATE, PUBLIC, Day
 from tests.support.entries import LOCAL
-from tests.unit.copying.test_lifecycle_faults import AVATAR, DONE, KEY, MISSING, PRIVATE, PUBLIC, Day
 
 ABROAD = AVATAR._replace(kind=LOCAL._replace(remote=True))
 TURNS = [(ABROAD, AVATAR), (AVATAR, ABROAD)]

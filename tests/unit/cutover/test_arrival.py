@@ -18,8 +18,8 @@ from mastosync.manifest import (
     Exposed,
 )
 from mastosync.model import EntryState, Kind, Reason
+from tests.support.cutover_evidence import BACKUP, CARD, FAVICON, ICON, evidence, failed, found
 from tests.support.entries import LOCAL, REMOTE
-from tests.unit.cutover.kit import BACKUP, CARD, FAVICON, ICON, evidence, failed, found
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from mastosync.manifest import (
     SnapshotRecord,
 )
 from mastosync.model import TABLES, EntryState
+from tests.support.cutover_evidence import DAY, HOUR, NOW, evidence, found, plan, proof, public, shared
 from tests.support.entries import LOCAL
-from tests.unit.cutover.kit import DAY, HOUR, NOW, evidence, found, plan, proof, public, shared
 
 
 def test_what_has_no_digest_to_compare_is_found_as_well_as_it_can_be() -> None:

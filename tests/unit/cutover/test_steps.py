@@ -16,7 +16,7 @@ from mastosync.cutover import (
     failback_steps,
     switchover_steps,
 )
-from tests.unit.cutover.kit import NEW, OLD
+from tests.support.cutover_evidence import NEW, OLD
 
 
 def test_the_steps_name_configuration_and_manifest_again() -> None:

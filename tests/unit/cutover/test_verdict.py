@@ -20,8 +20,8 @@ from mastosync.manifest import (
     Gap,
 )
 from mastosync.model import EntryState
+from tests.support.cutover_evidence import evidence, found, proof, public
 from tests.support.entries import REMOTE
-from tests.unit.cutover.kit import evidence, found, proof, public
 
 
 def test_when_all_is_well_it_is_go() -> None:

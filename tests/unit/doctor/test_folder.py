@@ -11,7 +11,7 @@ from mastosync.doctor.checks import Reporter
 from mastosync.doctor.folder import check_owner
 from mastosync.findings import CheckSubject, Finding, Grade
 from mastosync.model import Access, Owner, Ownership
-from tests.unit.cutover.kit import evidence
+from tests.support.cutover_evidence import evidence
 
 MASTODON, BACKUP, ROOT = Owner(12_345, 12_345), Owner(23_456, 23_456), Owner(0, 0)
 OWN = Ownership("/new disk", MASTODON, MASTODON, MASTODON, gives=False, others=())

@@ -30,9 +30,9 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import TABLES, EntryState, Origin, Outcome
 from mastosync.planning.planner import PlanOptions
+from tests.support.cutover_evidence import ARRIVED, HOUR, NOW, WHOLE, configured, in_one, plan, shared
 from tests.support.entries import entry, grouped
 from tests.support.manifests import DESTINATION, SOURCE, planned
-from tests.unit.cutover.kit import ARRIVED, HOUR, NOW, WHOLE, configured, in_one, plan, shared
 
 KEPT = [entry(row) for row in range(10, 40)]
 Run = Callable[..., str]

@@ -14,8 +14,8 @@ import pytest
 
 from mastosync.applying.one_object import Applied, ApplyStatus, _closed, outcome_of, to_be_stored
 from mastosync.checking.object_check import CheckResult, CheckStatus
-from mastosync.checking.row_check import Row, made_private
-from mastosync.copying.server_side import Copied
+from mastosync.checking.row_check import RowState, made_private
+from mastosync.copying.server_side import CopiedObject
 from mastosync.manifest import (
     ACCESS,
     HIGHEST_ID,
@@ -64,7 +64,7 @@ ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/lifecycle.md").read_text()
 OF_ROW, MEASURED, OF_OUTCOME = 99, 7, 8  # sizes in bytes
 OLD_MD5, NEW_MD5 = b"\1" * 16, b"\2" * 16
-AGAIN = Copied(MEASURED, None, "another")
+AGAIN = CopiedObject(MEASURED, None, "another")
 
 State = tuple[EntryState, Reason | None]
 PENDING, DONE = (EntryState.PENDING, None), (EntryState.DONE, None)
@@ -355,15 +355,15 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
         lambda record: to_be_stored(record, found_wrong_access(record.presence), "nobody reads it any more")
     ),
     "stored again as private and not opened, as its row is private by now": corrected(
-        lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=False)._replace(copied=AGAIN))
+        lambda record: outcome_of(record, _closed(record, RowState.PRIVATE, read=False)._replace(copied=AGAIN))
     ),
     "not opened, as its row is private by now, and not to be stored again": corrected(
         lambda record: outcome_of(
-            record, _closed(record, Row.PRIVATE, read=False)._replace(found=found_wrong_access(record.presence))
+            record, _closed(record, RowState.PRIVATE, read=False)._replace(found=found_wrong_access(record.presence))
         )
     ),
     "read by everybody already, and its row is private by now": corrected(
-        lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=True))
+        lambda record: outcome_of(record, _closed(record, RowState.PRIVATE, read=True))
     ),
     "adopted": corrected(lambda record: done(record.entry, attempts=0, origin=Origin.ADOPTED)),
     "fetched again": corrected(lambda record: done(record.entry, origin=Origin.REFETCHED)),

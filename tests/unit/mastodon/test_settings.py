@@ -9,7 +9,7 @@ import pytest
 
 from mastosync.config import FilesystemConfig, S3Config, Secret
 from mastosync.mastodon.settings import Setting, changed, names_store, storage_settings
-from tests.unit.cutover.kit import BUCKET
+from tests.support.cutover_evidence import BUCKET
 
 
 def lines(store: S3Config | FilesystemConfig, *, acls: bool = True) -> dict[str, str | None]:

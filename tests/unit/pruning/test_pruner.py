@@ -30,7 +30,7 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason
 from mastosync.planning.planner import PlanOptions
-from mastosync.pruning import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
+from mastosync.pruning import FEW, PruneOptions, Pruner, PruneResult, TooMuchGone
 from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.stop import StopSignal
 from tests.support.entries import LOCAL, approach_of, entry, grouped
@@ -74,7 +74,7 @@ def copy_all(manifest: Manifest, store: MemoryStore) -> None:
 
 def prune(
     manifest: Manifest, store: MemoryStore, options: PruneOptions = APPLY, stop: StopSignal | None = None
-) -> Pruning:
+) -> PruneResult:
     opened: list[str] = []
 
     def open_store_access() -> AbstractContextManager[StoreAccess]:
@@ -86,7 +86,7 @@ def prune(
     return result
 
 
-def counts(result: Pruning) -> tuple[int, int, int, int]:
+def counts(result: PruneResult) -> tuple[int, int, int, int]:
     return result.found, result.kept, result.removed, result.failed
 
 

@@ -29,7 +29,7 @@ from mastosync.errors import (
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import NoProgress
-from mastosync.refetching import Place, Refetcher, Refetching, RefetchOptions, RefetchStatus, Ways
+from mastosync.refetching import Place, Refetcher, RefetchOptions, RefetchResult, RefetchStatus, RefetchTools
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
@@ -67,7 +67,7 @@ class Origins:
         """Nothing to close."""
 
 
-Run = Callable[..., Refetching]
+Run = Callable[..., RefetchResult]
 
 
 @pytest.fixture
@@ -85,17 +85,17 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
     """Factory: `run({entry: its row}, **options)` refetches entries that have failed as missing."""
     patience = RetryPolicy(max_attempts=2, first_wait_seconds=0.001, longest_wait_seconds=0.002)
     monkeypatch.setattr(refetching, "_PATIENCE", patience)
-    landing = MemoryStore()
+    staging = MemoryStore()
     opened: list[Manifest] = []
 
     @contextmanager
     def holding(key: str, content: IO[bytes]) -> Iterator[None]:
-        landing.put(key, content.read())
+        staging.put(key, content.read())
         yield
 
     def made(
         rows: Mapping[Entry, RemoteFile | None], *, stop: StopSignal | None = None, **options: object
-    ) -> Refetching:
+    ) -> RefetchResult:
         chosen = RefetchOptions(**{"apply": True, "requests_per_second": 1000.0, "workers": 2, **options})  # type: ignore[arg-type]
         manifest = planned(tmp_path / f"{len(opened)}.db", rows)
         opened.append(manifest)
@@ -109,9 +109,9 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
             places = [(each.entry.kind.table, each.entry.kind.attachment, each.entry.id) for each in records]
             return {place: row for place in places if (row := by_place.get(place)) is not None}
 
-        transfer = Transfer(store_access(landing), store_access(destination), TransferOptions(), MemoryBudget(1 << 30))
-        ways = Ways(look_up, lambda: origins, is_as_named, landing, holding, transfer, "")
-        work = Refetcher(manifest, ways, chosen, stop or StopSignal(), NoProgress())
+        transfer = Transfer(store_access(staging), store_access(destination), TransferOptions(), MemoryBudget(1 << 30))
+        tools = RefetchTools(look_up, lambda: origins, is_as_named, staging, holding, transfer, "")
+        work = Refetcher(manifest, tools, chosen, stop or StopSignal(), NoProgress())
         return work.run(ManifestReport(manifest).iter_failures(Reason.MISSING))
 
     made.manifests = opened  # type: ignore[attr-defined] # for tests that look into them
@@ -129,7 +129,7 @@ def some(count: int, host: str = "a.example", first: int = 1) -> dict[Entry, Rem
     return {entry(number, f"{number}.png", kind=ORIGINAL): remote(number, host=host) for number in numbers}
 
 
-def fates(result: Refetching) -> dict[RefetchStatus, int]:
+def fates(result: RefetchResult) -> dict[RefetchStatus, int]:
     return {fate: number for fate, number in result.total().items() if number}
 
 

@@ -13,7 +13,7 @@ from mastosync.manifest import (
 )
 from mastosync.model import Origin
 from mastosync.report import NOT_YET, Switch, assess_deletion
-from tests.unit.report.kit import ALL_WELL, ENV, HOUR, NOON, WHOLE, grades
+from tests.support.report_evidence import ALL_WELL, ENV, HOUR, NOON, WHOLE, grades
 
 
 @pytest.mark.parametrize(

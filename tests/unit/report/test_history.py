@@ -8,7 +8,7 @@ import pytest
 
 from mastosync.report import CopyRun
 from mastosync.report.history import PACES, ProgressSample, paces_of, runs_of
-from tests.unit.report.kit import DAY, HOUR, NOON, run, steadily
+from tests.support.report_evidence import DAY, HOUR, NOON, run, steadily
 
 
 def moved(runs: list[CopyRun]) -> float:

@@ -25,7 +25,7 @@ from mastosync.report.markup import Markup, round_marks, tag, time_marks
 from mastosync.report.page import render_page
 from mastosync.units import human_bytes
 from tests.support.manifest_versions import restored
-from tests.unit.report.kit import DAY, HOUR, NOON, context, steadily
+from tests.support.report_evidence import DAY, HOUR, NOON, context, steadily
 
 HOSTILE = "</script><img src=//evil.example onerror=\"alert('1')\"><!-- &amp; ]]> \x00\x1b[31m\u202e\ud800 {0} %s"
 VOID = {"meta"}

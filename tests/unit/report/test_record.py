@@ -28,7 +28,7 @@ from mastosync.report import Switch, evidence_of, may_delete_old_store, record
 from mastosync.report.page import render_page
 from tests.support.entries import entry
 from tests.support.manifests import planned
-from tests.unit.report.kit import ALL_WELL, HOUR, NOON, change, context, digest_by_hand, exported
+from tests.support.report_evidence import ALL_WELL, HOUR, NOON, change, context, digest_by_hand, exported
 
 
 def test_it_counts_what_the_manifest_has(path: Path) -> None:

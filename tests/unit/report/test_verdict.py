@@ -29,7 +29,7 @@ from mastosync.report import DeletionEvidence, Report, Switch, assess_deletion
 from mastosync.report.page import render_page
 from tests.support.entries import REMOTE, entry
 from tests.support.manifests import planned
-from tests.unit.report.kit import (
+from tests.support.report_evidence import (
     ALL_WELL,
     COPY,
     DAY,

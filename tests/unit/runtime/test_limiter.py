@@ -375,7 +375,7 @@ def test_a_store_that_asks_for_more_than_the_budget_may_change_its_mind(clock: C
 
 def test_what_the_multiplexer_brings_pauses_for_no_longer_than_the_budget(clock: Clock) -> None:
     waiting = store_access(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=5))
-    waiting.note(Throttled("503", retry_after_seconds=86_400))
+    RetryingStore(waiting).note(Throttled("503", retry_after_seconds=86_400))
     assert waiting.limiter.state().paused_seconds == pytest.approx(5)
 
 

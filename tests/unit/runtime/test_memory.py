@@ -23,28 +23,28 @@ TOTAL = 100
 
 
 def is_whole(budget: MemoryBudget) -> bool:
-    """Whether nobody holds anything, and nobody stands in line before whoever comes next."""
-    hold = budget.hold()
+    """Whether nothing is reserved, and nobody stands in line before whoever comes next."""
+    reservation = budget.reserve()
     try:
-        return hold.ask(budget.total_bytes)
+        return reservation.request(budget.total_bytes)
     finally:
-        hold.release()
+        reservation.release()
 
 
 @contextmanager
-def waiting(hold: Reservation, size: int, stop: StopSignal) -> Iterator[threading.Thread]:
+def waiting(reservation: Reservation, size: int, stop: StopSignal) -> Iterator[threading.Thread]:
     """A thread that stands in line for this much, and ends with the block."""
 
     def wait() -> None:
         try:
-            hold.wait(size, stop)
+            reservation.wait(size, stop)
         except Interrupted:
-            hold.release()
+            reservation.release()
 
     thread = threading.Thread(target=wait)
     thread.start()
     try:
-        wait_until(lambda: hold.wanted_bytes == size, "it stands in line")
+        wait_until(lambda: reservation.wanted_bytes == size, "it stands in line")
         yield thread
     finally:
         thread.join(PATIENCE_SECONDS)
@@ -59,57 +59,59 @@ def test_whoever_asks_in_whatever_order_no_more_is_held_than_there_is_and_nothin
     steps: list[tuple[int, int]],
 ) -> None:
     budget = MemoryBudget(TOTAL)
-    holds = [budget.hold() for _ in range(6)]
+    reservations = [budget.reserve() for _ in range(6)]
     line: list[int] = []  # who waits, the first first
     for number, size in steps:
-        before = [hold.held_bytes for hold in holds]
-        granted = holds[number].ask(size)
-        assert granted == (holds[number].held_bytes == min(size, TOTAL) and not holds[number].wanted_bytes)
+        before = [reservation.reserved_bytes for reservation in reservations]
+        granted = reservations[number].request(size)
+        assert granted == (
+            reservations[number].reserved_bytes == min(size, TOTAL) and not reservations[number].wanted_bytes
+        )
         if min(size, TOTAL) <= before[number]:
-            assert granted, "to hold less needs nobody's leave"
+            assert granted, "to reserve less needs nobody's leave"
             line = [waiter for waiter in line if waiter != number]
         elif number not in line:
             line.append(number)
-        served = [waiter for waiter in line if not holds[waiter].wanted_bytes]
+        served = [waiter for waiter in line if not reservations[waiter].wanted_bytes]
         assert served == line[: len(served)], "the first in line is served first"
         line = line[len(served) :]
         others = set(range(6)) - {number, *served}
-        assert all(holds[other].held_bytes == before[other] for other in others)
-        assert sum(hold.held_bytes for hold in holds) <= budget.peak_bytes <= TOTAL
-    for hold in holds:
-        hold.release()
+        assert all(reservations[other].reserved_bytes == before[other] for other in others)
+        assert sum(reservation.reserved_bytes for reservation in reservations) <= budget.peak_bytes <= TOTAL
+    for reservation in reservations:
+        reservation.release()
     assert is_whole(budget)
 
 
 def test_who_gives_up_waiting_leaves_the_line() -> None:
     budget = MemoryBudget(TOTAL)
-    first, second, third = budget.hold(), budget.hold(), budget.hold()
-    assert first.ask(TOTAL)
-    assert not second.ask(60)
+    first, second, third = budget.reserve(), budget.reserve(), budget.reserve()
+    assert first.request(TOTAL)
+    assert not second.request(60)
     second.release()
     first.release()
-    assert (second.held_bytes, second.wanted_bytes) == (0, 0)
-    assert third.ask(TOTAL)
+    assert (second.reserved_bytes, second.wanted_bytes) == (0, 0)
+    assert third.request(TOTAL)
 
 
 def test_more_than_there_is_means_all_of_it() -> None:
     budget = MemoryBudget(TOTAL)
-    hold = budget.hold()
-    assert hold.ask(5 * TOTAL)
-    assert hold.held_bytes == budget.peak_bytes == TOTAL
-    hold.release()
+    reservation = budget.reserve()
+    assert reservation.request(5 * TOTAL)
+    assert reservation.reserved_bytes == budget.peak_bytes == TOTAL
+    reservation.release()
     assert is_whole(budget)
 
 
 def test_what_is_held_may_grow_and_shrink() -> None:
     budget = MemoryBudget(TOTAL)
-    hold, other = budget.hold(), budget.hold()
-    assert hold.ask(40)
-    assert hold.ask(70)
-    assert not other.ask(50)
-    assert hold.ask(30)
-    assert other.held_bytes == 50
-    hold.release()
+    reservation, other = budget.reserve(), budget.reserve()
+    assert reservation.request(40)
+    assert reservation.request(70)
+    assert not other.request(50)
+    assert reservation.request(30)
+    assert other.reserved_bytes == 50
+    reservation.release()
     other.release()
     assert is_whole(budget)
 
@@ -128,16 +130,16 @@ def test_many_threads_never_hold_more_than_there_is_and_all_come_to_their_end(se
 
     def work(number: int) -> None:
         chance = random.Random(f"{seed} {number}")
-        hold = budget.hold()
+        reservation = budget.reserve()
         for _ in range(200):
             size = min(chance.choice([1, 5, 20, 60, TOTAL, 3 * TOTAL]), TOTAL)
-            hold.wait(size, stop)
+            reservation.wait(size, stop)
             note(size)
             less = chance.randrange(size + 1)
-            note(less - size)  # first, as others may hold it from then on
-            assert hold.ask(less)
+            note(less - size)  # first, as others may have it from then on
+            assert reservation.request(less)
             note(-less)
-            hold.release()
+            reservation.release()
 
     with ThreadPoolExecutor(12) as pool:
         for future in [pool.submit(work, number) for number in range(12)]:
@@ -152,16 +154,16 @@ def test_a_large_wish_is_not_passed_over_for_ever_by_small_ones() -> None:
     served = threading.Event()
 
     def small() -> None:
-        hold = budget.hold()
+        reservation = budget.reserve()
         while not served.is_set():
-            hold.wait(30, stop)
-            hold.release()
+            reservation.wait(30, stop)
+            reservation.release()
 
     def large() -> None:
-        hold = budget.hold()
+        reservation = budget.reserve()
         for _ in range(50):
-            hold.wait(TOTAL, stop)
-            hold.release()
+            reservation.wait(TOTAL, stop)
+            reservation.release()
         served.set()
 
     with ThreadPoolExecutor(7) as pool:
@@ -177,8 +179,8 @@ def test_a_large_wish_is_not_passed_over_for_ever_by_small_ones() -> None:
 
 def test_a_wait_ends_when_somebody_asks_to_stop_and_leaves_nothing_behind() -> None:
     budget, stop = MemoryBudget(TOTAL), StopSignal()
-    first, second = budget.hold(), budget.hold()
-    assert first.ask(80)
+    first, second = budget.reserve(), budget.reserve()
+    assert first.request(80)
     with waiting(second, 50, stop):
         stop.request()
     first.release()
@@ -187,11 +189,11 @@ def test_a_wait_ends_when_somebody_asks_to_stop_and_leaves_nothing_behind() -> N
 
 def test_who_waits_is_served_as_soon_as_there_is_enough() -> None:
     budget, stop = MemoryBudget(TOTAL), StopSignal()
-    first, second = budget.hold(), budget.hold()
-    assert first.ask(80)
+    first, second = budget.reserve(), budget.reserve()
+    assert first.request(80)
     with waiting(second, 50, stop) as thread:
-        assert first.ask(60)
+        assert first.request(60)
         assert second.wanted_bytes
-        assert first.ask(50)
+        assert first.request(50)
         thread.join(PATIENCE_SECONDS)
-    assert (first.held_bytes, second.held_bytes) == (50, 50)
+    assert (first.reserved_bytes, second.reserved_bytes) == (50, 50)

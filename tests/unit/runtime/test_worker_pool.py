@@ -18,9 +18,8 @@ from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy, StoreAccess
-from mastosync.runtime.steps import BlockingCall, Steps
+from mastosync.runtime.steps import BlockingCall, Ended, Steps
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.transfer_loop import Ended
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Buffer, FetchedObject, Finished, Multiplexer, ObjectStore
 from tests.support.entries import claim, entry
@@ -151,7 +150,7 @@ def test_a_throttled_endpoint_is_asked_less_and_nothing_fails() -> None:
     assert limiter.state().throttles == 1
 
 
-def test_a_ceiling_holds_for_all_lanes_together() -> None:
+def test_a_ceiling_holds_for_all_loops_together() -> None:
     stop = StopSignal()
     old, new = objects(*range(1, 31)), MemoryStore("new")
     moving = Transfer(
@@ -295,7 +294,7 @@ class TestHoweverARunEnds:
         WorkerPool(transfer(objects(), MemoryStore("new")).steps, 4, StopSignal())
         assert set(threading.enumerate()) <= before
 
-    def test_no_lane_is_left_when_one_cannot_begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_loop_is_left_when_one_cannot_begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before, start = set(threading.enumerate()), threading.Thread.start
         started: list[threading.Thread] = []
         monkeypatch.setattr("mastosync.runtime.worker_pool.os.cpu_count", lambda: 8)
@@ -385,7 +384,7 @@ class CachingMemoryStore(MemoryStore):
     """Has the objects with an even number at hand."""
 
     def read_cached(self, key: str, max_bytes: int, room: Callable[[int], bool]) -> FetchedObject | None:
-        assert threading.current_thread().name.startswith("copy"), "a lane asks by itself"
+        assert threading.current_thread().name.startswith("copy"), "a loop asks by itself"
         stored = self.objects[key]
         if int(key.split("/")[4]) % 2 or not room(len(stored.data)):
             return None
@@ -411,7 +410,7 @@ def test_what_a_store_has_at_hand_is_taken_without_another_thread() -> None:
         key: stored.data for key, stored in old.objects.items()
     }
     assert old.count("read") == 50, "the others were not at hand"
-    assert memory.hold().ask(memory.total_bytes), "everything was given back"
+    assert memory.reserve().request(memory.total_bytes), "everything was given back"
 
 
 def test_what_the_multiplexer_does_not_take_pays_for_its_bandwidth_once() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mastosync.checking.object_check import CheckStatus
-from mastosync.checking.row_check import Opening
+from mastosync.checking.row_check import RowCheck
 from mastosync.errors import ConfigError, DatabaseError
 from mastosync.manifest import Manifest, ManifestReport, correct, count_exposed, iter_exposed
 from mastosync.mastodon.paperclip import canonical_key
@@ -45,7 +45,7 @@ def file_of(name: str, private: bool) -> RemoteFile:
 
 
 def verifier(manifest: Manifest, store: MemoryStore, rows: Rows | None) -> Verifier:
-    stop, opening = StopSignal(), None if rows is None else Opening(rows)
+    stop, opening = StopSignal(), None if rows is None else RowCheck(rows)
     options = VerifyOptions(workers=2)
     return Verifier(
         manifest, manifest.path, store_access(store, stop), PREFIX, options, stop, NoProgress(), (), opening

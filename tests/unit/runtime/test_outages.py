@@ -130,7 +130,7 @@ class TestOneRequest:
             if attempts > IMPATIENT.max_attempts:
                 return key
             if attempts == IMPATIENT.max_attempts:
-                down.outlasted += 1
+                down.ended_outages += 1
                 asked.store_access.limiter.note(None)
             raise NetworkFailure("refused")
 
@@ -198,7 +198,7 @@ class TestOneRequest:
         store.fail("read", *[NetworkFailure("reset")] * 2)
         asked = self.asked(store, policy=IMPATIENT)
         assert asked.head("k").size == 4
-        assert asked.retries - asked.in_vain == 1
+        assert asked.retries - asked.retries_in_outages == 1
 
     def test_ends_at_once_when_somebody_asks_to_stop(self, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(outages, "FIRST_WAIT_SECONDS", 600)
@@ -343,7 +343,7 @@ def test_one_endpoint_for_both_is_one_outage_and_two_are_two(clock: Clock) -> No
     old.put("k", b"data")
     open_stores = [StoreAccess(store, shared, ONE, stop, downtime=down) for store in (old, new)]
     RetryingStore(open_stores[0]).head("k")
-    assert down.outlasted == 1
+    assert down.ended_outages == 1
     other = store_access(new, stop, ONE, patience_seconds=HOUR)
     assert other.downtime is not None
     assert (other.limiter.reserve(), other.downtime.outage) == (0, None)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mastosync.checking.multipart_etag import CompositeCheck
+from mastosync.checking.object_check import CompositeCheck
 
 MIB = 1024 * 1024
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mastosync.runtime.parallel import in_turns, side_by_side, waiting
-from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.stop import StopSignal, in_turns, waiting
+from mastosync.runtime.worker_pool import side_by_side
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.timing
