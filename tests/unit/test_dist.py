@@ -27,7 +27,7 @@ def expected() -> Expected:
         "mastosync/__init__.py": b"",
         "mastosync/py.typed": b"",
         MIGRATION: b"CREATE TABLE entries (id);",
-        "mastosync/report/page/report.css": b"body {}",
+        "mastosync/report/report.css": b"body {}",
         "mastosync/locale/ja/LC_MESSAGES/mastosync.po": b"#",
     }
     return Expected(package, frozenset({COMPILED}), {**other, "setup.py": b"build()"})
@@ -109,7 +109,7 @@ METADATA = f"{ABOUT}/METADATA"
     ("change", "fault"),
     [
         (without(MIGRATION), f"{MIGRATION} is missing"),
-        (without("mastosync/report/page/report.css"), "mastosync/report/page/report.css is missing"),
+        (without("mastosync/report/report.css"), "mastosync/report/report.css is missing"),
         (without("mastosync/py.typed"), "mastosync/py.typed is missing"),
         (having(MIGRATION), f"{MIGRATION} has another content"),
         (having("tests/unit/test_dist.py"), "tests/unit/test_dist.py should not be there"),
@@ -159,6 +159,6 @@ def test_an_sdist_with_a_fault_is_not_given_away(
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a clone knows its files")
 def test_what_is_expected_is_what_git_knows() -> None:
     expected = Expected.of(ROOT)
-    assert {MIGRATION, "mastosync/py.typed", "mastosync/report/page/report.css"} <= expected.package.keys()
+    assert {MIGRATION, "mastosync/py.typed", "mastosync/report/report.css"} <= expected.package.keys()
     assert expected.compiled == {COMPILED}
     assert not [name for name in expected.package if name.endswith((".mo", ".pyc"))]
