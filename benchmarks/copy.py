@@ -24,8 +24,8 @@ from benchmarks.plan import compiled
 from benchmarks.planning import planning
 from benchmarks.real_scenarios import resume, seaweed, server_side
 from benchmarks.report import preface
-from scripts.lab.client import ROOT
-from scripts.lab.process import LabError
+from lab.client import ROOT
+from lab.process import LabError
 
 SCENARIOS: dict[str, Scenario] = {
     "null": null,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from lab.addresses import S3Address
 from mastosync.manifest import StoreIdentity
-from scripts.lab.addresses import S3Address
 
 _BUCKET = """\
 [s3.{role}]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from scripts.lab.ports import HOST
+from lab.ports import HOST
 
 PAGE = 1_000
 _BEFORE_KEY, _AFTER_KEY = b"<Contents><Key>", b"</Key>"

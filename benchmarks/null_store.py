@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.objects import CONTENT_TYPES, BenchObject, damaged_in
-from scripts.lab.addresses import S3Address
-from scripts.lab.nginx import START_SECONDS, find_nginx, user_line
-from scripts.lab.ports import HOST, PortBlock, accepts_connections
-from scripts.lab.process import ServerProcess
-from scripts.lab.traffic import Traffic
+from lab.addresses import S3Address
+from lab.nginx import START_SECONDS, find_nginx, user_line
+from lab.ports import HOST, PortBlock, accepts_connections
+from lab.process import ServerProcess
+from lab.traffic import Traffic
 
 DELAY_SECONDS = 0.05
 

@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.server import ServerClock
+from lab.addresses import DatabaseAddress
+from lab.client import ROOT, Lab
 from mastosync.manifest import Manifest, Relation, record_relation
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.client import ROOT, Lab
 
-SCHEMA = ROOT / "scripts" / "lab" / "schema.sql"
+SCHEMA = ROOT / "lab" / "schema.sql"
 
 _FUNCTIONS = """
 SET synchronous_commit = off;

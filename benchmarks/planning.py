@@ -12,9 +12,9 @@ from benchmarks.listing_store import PAGE, ListingStore
 from benchmarks.measure import Contestant, nothing, run
 from benchmarks.plan import CONFIG, DESTINATION_URL, Cost, fill
 from benchmarks.report import Bar, Section
+from lab.client import ROOT, Lab
 from mastosync.manifest import Manifest, Relation, WorkQueue, record_relation
 from mastosync.model import EntryState, Outcome
-from scripts.lab.client import ROOT, Lab
 
 _CHUNK = 20_000
 _MD5 = bytes(16)

@@ -12,10 +12,10 @@ from benchmarks.bench import Bench
 from benchmarks.ends import Bucket
 from benchmarks.objects import BenchObject, upload
 from benchmarks.rivals import Stage
-from scripts.lab.addresses import S3Address
-from scripts.lab.buckets import delete_bucket
-from scripts.lab.client import Lab
-from scripts.lab.faults import FaultProxy
+from lab.addresses import S3Address
+from lab.buckets import delete_bucket
+from lab.client import Lab
+from lab.faults import FaultProxy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from scripts.lab.addresses import DatabaseAddress
+from lab.addresses import DatabaseAddress
 
 _PROC = Path("/proc")
 _PARENT, _FIRST_TIME, _AFTER_TIMES = 1, 11, 15  # user, system, and both of children that have ended

@@ -15,7 +15,7 @@ from benchmarks.measure import RunFailed, run
 from benchmarks.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore
 from benchmarks.objects import make_big_objects, make_objects
 from benchmarks.rivals import Stage, boto3_threads, mastosync
-from scripts.lab.nginx import why_no_nginx
+from lab.nginx import why_no_nginx
 
 pytestmark = pytest.mark.skipif(bool(why_no_nginx()), reason=why_no_nginx())
 

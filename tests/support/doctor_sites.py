@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lab.buckets import BucketPair
 from mastosync.app import App
 from mastosync.config import load_config
 from mastosync.doctor import Diagnosis, Finding, Grade, Subject
 from mastosync.errors import ExitCode
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
-from scripts.lab.buckets import BucketPair
 from tests.support.raw_server import RawRequest, RawServer, answer
 from tests.support.site import NOWHERE, Site, s3_section
 

@@ -9,13 +9,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from lab.addresses import S3Address
 from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import FetchedObject, ObjectStore, PutOptions, UploadedPart
 from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
 from mastosync.store.s3.store import S3Store
-from scripts.lab.addresses import S3Address
 from tests.support.raw_server import RawServer
 
 if TYPE_CHECKING:
