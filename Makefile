@@ -71,7 +71,7 @@ soak: .venv/.test ## copy for MINUTES with faults, and check that nothing grows
 	@$(BIN)/python -m faultlab.soak --minutes $(MINUTES) $(ARGUMENTS)
 
 bench: .venv/.bench $(NGINX) ## measure everything beside other clients, and write benchmarks/results.md
-	@$(BIN)/python -m benchmarks.copy $(ARGUMENTS)
+	@$(BIN)/python -m benchmarks $(ARGUMENTS)
 
 bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreSQL on this machine
 	@$(BIN)/python -m benchmarks.plan $(ARGUMENTS)

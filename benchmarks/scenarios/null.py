@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import WORKERS, Bench, made
-from benchmarks.ends import Bucket
 from benchmarks.measure import Spread, count_requests, ratios, run_in_turn
-from benchmarks.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore
 from benchmarks.objects import BenchObject, make_big_objects
 from benchmarks.report import COPY_HEAD, Bar, Section, copy_rows, requests_text
 from benchmarks.rivals import Stage, boto3_threads, rclone_fastest
+from benchmarks.stores.ends import Bucket
+from benchmarks.stores.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore
 
 DELAYED_WORKERS = 64
 BIG_WORKERS, BIG_OBJECTS, BIG_BYTES = 16, 40, 80_000_000

@@ -1,7 +1,7 @@
 """How fast mastosync is, beside other clients in the same run.
 
-    python -m benchmarks.copy                           everything, into benchmarks/results.md
-    python -m benchmarks.copy --only null --rounds 3    one scenario, printed only
+    python -m benchmarks                           everything, into benchmarks/results.md
+    python -m benchmarks --only null --rounds 3    one scenario, printed only
 
 Needs nginx and the extra `bench`. Each scenario starts its own servers, on loopback and free ports.
 Objects lie in memory (/dev/shm, where there is one), below 2 GB of them; manifests lie on the disk.
@@ -17,13 +17,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.bench import Bench, Scenario
-from benchmarks.disk_scenarios import disk
-from benchmarks.measure import RunFailed
-from benchmarks.null_scenarios import big, delay, null
-from benchmarks.plan import compiled
-from benchmarks.planning import planning
-from benchmarks.real_scenarios import resume, seaweed, server_side
+from benchmarks.measure import RunFailed, compiled
 from benchmarks.report import preface
+from benchmarks.scenarios.disk import disk
+from benchmarks.scenarios.null import big, delay, null
+from benchmarks.scenarios.planning import planning
+from benchmarks.scenarios.real import resume, seaweed, server_side
 from lab.client import ROOT
 from lab.process import LabError
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from benchmarks.bench import WORKERS, Bench, made
 from benchmarks.measure import Contestant, Spread, count_requests, ratios, run, run_in_turn
 from benchmarks.objects import BenchObject
-from benchmarks.real_stores import RealStores
 from benchmarks.report import COPY_HEAD, Row, Section, copy_rows, requests_text
 from benchmarks.rivals import (
     Maker,
@@ -20,6 +19,7 @@ from benchmarks.rivals import (
     rclone_usual,
     s5cmd,
 )
+from benchmarks.stores.real_stores import RealStores
 
 
 def seaweed(bench: Bench) -> Section:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import Bench
-from benchmarks.ends import Bucket
 from benchmarks.objects import BenchObject, upload
 from benchmarks.rivals import Stage
+from benchmarks.stores.ends import Bucket
 from lab.addresses import S3Address
 from lab.buckets import delete_bucket
 from lab.client import Lab

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Literal
 
 from benchmarks.bench import WORKERS, Bench, made
-from benchmarks.ends import Bucket, Folder
 from benchmarks.measure import Contestant, ratios, run_in_turn
-from benchmarks.null_store import DESTINATION, SOURCE, NullStore
 from benchmarks.objects import damaged_in
 from benchmarks.report import COPY_HEAD, Bar, Section, copy_rows
 from benchmarks.rivals import Maker, Stage, rclone_fastest
+from benchmarks.stores.ends import Bucket, Folder
+from benchmarks.stores.null_store import DESTINATION, SOURCE, NullStore
 
 
 def disk(bench: Bench) -> Section:

@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.listing_store import PAGE, ListingStore
-from benchmarks.measure import Contestant, nothing, run
-from benchmarks.plan import CONFIG, DESTINATION_URL, Cost, fill
+from benchmarks.database import CONFIG, DESTINATION_URL, fill
+from benchmarks.measure import Contestant, Cost, nothing, run
 from benchmarks.report import Bar, Section
+from benchmarks.stores.listing_store import PAGE, ListingStore
 from lab.client import ROOT, Lab
 from mastosync.manifest import Manifest, Relation, WorkQueue, record_relation
 from mastosync.model import EntryState, Outcome
