@@ -121,7 +121,7 @@ lock: .venv/.made ## renew requirements-dev.lock from the newest packages that f
 venv: .venv/.test .venv/.dev ## make .venv with everything, for editors and shells
 
 clean: ## remove what was made here
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info __pycache__ .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	if [ -e demo/.made-by-the-demo ]; then rm -rf demo; fi
 	find mastosync lab faultlab scripts benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
 	rm -f mastosync/locale/*/LC_MESSAGES/*.mo
