@@ -65,13 +65,13 @@ test-pythons: .venv/.test ## run the unit tests on every Python from 3.11 on tha
 	@$(BIN)/python -m scripts.pythons $(if $(OTHERS),--others) -n auto $(ARGUMENTS)
 
 faults: .venv/.test ## run RUNS migrations of each kind with random faults, and write docs/reliability.md; or run SEED's again
-	@$(IN_MEMORY) $(BIN)/python -m scripts.faultlab $(if $(SEED),--seed $(SEED),--runs $(RUNS) --jobs $(WORKERS) --write) $(ARGUMENTS)
+	@$(IN_MEMORY) $(BIN)/python -m faultlab $(if $(SEED),--seed $(SEED),--runs $(RUNS) --jobs $(WORKERS) --write) $(ARGUMENTS)
 
 soak: .venv/.test ## copy for MINUTES with faults, and check that nothing grows
-	@$(BIN)/python -m scripts.faultlab.soak --minutes $(MINUTES) $(ARGUMENTS)
+	@$(BIN)/python -m faultlab.soak --minutes $(MINUTES) $(ARGUMENTS)
 
 bench: .venv/.bench $(NGINX) ## measure everything beside other clients, and write benchmarks/results.md
-	@$(BIN)/python -m benchmarks.copy $(ARGUMENTS)
+	@$(BIN)/python -m benchmarks $(ARGUMENTS)
 
 bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreSQL on this machine
 	@$(BIN)/python -m benchmarks.plan $(ARGUMENTS)
@@ -123,9 +123,9 @@ lock: .venv/.made ## renew requirements-dev.lock from the newest packages that f
 venv: .venv/.test .venv/.dev ## make .venv with everything, for editors and shells
 
 clean: ## remove what was made here
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info __pycache__ .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	if [ -e demo/.made-by-the-demo ]; then rm -rf demo; fi
-	find mastosync scripts benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+	find mastosync lab faultlab scripts benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
 	rm -f mastosync/locale/*/LC_MESSAGES/*.mo
 
 # --- .venv, with a stamp for each set of packages it holds ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
 import statistics
@@ -11,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from benchmarks.plan import Cost
 
 # what would steer a client from outside
 FOREIGN_SETTINGS = (
@@ -29,6 +28,15 @@ FOREIGN_SETTINGS = (
 )
 LOG_TAIL_BYTES = 4_000
 TIMED = Path(__file__).with_name("timed.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one run of a command took. Memory is the peak of what it had resident."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
 
 
 class RunFailed(Exception):
@@ -165,6 +173,11 @@ def run(contestant: Contestant, log: Path) -> Cost:
     contestant.check()
     unit = 1 if sys.platform == "darwin" else 1024
     return Cost(seconds, user + system, int(peak) * unit)
+
+
+def compiled(checkout: Path) -> None:
+    """Compile mastosync, as its installation does: an environment may keep Python from keeping what it compiles."""
+    compileall.compile_dir(checkout / "mastosync", quiet=2)
 
 
 def nothing() -> None:

@@ -11,7 +11,7 @@ of the server are told beside them. At the end every bar is held against the mid
 from __future__ import annotations
 
 import argparse
-import compileall
+import math
 import os
 import sqlite3
 import statistics
@@ -20,81 +20,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from benchmarks.server import ServerClock
+from benchmarks.database import CONFIG, fill
+from benchmarks.measure import Cost, compiled
+from lab.addresses import DatabaseAddress
+from lab.client import ROOT, Lab
 from mastosync.manifest import Manifest, Relation, record_relation
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.client import ROOT, Lab
-
-SCHEMA = ROOT / "scripts" / "lab" / "schema.sql"
-
-_FUNCTIONS = """
-SET synchronous_commit = off;
--- snowflakes: milliseconds since April 2017 and 16 random-looking bits
-CREATE FUNCTION snowflake(i bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
-    AS $$ SELECT ((1492000000000 + i * 90000) << 16) + (i * 40503 & 65535) $$;
-CREATE FUNCTION yesterday() RETURNS timestamp LANGUAGE sql STABLE
-    AS $$ SELECT (now() AT TIME ZONE 'UTC') - interval '1 day' $$;
-CREATE FUNCTION file_name(i bigint, extension text) RETURNS text LANGUAGE sql IMMUTABLE
-    AS $$ SELECT substr(md5(i::text), 1, 16) || '.' || extension $$;
-CREATE FUNCTION days_ago(days bigint) RETURNS timestamp LANGUAGE sql STABLE
-    AS $$ SELECT (now() AT TIME ZONE 'utc')::timestamp - days * interval '1 day' $$;
-"""
-
-_ROWS = {
-    "accounts": (
-        0.08,  # rows a key; each has two keys
-        """
-INSERT INTO accounts (id, username, domain, suspended_at, created_at, updated_at,
-    avatar_file_name, avatar_content_type, avatar_file_size, avatar_storage_schema_version, avatar_updated_at,
-    header_file_name, header_content_type, header_file_size, header_storage_schema_version, header_updated_at)
-SELECT snowflake(i), 'user' || i, CASE WHEN i % 50 > 0 THEN 'host' || i % 999 || '.example' END,
-    CASE WHEN i % 200 = 0 THEN now() END, yesterday(), yesterday(),
-    file_name(i, 'png'), 'image/png', 20000 + i % 50000, CASE WHEN i % 50 > 0 THEN 1 END, days_ago(i * 7919 % 900),
-    file_name(-i, 'jpeg'), 'image/jpeg', 60000 + i % 90000, CASE WHEN i % 50 > 0 THEN 1 END, days_ago(i * 7919 % 900)
-FROM generate_series(1::bigint, %s) i""",
-    ),
-    "statuses": (
-        0.4,  # one of each of the media; of a few thousand one was removed by a moderator
-        """
-INSERT INTO statuses (id, account_id, created_at, updated_at, deleted_at)
-SELECT snowflake(i), snowflake(1 + i % 500), yesterday(), yesterday(), CASE WHEN i % 4000 = 0 THEN yesterday() END
-FROM generate_series(1::bigint, %s) i""",
-    ),
-    "media_attachments": (
-        0.4,  # two keys each
-        """
-INSERT INTO media_attachments (id, account_id, remote_url, created_at, updated_at,
-    file_file_name, file_content_type, file_file_size, file_storage_schema_version, file_updated_at, status_id)
-SELECT snowflake(i), snowflake(1 + i % 500), CASE WHEN i % 5 > 0 THEN 'https://host.example/' || i ELSE '' END,
-    yesterday(), yesterday(), file_name(i, kind[1]), kind[2], 30000 + i % 900000, CASE WHEN i % 5 > 0 THEN 1 END,
-    days_ago(900 - 900 * i / %s), snowflake(i)
-FROM generate_series(1::bigint, %s) i, LATERAL (SELECT CASE
-    WHEN i % 20 = 0 THEN ARRAY['mp4', 'video/mp4']
-    WHEN i % 20 = 1 THEN ARRAY['png', 'image/png']
-    WHEN i % 50 = 2 THEN ARRAY['gif', 'image/gif']
-    ELSE ARRAY['jpg', 'image/jpeg'] END AS kind) kinds""",
-    ),
-    "custom_emojis": (
-        0.01,  # two keys each
-        """
-INSERT INTO custom_emojis (shortcode, domain, created_at, updated_at, image_file_name, image_content_type,
-    image_file_size, image_storage_schema_version)
-SELECT 'emoji' || i, 'host.example', yesterday(), yesterday(), file_name(i, 'png'), 'image/png', 9000, 1
-FROM generate_series(1::bigint, %s) i""",
-    ),
-    "preview_cards": (
-        0.02,
-        """
-INSERT INTO preview_cards (url, created_at, updated_at, image_file_name, image_content_type, image_file_size,
-    image_storage_schema_version)
-SELECT 'https://host.example/' || i, yesterday(), yesterday(), file_name(i, 'jpg'), 'image/jpeg', 40000, 1
-FROM generate_series(1::bigint, %s) i""",
-    ),
-}
 
 _CHANGES = """
 INSERT INTO media_attachments (id, account_id, remote_url, created_at, updated_at,
@@ -107,41 +42,12 @@ UPDATE media_attachments SET updated_at = now() AT TIME ZONE 'UTC', file_file_na
     WHERE id IN (SELECT snowflake(i * 101 + 7) FROM generate_series(1, 100) i);
 """
 
-DESTINATION_URL = "http://127.0.0.1:2"
-CONFIG = f"""\
-[s3.source]
-endpoint_url = http://127.0.0.1:1
-bucket = old
-access_key = a
-secret_key = b
-[s3.destination]
-endpoint_url = {DESTINATION_URL}
-bucket = new
-access_key = a
-secret_key = b
-[pg.database]
-host = {{address.host}}
-port = {{address.port}}
-user = {{address.user}}
-password = {{address.password}}
-database = {{address.name}}
-sslmode = disable
-[follow]
-overlap_minutes = 1
-"""
+_PROC = Path("/proc")
+_PARENT, _FIRST_TIME, _AFTER_TIMES = 1, 11, 15  # user, system, and both of children that have ended
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What one run of a command took. Memory is the peak of what it had resident."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
+class PlanBench:
     """Runs commands on one database and one manifest, and tells what each took."""
 
     keys: int
@@ -176,7 +82,7 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class PlanBar:
     """What was promised, and whether it was kept."""
 
     what: str
@@ -204,17 +110,12 @@ def main() -> None:
         config.touch(mode=0o600)
         config.write_text(CONFIG.format(address=address))
         command = [sys.executable, "-m", "mastosync", "-q", "--config", str(config), "--manifest", str(manifest)]
-        bench = Bench(options.keys, command, manifest, ServerClock.of(address))
+        bench = PlanBench(options.keys, command, manifest, ServerClock.of(address))
         bars = [*planning(bench, options.rounds), *asking(bench, options.rounds), following(bench, address)]
     print(f"\nthe middle of {options.rounds} rounds, {options.keys:,} keys:", *bars, sep="\n")
 
 
-def compiled(checkout: Path) -> None:
-    """Compile mastosync, as its installation does: an environment may keep Python from keeping what it compiles."""
-    compileall.compile_dir(checkout / "mastosync", quiet=2)
-
-
-def planning(bench: Bench, rounds: int) -> list[Bar]:
+def planning(bench: PlanBench, rounds: int) -> list[PlanBar]:
     """Plan into an empty manifest and once more, again and again; the last manifest stays."""
     first: list[Cost] = []
     second: list[Cost] = []
@@ -228,14 +129,14 @@ def planning(bench: Bench, rounds: int) -> list[Bar]:
     rate, ratio, size = statistics.median(rates), statistics.median(ratios), bench.bytes_per_key
     peak = max(cost.peak_bytes for cost in (*first, *second)) / 1e6
     return [
-        Bar("first plan: 200,000 keys/s", f"{rate:,.0f} ({min(rates):,.0f} to {max(rates):,.0f})", rate >= 200_000),
-        Bar("second plan: faster than the first", f"{ratio:.2f} times as fast", ratio > 1),
-        Bar("manifest, all pending: 140 bytes a key at most", f"{size:.1f}", size <= 140),
-        Bar("memory of a plan: 250 MB at most", f"{peak:.0f} MB", peak <= 250),
+        PlanBar("first plan: 200,000 keys/s", f"{rate:,.0f} ({min(rates):,.0f} to {max(rates):,.0f})", rate >= 200_000),
+        PlanBar("second plan: faster than the first", f"{ratio:.2f} times as fast", ratio > 1),
+        PlanBar("manifest, all pending: 140 bytes a key at most", f"{size:.1f}", size <= 140),
+        PlanBar("memory of a plan: 250 MB at most", f"{peak:.0f} MB", peak <= 250),
     ]
 
 
-def asking(bench: Bench, rounds: int) -> list[Bar]:
+def asking(bench: PlanBench, rounds: int) -> list[PlanBar]:
     """`status` before and after everything is done, and a `copy` that finds nothing to do."""
     planned = bench.quick("status", "status", rounds)
     finish(bench.manifest)
@@ -243,17 +144,17 @@ def asking(bench: Bench, rounds: int) -> list[Bar]:
     copy = bench.quick("copy, nothing to do", "copy", rounds)
     status = max(planned, done)
     return [
-        Bar("status: 0.5 s at most on ten million keys", f"{status:.2f} s", status <= 0.5),
-        Bar("copy, nothing to do: 1 s at most on as many", f"{copy:.2f} s", copy <= 1),
+        PlanBar("status: 0.5 s at most on ten million keys", f"{status:.2f} s", status <= 0.5),
+        PlanBar("copy, nothing to do: 1 s at most on as many", f"{copy:.2f} s", copy <= 1),
     ]
 
 
-def following(bench: Bench, address: DatabaseAddress) -> Bar:
+def following(bench: PlanBench, address: DatabaseAddress) -> PlanBar:
     """A plan of what has changed: 1,000 new rows, 200 that changed otherwise, and 100 with other names."""
     with closing(address.connect(autocommit=True)) as connection:
         connection.execute(_CHANGES.encode())
     cost = bench.plan("delta", "--delta")
-    return Bar("a delta of 1,300 rows: 5 s at most", f"{cost.seconds:.2f} s", cost.seconds <= 5)
+    return PlanBar("a delta of 1,300 rows: 5 s at most", f"{cost.seconds:.2f} s", cost.seconds <= 5)
 
 
 def finish(manifest: Path) -> None:
@@ -280,16 +181,6 @@ def finish(manifest: Path) -> None:
         record_relation(finished, Relation.TWO, probe_settled=True)
 
 
-def fill(address: DatabaseAddress, keys: int) -> None:
-    """Mastodon's tables, with rows for this many keys."""
-    with closing(address.connect(autocommit=True)) as connection:
-        connection.execute(SCHEMA.read_bytes())
-        connection.execute(_FUNCTIONS)
-        for table, (rows_per_key, statement) in _ROWS.items():
-            connection.execute(statement.replace("%s", str(round(keys * rows_per_key))).encode())
-            connection.execute(f"VACUUM ANALYZE {table}".encode())
-
-
 def cost_of(command: list[str]) -> Cost:
     """Run a command to its end. Raises: CalledProcessError."""
     started = time.monotonic()
@@ -301,6 +192,41 @@ def cost_of(command: list[str]) -> Cost:
         raise subprocess.CalledProcessError(process.returncode, command)
     unit = 1 if sys.platform == "darwin" else 1024
     return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerClock:
+    """Reads what all processes of a server have used. Linux only: elsewhere it reads NaN."""
+
+    postmaster: int
+
+    @classmethod
+    def of(cls, address: DatabaseAddress) -> Self:
+        """The server that listens there."""
+        if sys.platform != "linux":
+            return cls(0)
+        with closing(address.connect()) as connection:
+            ((backend,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
+            return cls(int(_fields(backend)[_PARENT]))
+
+    def cpu_seconds(self) -> float:
+        """Since it was started, those of ended connections too."""
+        if not self.postmaster:
+            return math.nan
+        ticks = _ticks(self.postmaster)
+        for child in (_PROC / f"{self.postmaster}/task/{self.postmaster}/children").read_text().split():
+            with suppress(FileNotFoundError):  # it has just ended
+                ticks += _ticks(int(child))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(process: int) -> int:
+    return sum(map(int, _fields(process)[_FIRST_TIME:_AFTER_TIMES]))
+
+
+def _fields(process: int) -> list[str]:
+    """Those after the name in parentheses, which may hold anything: state, parent, and so on."""
+    return (_PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
 
 
 if __name__ == "__main__":

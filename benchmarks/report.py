@@ -16,8 +16,8 @@ from pathlib import Path
 import pycurl
 
 from benchmarks.measure import Figures, Spread, ratios
+from lab.nginx import find_nginx
 from mastosync import __version__
-from scripts.lab.nginx import find_nginx
 
 Row = Sequence[str]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.ends import Bucket, End
 from benchmarks.measure import Contestant, RunFailed, nothing
 from benchmarks.objects import BenchObject, plan_manifest, write_key_list
-from scripts.lab.client import ROOT
+from benchmarks.stores.ends import Bucket, End
+from lab.client import ROOT
 
 RCLONE_FASTEST = ("--no-traverse", "--no-check-dest", "--s3-no-check-bucket", "--s3-no-head", "--s3-no-head-object")
 

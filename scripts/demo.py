@@ -28,11 +28,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from scripts.lab.client import ROOT, Lab
-from scripts.lab.instance import populate, upload
-from scripts.lab.instance_check import differences
-from scripts.lab.instance_objects import MIB, Instance, InstanceObject
-from scripts.lab.process import LabError
+from lab.client import ROOT, Lab
+from lab.instance import populate, upload
+from lab.instance_check import differences
+from lab.instance_objects import MIB, Instance, InstanceObject
+from lab.process import LabError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

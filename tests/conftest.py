@@ -1,6 +1,6 @@
 """What tests share: real servers, one set for the whole session, and fresh rooms in them for every test.
 
-No server is started before a test asks for one. See `scripts.lab.shared` for how the processes
+No server is started before a test asks for one. See `lab.shared` for how the processes
 of a parallel run find the same servers, and why those end with the session, however it ends.
 """
 
@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from faultlab.runner import Runner
+from lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
+from lab.buckets import BucketPair, bucket_pair
+from lab.client import Lab
+from lab.fault_plan import FaultPlan, no_faults
+from lab.faults import FaultProxy
+from lab.shared import SharedLab
+from lab.sshd import SshServer
 from mastosync import language
-from scripts.faultlab.runner import Runner
-from scripts.lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
-from scripts.lab.buckets import BucketPair, bucket_pair
-from scripts.lab.client import Lab
-from scripts.lab.fault_plan import FaultPlan, no_faults
-from scripts.lab.faults import FaultProxy
-from scripts.lab.shared import SharedLab
-from scripts.lab.sshd import SshServer
 from scripts.messages import compile_outdated
 
 if TYPE_CHECKING:

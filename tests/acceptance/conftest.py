@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from scripts.lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
-from scripts.lab.buckets import BucketPair
-from scripts.lab.instance import populate
-from scripts.lab.instance_objects import Instance
+from lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
+from lab.buckets import BucketPair
+from lab.instance import populate
+from lab.instance_objects import Instance
 from tests.support.shared_sources import SharedSources
 from tests.support.site import Site, pg_section, s3_section
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from lab.buckets import BucketPair
+from lab.fault_plan import ACCESS_DENIED, always
+from lab.faults import FaultProxy
+from lab.instance_objects import StoredObject
 from mastosync.copying.same_store import FOLDER
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import ACCESS_DENIED, always
-from scripts.lab.faults import FaultProxy
-from scripts.lab.instance_objects import StoredObject
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds
 

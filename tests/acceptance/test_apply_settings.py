@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.buckets import BucketPair
+from lab.fault_plan import Fault, Request, always, answer, no_faults
+from lab.faults import FaultProxy
+from lab.instance_objects import StoredObject
 from mastosync.copying.same_store import FOLDER
 from mastosync.model import CACHE_CONTROL
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import Fault, Request, always, answer, no_faults
-from scripts.lab.faults import FaultProxy
-from scripts.lab.instance_objects import StoredObject
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds
 from tests.support.media_folders import lay_down

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.addresses import DatabaseAddress, S3Address
+from lab.buckets import BucketPair
 from mastosync.manifest import Manifest
-from scripts.lab.addresses import DatabaseAddress, S3Address
-from scripts.lab.buckets import BucketPair
 from tests.support.entries import entry
 from tests.support.manifests import planned
 from tests.support.raw_server import RawServer, answer

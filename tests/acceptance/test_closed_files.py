@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.buckets import BucketPair
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
 from mastosync.model import TABLES, Entry, EntryGroup, MediaRow
-from scripts.lab.buckets import BucketPair
 from tests.support.site import Site, s3_section
 
 DOG = entries_of(specs_of("media_attachments")[0], MediaRow(4, "dog.png", "image/png"))[0]

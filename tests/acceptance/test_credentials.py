@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lab.addresses import S3Address
-from scripts.lab.buckets import BucketPair
+from lab.addresses import S3Address
+from lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.site import Site, shown
 

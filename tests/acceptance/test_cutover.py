@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.faults import FaultProxy
-from scripts.lab.nginx import NginxServer, why_no_nginx
+from lab.buckets import BucketPair
+from lab.faults import FaultProxy
+from lab.nginx import NginxServer, why_no_nginx
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.contract.test_s3_check import certificate
 from tests.support.bucket_checks import takes_only

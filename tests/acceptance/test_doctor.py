@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import Fault, Request, delay
-from scripts.lab.faults import FaultProxy
+from lab.buckets import BucketPair
+from lab.fault_plan import Fault, Request, delay
+from lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.site import COMMAND, Site, shown
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import (
+from lab.buckets import BucketPair
+from lab.fault_plan import (
     ACCESS_DENIED,
     BAD_GATEWAY,
     DAMAGED_DOWNLOAD,
@@ -30,7 +30,7 @@ from scripts.lab.fault_plan import (
     slow_down,
     too_many_requests,
 )
-from scripts.lab.faults import FaultProxy
+from lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds
 from tests.support.site import shown

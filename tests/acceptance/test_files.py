@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.buckets import BucketPair
 from mastosync.manifest import Manifest
-from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.entries import entry
 from tests.support.manifests import planned

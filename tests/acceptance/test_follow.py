@@ -10,9 +10,9 @@ from contextlib import closing
 import pytest
 from botocore.exceptions import ClientError
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import RESET
-from scripts.lab.faults import FaultProxy
+from lab.buckets import BucketPair
+from lab.fault_plan import RESET
+from lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.site import shown
 from tests.support.waiting import wait_until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from scripts.lab.buckets import BucketPair
+from lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
 
 CACHE = ("media_attachments", "preview_cards")

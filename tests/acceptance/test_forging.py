@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.buckets import BucketPair
+from lab.addresses import DatabaseAddress
+from lab.buckets import BucketPair
 from tests.acceptance.test_hostile_keys import NOT_ON_SEAWEED
 from tests.support.hostile_names import NAMES, Hostile, populate
 from tests.support.raw_server import RawServer, answer

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.buckets import BucketPair
 from mastosync.manifest import Manifest, StoreIdentity, file_version, newest_version
 from mastosync.model import EntryState
-from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.test_interruptions import assert_intact
 from tests.support.entries import entry

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.addresses import DatabaseAddress
+from lab.buckets import BucketPair
+from lab.faults import FaultProxy
 from mastosync.cutover import CommandLine, Step, Switchover, switchover_steps
 from mastosync.manifest import StoreIdentity
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.buckets import BucketPair
-from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds, takes_only
 from tests.support.shell import Shell

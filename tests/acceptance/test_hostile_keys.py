@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.buckets import BucketPair
-from scripts.lab.instance_check import iter_keys
+from lab.addresses import DatabaseAddress
+from lab.buckets import BucketPair
+from lab.instance_check import iter_keys
 from tests.support.hostile_names import NAMES, Hostile, populate
 from tests.support.site import Site, pg_section, s3_section, shown
 

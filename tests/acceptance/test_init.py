@@ -13,10 +13,10 @@ from signal import Signals
 
 import pytest
 
+from lab.addresses import DatabaseAddress, S3Address
+from lab.buckets import BucketPair
+from lab.instance import populate
 from mastosync.config import CHANGE_ME
-from scripts.lab.addresses import DatabaseAddress, S3Address
-from scripts.lab.buckets import BucketPair
-from scripts.lab.instance import populate
 from tests.support.site import COMMAND, Site, shown
 from tests.support.waiting import wait_until
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from faultlab.manifest_copy import complaints_of
+from lab.buckets import BucketPair
+from lab.fault_plan import Fault, FaultPlan, Kind, Request, delay
+from lab.faults import FaultProxy
 from mastosync.copying.same_store import FOLDER
 from mastosync.model import Presence
-from scripts.faultlab.manifest_copy import complaints_of
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import Fault, FaultPlan, Kind, Request, delay
-from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds, stored
 from tests.support.site import COMMAND, shown

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.addresses import DatabaseAddress
+from lab.buckets import BucketPair
+from lab.faults import FaultProxy
+from lab.instance_check import iter_keys
+from lab.instance_objects import Instance
 from mastosync.config.env_file import read_env_file
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.buckets import BucketPair
-from scripts.lab.faults import FaultProxy
-from scripts.lab.instance_check import iter_keys
-from scripts.lab.instance_objects import Instance
 from tests.acceptance.conftest import MigrationFactory
 from tests.acceptance.test_guide import ENV, add_emoji, key_of, keys_of, store_picture
 from tests.support.bucket_checks import takes_only

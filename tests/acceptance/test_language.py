@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.buckets import BucketPair
 from mastosync.terminal_text import width_of
-from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import MigrationFactory
 from tests.support.site import COMMAND, Site
 

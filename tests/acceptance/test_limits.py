@@ -9,11 +9,11 @@ from threading import Lock
 
 import pytest
 
+from lab.buckets import BucketPair
+from lab.fault_plan import Fault, Request, slow_down
+from lab.faults import FaultProxy
+from lab.traffic import Exchange
 from mastosync.copying.same_store import FOLDER
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import Fault, Request, slow_down
-from scripts.lab.faults import FaultProxy
-from scripts.lab.traffic import Exchange
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds
 from tests.support.site import shown

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.faults import FaultProxy
-from scripts.lab.instance_check import differences, iter_keys
-from scripts.lab.instance_objects import DEFAULT_HEADERS, StoredObject
+from lab.buckets import BucketPair
+from lab.faults import FaultProxy
+from lab.instance_check import differences, iter_keys
+from lab.instance_objects import DEFAULT_HEADERS, StoredObject
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.test_interruptions import slowly
 from tests.acceptance.test_migration import expected_states, found_states

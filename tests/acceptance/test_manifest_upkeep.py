@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from lab.buckets import BucketPair
+from lab.faults import FaultProxy
 from mastosync.cli.main import main
 from mastosync.manifest import Manifest, WorkQueue, file_system
 from mastosync.model import EntryState, Outcome
-from scripts.lab.buckets import BucketPair
-from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.test_interruptions import (
     assert_intact,

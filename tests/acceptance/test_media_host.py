@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import no_faults
-from scripts.lab.faults import FaultProxy
-from scripts.lab.nginx import NginxServer, why_no_nginx
-from scripts.lab.ports import HOST, PortBlock
+from lab.buckets import BucketPair
+from lab.fault_plan import no_faults
+from lab.faults import FaultProxy
+from lab.nginx import NginxServer, why_no_nginx
+from lab.ports import HOST, PortBlock
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.test_cutover import in_shell
 from tests.acceptance.test_verify import unlisted

@@ -14,8 +14,8 @@ from collections import Counter
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.instance import upload
+from lab.buckets import BucketPair
+from lab.instance import upload
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds, assert_untouched
 from tests.support.site import COMMAND, shown

@@ -9,11 +9,11 @@ from contextlib import closing
 
 import pytest
 
+from lab.buckets import BucketPair, delete_bucket
+from lab.fault_plan import ACCESS_DENIED, RESET, Fault, FaultPlan, always, answer, no_faults, stall
+from lab.faults import FaultProxy
+from lab.instance_check import iter_keys
 from mastosync.copying.same_store import FOLDER
-from scripts.lab.buckets import BucketPair, delete_bucket
-from scripts.lab.fault_plan import ACCESS_DENIED, RESET, Fault, FaultPlan, always, answer, no_faults, stall
-from scripts.lab.faults import FaultProxy
-from scripts.lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.test_follow import execute, holds, listing, of_a_picture
 from tests.support.bucket_checks import assert_holds

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.faults import FaultProxy
-from scripts.lab.instance_check import iter_keys
+from lab.buckets import BucketPair
+from lab.faults import FaultProxy
+from lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
 
 Proxies = Callable[..., FaultProxy]

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
+from lab.buckets import BucketPair
+from lab.fault_plan import LOST_ANSWER, RESET, Fault, Request
+from lab.faults import FaultProxy
 from mastosync.copying.same_store import FOLDER
 from mastosync.runtime.outages import NO_SUCH_KEY
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import LOST_ANSWER, RESET, Fault, Request
-from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds, stored
 from tests.support.site import shown

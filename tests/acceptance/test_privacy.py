@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from lab.buckets import BucketPair
+from lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, Request, always, answer, no_faults
+from lab.faults import FaultProxy
 from mastosync.cli.main import main
 from mastosync.copying.acl import AclMode
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
 from mastosync.model import TABLES, Entry, MediaRow
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, Request, always, answer, no_faults
-from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.acl_answers import (
     DENIED,

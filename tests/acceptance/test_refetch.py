@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.instance_check import iter_keys
+from lab.buckets import BucketPair
+from lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.raw_server import RawRequest, RawServer, answer
 from tests.support.small_disk import small_disk

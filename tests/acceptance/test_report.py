@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.faults import FaultProxy
+from lab.buckets import BucketPair
+from lab.faults import FaultProxy
 from tests.acceptance.conftest import MigrationFactory
 from tests.support.bucket_checks import takes_only
 from tests.support.report_evidence import digest_by_hand

@@ -17,13 +17,13 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from lab.addresses import DatabaseAddress
+from lab.buckets import BucketPair
+from lab.sshd import SshServer
 from mastosync.app import plan
 from mastosync.cli import main as cli_main
 from mastosync.cli.main import COMMANDS
 from mastosync.model import TABLES
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.buckets import BucketPair
-from scripts.lab.sshd import SshServer
 from tests.acceptance.conftest import MigrationFactory
 from tests.integration.test_tunnel import write_key
 from tests.support.entries import entry

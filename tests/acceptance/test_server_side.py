@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from lab.buckets import BucketPair
+from lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, always, answer, no_faults
+from lab.faults import FaultProxy
 from mastosync.copying.same_store import FOLDER
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, always, answer, no_faults
-from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds, assert_untouched, stored
 

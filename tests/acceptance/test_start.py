@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
+from lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.site import shown
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
+from lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.contract.test_s3_check import certificate, tls_server
 from tests.support.doctor_sites import odd_store

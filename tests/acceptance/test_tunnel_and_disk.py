@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.sshd import SshServer
+from lab.buckets import BucketPair
+from lab.sshd import SshServer
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.site import COMMAND, Site, shown
 from tests.support.waiting import wait_until

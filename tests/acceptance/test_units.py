@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
+from lab.addresses import DatabaseAddress
+from lab.buckets import BucketPair
+from lab.faults import FaultProxy
+from lab.instance import populate
 from mastosync.config import CHANGE_ME
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.buckets import BucketPair
-from scripts.lab.faults import FaultProxy
-from scripts.lab.instance import populate
 from tests.acceptance.test_init import settings_for, write_settings
 from tests.support.bucket_checks import assert_holds, stored
 from tests.support.media_folders import lay_down

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import ACCESS_DENIED, DAMAGED_DOWNLOAD, Fault, Request, always, no_faults
-from scripts.lab.faults import FaultProxy
+from lab.buckets import BucketPair
+from lab.fault_plan import ACCESS_DENIED, DAMAGED_DOWNLOAD, Fault, Request, always, no_faults
+from lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.support.bucket_checks import assert_holds
 from tests.support.site import shown

@@ -11,11 +11,11 @@ from functools import partial
 
 import pytest
 
+from lab.addresses import DatabaseAddress, PostgresAddress
+from lab.buckets import BucketPair
+from lab.faults import FaultProxy
+from lab.instance_check import iter_keys
 from mastosync.model import TABLES
-from scripts.lab.addresses import DatabaseAddress, PostgresAddress
-from scripts.lab.buckets import BucketPair
-from scripts.lab.faults import FaultProxy
-from scripts.lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.test_guide import add_emoji, keys_of, store_picture
 from tests.support.site import pg_section, shown

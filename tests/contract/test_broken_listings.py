@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from lab.addresses import S3Address
+from lab.configuration import s3_section
 from mastosync.manifest import Manifest, ManifestReport, Relation, StoreIdentity, correct, record_relation
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import TABLES, Entry, EntryState, Outcome
-from scripts.lab.addresses import S3Address
-from scripts.lab.configuration import s3_section
 from tests.support.entries import LOCAL, REMOTE, entry
 from tests.support.manifests import planned
 from tests.support.raw_server import RawRequest, RawServer, answer

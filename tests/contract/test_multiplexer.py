@@ -11,12 +11,12 @@ from typing import cast
 
 import pytest
 
+from lab.buckets import BucketPair
 from mastosync.errors import NetworkFailure, ObjectMissing, ServerFailure
 from mastosync.model import ObjectInfo
 from mastosync.store.base import FetchedObject
 from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
 from mastosync.store.s3.curl_store import CurlStore
-from scripts.lab.buckets import BucketPair
 from tests.support.memory_store import MemoryStore
 from tests.support.raw_server import RawRequest, RawServer, answer
 from tests.support.s3_clients import DATA, MADE_UP, PLAIN, at, config_of, md5_of, opened

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lab.addresses import S3Address
+from lab.buckets import bucket_pair
 from mastosync.config import FilesystemConfig, S3Config, Secret
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import ListedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
 from mastosync.store.s3.curl_store import CurlStore
-from scripts.lab.addresses import S3Address
-from scripts.lab.buckets import bucket_pair
 from tests.support.memory_store import MemoryStore
 from tests.support.raw_server import RawServer
 from tests.support.s3_clients import STORES, StoreClass

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from lab.buckets import BucketPair
 from mastosync.config import S3Config, Secret
 from mastosync.errors import BucketMissing, MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
 from mastosync.store.s3.boto_store import S3Store
 from mastosync.store.s3.curl_store import CurlStore
-from scripts.lab.buckets import BucketPair
 from tests.support.raw_server import RawServer, answer
 from tests.support.s3_clients import (
     ACCESS_KEY,

@@ -11,28 +11,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from mastosync.config import Secret
-from mastosync.errors import (
-    AclUnsupported,
-    BucketMissing,
-    CorruptObject,
-    MastosyncError,
-    NetworkFailure,
-    ObjectChanged,
-    ObjectDenied,
-    ObjectError,
-    ObjectMissing,
-    ObjectRejected,
-    ObjectTooLarge,
-    ServerFailure,
-    StoreUnusable,
-    Throttled,
-)
-from mastosync.model import ObjectInfo
-from mastosync.store.base import FetchedObject, ObjectStore, PutOptions
-from scripts.lab.addresses import S3Address
-from scripts.lab.buckets import BucketPair, bucket_pair
-from scripts.lab.fault_plan import (
+from lab.addresses import S3Address
+from lab.buckets import BucketPair, bucket_pair
+from lab.fault_plan import (
     ACCESS_DENIED,
     BAD_GATEWAY,
     DAMAGED_DOWNLOAD,
@@ -56,7 +37,26 @@ from scripts.lab.fault_plan import (
     stall,
     too_many_requests,
 )
-from scripts.lab.faults import FaultProxy
+from lab.faults import FaultProxy
+from mastosync.config import Secret
+from mastosync.errors import (
+    AclUnsupported,
+    BucketMissing,
+    CorruptObject,
+    MastosyncError,
+    NetworkFailure,
+    ObjectChanged,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    ObjectTooLarge,
+    ServerFailure,
+    StoreUnusable,
+    Throttled,
+)
+from mastosync.model import ObjectInfo
+from mastosync.store.base import FetchedObject, ObjectStore, PutOptions
 from tests.support import raw_server
 from tests.support.s3_clients import (
     DATA,

@@ -13,16 +13,16 @@ import botocore.session
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from lab.addresses import S3Address
+from lab.buckets import BucketPair, bucket_pair
+from lab.fault_plan import LOST_ANSWER, RESET, always, no_faults
+from lab.fault_plan import answer as fault
+from lab.faults import FaultProxy
 from mastosync.errors import CorruptObject, MastosyncError, ObjectChanged, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.s3.boto_client import make_client, new_session
 from mastosync.store.s3.boto_store import S3Store
-from scripts.lab.addresses import S3Address
-from scripts.lab.buckets import BucketPair, bucket_pair
-from scripts.lab.fault_plan import LOST_ANSWER, RESET, always, no_faults
-from scripts.lab.fault_plan import answer as fault
-from scripts.lab.faults import FaultProxy
 from tests.support.raw_server import RawServer, answer
 from tests.support.s3_clients import (
     DATA,

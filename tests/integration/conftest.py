@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.ports import accepts_connections
+from lab.addresses import DatabaseAddress
+from lab.ports import accepts_connections
 from tests.support.waiting import wait_until
 
 

@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from lab.addresses import S3Address
+from lab.buckets import BucketPair, bucket_pair
+from lab.fault_plan import no_faults
+from lab.faults import FaultProxy
+from lab.traffic import Exchange
 from mastosync.copying.acl import AclMode
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import PrivacyLost, StoreUnusable
@@ -25,11 +30,6 @@ from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
-from scripts.lab.addresses import S3Address
-from scripts.lab.buckets import BucketPair, bucket_pair
-from scripts.lab.fault_plan import no_faults
-from scripts.lab.faults import FaultProxy
-from scripts.lab.traffic import Exchange
 from tests.support.acl_answers import (
     DENIED,
     FATES,

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from lab.addresses import DatabaseAddress
 from mastosync.manifest import Manifest, ManifestReport, PlanWriter, WorkQueue
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.database import MastodonDatabase
@@ -23,7 +24,6 @@ from mastosync.model import EntryState, Kind, Outcome, Reason
 from mastosync.planning.planner import DeltaBase, Planner, PlanOptions, PlanResult, Scope
 from mastosync.planning.survey import Surveyor
 from mastosync.progress import NoProgress
-from scripts.lab.addresses import DatabaseAddress
 from tests.support.manifests import DESTINATION, SOURCE
 from tests.support.mastodon_tables import config_of, execute
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.addresses import DatabaseAddress, PostgresAddress
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.database import BATCH_ROWS, MastodonDatabase
 from mastosync.mastodon.paperclip import WHITE_SPACE, canonical_key, entries_of
 from mastosync.mastodon.queries import Scope
 from mastosync.model import TABLES, MediaRow
-from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from tests.support.mastodon_tables import (
     ACCOUNTS,
     MEDIA,

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
+from lab.addresses import DatabaseAddress, PostgresAddress
 from mastosync.config import DatabaseConfig, Secret
 from mastosync.errors import DatabaseError, ExitCode
 from mastosync.mastodon.database import MastodonDatabase
-from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from tests.support.mastodon_tables import (
     ACCOUNTS,
     MANY_ACCOUNTS,

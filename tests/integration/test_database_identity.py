@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from lab.addresses import DatabaseAddress, PostgresAddress
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.identity import age_of, identity_of
 from mastosync.model import DatabaseAge, DatabaseIdentity
-from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from tests.support.mastodon_tables import ACCOUNTS, MEDIA, STATUSES, config_of, execute
 
 CREATED = (

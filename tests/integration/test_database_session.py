@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from lab.addresses import DatabaseAddress, PostgresAddress
 from mastosync.config import DatabaseConfig, Secret
 from mastosync.errors import DatabaseError
 from mastosync.mastodon.connection import server_address
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.identity import identity_of
 from mastosync.model import TABLES
-from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from tests.support.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, read, rows_of
 from tests.support.postgres_wire import Wire, messages_in
 from tests.support.waiting import wait_until

@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from lab.addresses import S3Address
+from lab.buckets import BucketPair, bucket_pair
+from lab.fault_plan import no_faults
+from lab.faults import FaultProxy
 from mastosync.copying.acl import AclMode
 from mastosync.copying.transfer import TransferOptions
 from mastosync.doctor.buckets import CheckedStore
@@ -18,10 +22,6 @@ from mastosync.findings import CheckSubject, Finding, Grade
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.s3.curl_store import CurlStore
 from mastosync.store.s3.probe import S3Probe
-from scripts.lab.addresses import S3Address
-from scripts.lab.buckets import BucketPair, bucket_pair
-from scripts.lab.fault_plan import no_faults
-from scripts.lab.faults import FaultProxy
 from tests.support.acl_answers import (
     DENIED,
     FATES,

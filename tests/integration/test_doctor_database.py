@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.addresses import DatabaseAddress, PostgresAddress
+from lab.client import Lab
+from lab.instance import SCHEMA
+from lab.sshd import SshServer
 from mastosync.doctor import CheckSubject, Grade
 from mastosync.errors import ExitCode
-from scripts.lab.addresses import DatabaseAddress, PostgresAddress
-from scripts.lab.client import Lab
-from scripts.lab.instance import SCHEMA
-from scripts.lab.sshd import SshServer
 from tests.support.doctor_sites import Examined, examined
 from tests.support.mastodon_tables import ACCOUNTS, MEDIA, execute
 from tests.support.site import Site, pg_section

@@ -11,13 +11,13 @@ from typing import NoReturn
 
 import pytest
 
+from lab.addresses import DatabaseAddress, PostgresAddress
+from lab.instance import SCHEMA
 from mastosync.doctor import CheckSubject, Grade
 from mastosync.errors import ExitCode, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, file_version, newest_version, writer_lock
 from mastosync.manifest.file_system import file_system
 from mastosync.store.filesystem import FilesystemProbe, probe
-from scripts.lab.addresses import DatabaseAddress, PostgresAddress
-from scripts.lab.instance import SCHEMA
 from tests.support.doctor_sites import Examined, examined
 from tests.support.entries import entry
 from tests.support.manifests import DESTINATION, SOURCE, planned

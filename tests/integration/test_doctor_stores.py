@@ -13,11 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.doctor import CheckSubject, Grade
-from mastosync.errors import ExitCode
-from scripts.lab.addresses import S3Address
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import (
+from lab.addresses import S3Address
+from lab.buckets import BucketPair
+from lab.fault_plan import (
     ACCESS_DENIED,
     INTERNAL_ERROR,
     LOST_ANSWER,
@@ -30,7 +28,9 @@ from scripts.lab.fault_plan import (
     first,
     slow_down,
 )
-from scripts.lab.faults import FaultProxy
+from lab.faults import FaultProxy
+from mastosync.doctor import CheckSubject, Grade
+from mastosync.errors import ExitCode
 from tests.support.doctor_sites import Examined, error, examined, objects_in, odd_store, site_of
 from tests.support.raw_server import RawRequest, RawServer
 from tests.support.raw_server import answer as raw_answer

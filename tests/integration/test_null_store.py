@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from benchmarks.ends import Bucket
 from benchmarks.measure import RunFailed, run
-from benchmarks.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore
 from benchmarks.objects import make_big_objects, make_objects
 from benchmarks.rivals import Stage, boto3_threads, mastosync
-from scripts.lab.nginx import why_no_nginx
+from benchmarks.stores.ends import Bucket
+from benchmarks.stores.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore
+from lab.nginx import why_no_nginx
 
 pytestmark = pytest.mark.skipif(bool(why_no_nginx()), reason=why_no_nginx())
 

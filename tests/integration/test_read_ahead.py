@@ -12,9 +12,9 @@ from types import FrameType
 
 import pytest
 
+from lab.addresses import DatabaseAddress
 from mastosync.errors import Interrupted
 from mastosync.mastodon.database import BATCH_ROWS, MastodonDatabase
-from scripts.lab.addresses import DatabaseAddress
 from tests.support.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, rows_of
 from tests.support.postgres_wire import Wire, messages_in
 from tests.support.waiting import PATIENCE_SECONDS, wait_until

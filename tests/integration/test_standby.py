@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.addresses import DatabaseAddress
+from lab.postgres import PostgresServer
 from mastosync.errors import PlanRefused
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.standby import require_up_to_date
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.postgres import PostgresServer
 from tests.support.mastodon_tables import ACCOUNTS, config_of, execute
 from tests.support.waiting import wait_until
 

@@ -20,14 +20,14 @@ import asyncssh
 import pytest
 from paramiko import HostKeys, PKey
 
+from lab.addresses import DatabaseAddress
+from lab.ports import HOST, accepts_connections
+from lab.sshd import SshServer
 from mastosync.config import Secret, TunnelConfig
 from mastosync.errors import DatabaseError, ExitCode, TunnelError
 from mastosync.mastodon.connection import server_address
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.tunnel import open_tunnel
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.ports import HOST, accepts_connections
-from scripts.lab.sshd import SshServer
 from tests.support.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, rows_of
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 

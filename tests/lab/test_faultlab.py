@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.faultlab.invariants import INVARIANTS
-from scripts.faultlab.many import KINDS
-from scripts.faultlab.report import REPORT
-from scripts.faultlab.runner import Runner
-from scripts.faultlab.scenario import Act, Death, Scenario, scenario_of
-from scripts.faultlab.weather import Outage
-from scripts.lab.fault_plan import NO_SUCH_BUCKET
+from faultlab.invariants import INVARIANTS
+from faultlab.many import KINDS
+from faultlab.report import REPORT
+from faultlab.runner import Runner
+from faultlab.scenario import Act, Death, Scenario, scenario_of
+from faultlab.weather import Outage
+from lab.fault_plan import NO_SUCH_BUCKET
 
 # between them they hold whatever a day can hold; `make faults` has as many more as it is told
 DAYS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 22, 42, 56, 77, 97, 98, 161, 177, 224, 250, 252)

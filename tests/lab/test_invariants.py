@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.faultlab import invariants
-from scripts.faultlab.invariants import Ending, exposed, permitted_codes, sent_though_known
-from scripts.faultlab.manifest_copy import NOTHING
-from scripts.faultlab.runner import Runner
-from scripts.faultlab.scenario import Act, Blow, Death, Scenario, scenario_of
-from scripts.lab.addresses import S3Address
-from scripts.lab.fault_plan import DAMAGED_DOWNLOAD, INTERNAL_ERROR, LOST_ANSWER, Fault, Request, delay, though_done
-from scripts.lab.traffic import Exchange
+from faultlab import invariants
+from faultlab.invariants import Ending, exposed, permitted_codes, sent_though_known
+from faultlab.manifest_copy import NOTHING
+from faultlab.runner import Runner
+from faultlab.scenario import Act, Blow, Death, Scenario, scenario_of
+from lab.addresses import S3Address
+from lab.fault_plan import DAMAGED_DOWNLOAD, INTERNAL_ERROR, LOST_ANSWER, Fault, Request, delay, though_done
+from lab.traffic import Exchange
 from tests.support.saboteur import Saboteur
 
 SEED = 990_000

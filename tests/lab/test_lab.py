@@ -25,15 +25,15 @@ import pytest
 import sshtunnel
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
-from scripts.lab import fault_plan
-from scripts.lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
-from scripts.lab.buckets import BucketPair
-from scripts.lab.client import ROOT, Lab
-from scripts.lab.fault_plan import Fault, FaultPlan, Request
-from scripts.lab.faults import FaultProxy
-from scripts.lab.ports import PortBlock, accepts_connections
-from scripts.lab.process import LabError, ServerProcess
-from scripts.lab.sshd import SshServer, make_key
+from lab import fault_plan
+from lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
+from lab.buckets import BucketPair
+from lab.client import ROOT, Lab
+from lab.fault_plan import Fault, FaultPlan, Request
+from lab.faults import FaultProxy
+from lab.ports import PortBlock, accepts_connections
+from lab.process import LabError, ServerProcess
+from lab.sshd import SshServer, make_key
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_all_servers_end_when_whoever_asked_for_them_is_killed(tmp_path: Path) -
     with run_python(
         """
         import time
-        from scripts.lab.client import Lab
+        from lab.client import Lab
         with Lab(postgres=True, s3=1, moto=True) as lab:
             print(lab.addresses.to_json(), flush=True)
             time.sleep(600)
@@ -99,7 +99,7 @@ def test_servers_end_when_the_asker_is_killed_while_they_start(tmp_path: Path) -
     with run_python(
         f"""
         from pathlib import Path
-        from scripts.lab.client import Lab
+        from lab.client import Lab
         with Lab(Path({str(tmp_path)!r}), s3=1, moto=True): pass
         """,
     ) as asker:

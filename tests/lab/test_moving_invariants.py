@@ -9,17 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.faultlab import invariants
-from scripts.faultlab.manifest_copy import NOTHING
-from scripts.faultlab.moves import Change, Move, Wrong
-from scripts.faultlab.moving_invariants import Deliveries, came_back
-from scripts.faultlab.moving_rows import FileRow, State
-from scripts.faultlab.moving_world import Chronicle, Deed
-from scripts.faultlab.runner import Runner
-from scripts.faultlab.scenario import MOVING, Act, Moment, Scenario, Turn
-from scripts.lab.addresses import S3Address
-from scripts.lab.fault_plan import DAMAGED_DOWNLOAD, LOST_ANSWER, Fault, Request
-from scripts.lab.traffic import Exchange
+from faultlab import invariants
+from faultlab.manifest_copy import NOTHING
+from faultlab.moves import Change, Move, Wrong
+from faultlab.moving_invariants import Deliveries, came_back
+from faultlab.moving_rows import FileRow, State
+from faultlab.moving_world import Chronicle, Deed
+from faultlab.runner import Runner
+from faultlab.scenario import MOVING, Act, Moment, Scenario, Turn
+from lab.addresses import S3Address
+from lab.fault_plan import DAMAGED_DOWNLOAD, LOST_ANSWER, Fault, Request
+from lab.traffic import Exchange
 from tests.support.saboteur import Saboteur
 
 SEED = 970_000

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.faultlab.soak import MIB, Sample, Soak, soak
+from faultlab.soak import MIB, Sample, Soak, soak
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a process is watched through /proc")
 

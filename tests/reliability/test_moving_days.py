@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from scripts.faultlab.moves import Move, Wrong
-from scripts.faultlab.moving_days import moving_day_of
-from scripts.faultlab.runner import Runner
-from scripts.faultlab.scenario import Death
+from faultlab.moves import Move, Wrong
+from faultlab.moving_days import moving_day_of
+from faultlab.runner import Runner
+from faultlab.scenario import Death
 
 RUNS = 100
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, answer, carrying, no_faults, other_header
 from mastosync.copying.acl import AclMode
-from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, answer, carrying, no_faults, other_header
 
 PUBLIC_READ, PRIVATE = "public-read", "private"
 NO_ACL, KEPT_BACK, DENIED, UNUSABLE = "stored without ACL", "kept back", "denied", "the store is unusable"

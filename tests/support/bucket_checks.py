@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from lab.fault_plan import Fault, FaultPlan, Request, answer
+from lab.faults import FaultProxy
+from lab.instance_check import differences, iter_keys
+from lab.instance_objects import StoredObject
 from mastosync.copying.same_store import FOLDER
-from scripts.lab.fault_plan import Fault, FaultPlan, Request, answer
-from scripts.lab.faults import FaultProxy
-from scripts.lab.instance_check import differences, iter_keys
-from scripts.lab.instance_objects import StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

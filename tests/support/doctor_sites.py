@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lab.buckets import BucketPair
 from mastosync.app.context import Context
 from mastosync.app.doctor import doctor
 from mastosync.config import load_config
@@ -19,7 +20,6 @@ from mastosync.doctor import CheckSubject, Diagnosis, Finding, Grade
 from mastosync.errors import ExitCode
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
-from scripts.lab.buckets import BucketPair
 from tests.support.raw_server import RawRequest, RawServer, answer
 from tests.support.site import NOWHERE, Site, s3_section
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scripts.lab.addresses import DatabaseAddress
-from scripts.lab.instance import copy_rows, create_schema
-from scripts.lab.instance_rows import InstanceBuilder, Rendition
+from lab.addresses import DatabaseAddress
+from lab.instance import copy_rows, create_schema
+from lab.instance_rows import InstanceBuilder, Rendition
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -8,11 +8,11 @@ from contextlib import closing
 from psycopg import sql
 from psycopg.types.json import Json
 
+from lab.addresses import DatabaseAddress
 from mastosync.config import DatabaseConfig, Secret
 from mastosync.mastodon.database import MastodonDatabase, RowBatch
 from mastosync.mastodon.queries import Scope
 from mastosync.model import MediaRow
-from scripts.lab.addresses import DatabaseAddress
 
 ACCOUNTS = """
 CREATE TABLE accounts (id bigint PRIMARY KEY, domain varchar, suspended_at timestamp,

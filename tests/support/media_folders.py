@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from scripts.lab.instance_objects import StoredObject
+from lab.instance_objects import StoredObject
 
 WORK = ".mastosync"
 LONG_AGO = 1_600_000_000

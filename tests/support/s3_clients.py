@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from lab.addresses import S3Address
 from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
@@ -16,7 +17,6 @@ from mastosync.store.base import FetchedObject, ObjectStore, PutOptions, Uploade
 from mastosync.store.s3.boto_store import S3Store
 from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
 from mastosync.store.s3.curl_store import CurlStore
-from scripts.lab.addresses import S3Address
 from tests.support.raw_server import RawServer
 
 if TYPE_CHECKING:

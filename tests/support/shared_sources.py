@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.faultlab.world import listed
-from scripts.lab.addresses import PostgresAddress, S3Address
-from scripts.lab.buckets import BucketPair
-from scripts.lab.instance import populate
-from scripts.lab.instance_objects import Instance
+from faultlab.world import listed
+from lab.addresses import PostgresAddress, S3Address
+from lab.buckets import BucketPair
+from lab.instance import populate
+from lab.instance_objects import Instance
 
 
 @dataclass

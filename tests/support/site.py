@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from scripts.faultlab.command import Command, Order
-from scripts.lab.addresses import S3Address
-from scripts.lab.configuration import pg_section, s3_section, write_config
+from faultlab.command import Command, Order
+from lab.addresses import S3Address
+from lab.configuration import pg_section, s3_section, write_config
 
 __all__ = ["COMMAND", "NOWHERE", "Site", "pg_section", "python_module", "s3_section", "shown"]
 

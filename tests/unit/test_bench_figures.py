@@ -10,9 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measure import Contestant, Figures, RunFailed, Spread, count_requests, nothing, ratios, run, run_in_turn
+from benchmarks.measure import (
+    Contestant,
+    Cost,
+    Figures,
+    RunFailed,
+    Spread,
+    count_requests,
+    nothing,
+    ratios,
+    run,
+    run_in_turn,
+)
 from benchmarks.objects import MEAN_BYTES, make_big_objects, make_objects, object_bytes
-from benchmarks.plan import Cost
 from benchmarks.report import COPY_HEAD, Bar, Section, copy_rows, requests_text
 
 

@@ -29,7 +29,8 @@ def lines_of(unit: Path, key: str) -> list[str]:
 def checked(arguments: list[str]) -> str:
     """The command of a command line, all of whose options there are. Raises: click.UsageError."""
     context = cli.make_context("mastosync", list(arguments))
-    name, *rest = (*context._protected_args, *context.args)
+    taken = context._protected_args if hasattr(context, "_protected_args") else context.protected_args  # click 8.1
+    name, *rest = (*taken, *context.args)
     if name not in COMMANDS:
         raise click.UsageError(f"no command {name}")
     command(name).make_context(name, rest, parent=context)

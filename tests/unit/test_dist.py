@@ -115,7 +115,7 @@ METADATA = f"{ABOUT}/METADATA"
         (having("tests/unit/test_dist.py"), "tests/unit/test_dist.py should not be there"),
         (having("mastosync/test_more.py"), "mastosync/test_more.py should not be there"),
         (having("scripts/demo.py"), "scripts/demo.py should not be there"),
-        (having("benchmarks/copy.py"), "benchmarks/copy.py should not be there"),
+        (having("benchmarks/plan.py"), "benchmarks/plan.py should not be there"),
         (having("setup.py"), "setup.py should not be there"),
         (without(COMPILED), f"{COMPILED} is missing: it is compiled from a .po"),
         (having(COMPILED, b""), f"{COMPILED} is empty"),

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from scripts.faultlab.many import KINDS
-from scripts.faultlab.report import REPORT, figures, with_figures
-from scripts.faultlab.tally import Tally
+from faultlab.many import KINDS
+from faultlab.report import REPORT, figures, with_figures
+from faultlab.tally import Tally
 
 
 def test_a_run_of_one_kind_leaves_the_figures_of_the_other_alone() -> None:
@@ -26,8 +26,8 @@ def test_figures_without_a_place_are_told() -> None:
 
 
 def test_figures_name_the_command_and_the_commit_that_made_them() -> None:
-    told = figures(Tally(scenarios=7), 1.5, "python -m scripts.faultlab --kind still --first 3 --runs 7", "1a2b3c4")
-    assert "`python -m scripts.faultlab --kind still --first 3 --runs 7`" in told
+    told = figures(Tally(scenarios=7), 1.5, "python -m faultlab --kind still --first 3 --runs 7", "1a2b3c4")
+    assert "`python -m faultlab --kind still --first 3 --runs 7`" in told
     assert "commit 1a2b3c4" in told
     assert "| scenarios | 7 |" in told
 
@@ -37,4 +37,4 @@ def test_the_page_says_how_its_figures_were_made(kind: str) -> None:
     page = REPORT.read_text(encoding="utf-8")
     block = re.search(f"<!-- begin of figures of {kind} days.*?<!-- end of figures of {kind} days -->", page, re.DOTALL)
     assert block
-    assert re.search(rf"^\d{{4}}-\d\d-\d\d, .*`python -m scripts.faultlab --kind {kind} ", block[0], re.MULTILINE)
+    assert re.search(rf"^\d{{4}}-\d\d-\d\d, .*`python -m faultlab --kind {kind} ", block[0], re.MULTILINE)

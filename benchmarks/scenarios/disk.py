@@ -1,0 +1,82 @@
+"""Copies from and to a disk, beside the same copies between buckets of the null store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from benchmarks.bench import WORKERS, Bench, made
+from benchmarks.measure import Contestant, ratios, run_in_turn
+from benchmarks.objects import damaged_in
+from benchmarks.report import COPY_HEAD, Bar, Section, copy_rows
+from benchmarks.rivals import Maker, Stage, rclone_fastest
+from benchmarks.stores.ends import Bucket, Folder
+from benchmarks.stores.null_store import DESTINATION, SOURCE, NullStore
+
+
+def disk(bench: Bench) -> Section:
+    """Small objects that lie on this machine, or are to lie there."""
+    with NullStore(bench.memory / "null", bench.objects) as store:
+        between = Stage(
+            bench.disk / "between",
+            bench.objects,
+            Bucket(store.plain.source, SOURCE),
+            Bucket(store.plain.destination, DESTINATION),
+            WORKERS,
+            store.empty,
+            lambda: store.damaged(bench.objects),
+        )
+        files = bench.disk / "files"
+        shutil.copytree(store.bucket(SOURCE), files)
+
+        def at_hand() -> None:
+            store.empty()
+            damaged_in(files, bench.objects)  # which reads all of them: the system may have let go of some
+
+        from_disk = replace(between, folder=bench.disk / "from", source=Folder(files), clear=at_hand)
+        ours = bench.ours()
+        contestants = [
+            *_contestants("disk to store", [*ours, rclone_fastest], from_disk),
+            *_contestants("store to store", ours, between),
+            *_contestants("store to disk, fsync = never", [*ours, rclone_fastest], _to_disk(bench, between, "never")),
+            *_contestants("store to disk, fsync = always", ours, _to_disk(bench, between, "always")),
+        ]
+        figures = run_in_turn(contestants, len(bench.objects), bench.rounds or 3, bench.log)
+    ratio = ratios(figures[0].rates, figures[len(ours) + 1].rates)
+    return Section(
+        f"Small objects from and to a disk, {WORKERS} workers, null store",
+        "Objects of the null store, and files on this machine's disk, beside the manifests. Files that are copied from"
+        " there are read before each run, so that the system has them at hand: a cold disk is not what is measured.",
+        COPY_HEAD,
+        copy_rows(figures, {}, 1),
+        [
+            Bar(
+                "objects/s from a disk, against those between buckets",
+                "≥ 0.9 times",
+                ratio.text(".2f"),
+                ratio.median >= 0.9,
+            )
+        ],
+    )
+
+
+def _to_disk(bench: Bench, between: Stage, fsync: Literal["always", "never"]) -> Stage:
+    folder = bench.disk / f"arrived-{fsync}"
+
+    def clear() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+
+    return replace(
+        between,
+        folder=bench.disk / f"to-{fsync}",
+        destination=Folder(folder, fsync),
+        clear=clear,
+        damaged=lambda: damaged_in(folder, bench.objects),
+    )
+
+
+def _contestants(way: str, makers: Sequence[Maker], stage: Stage) -> list[Contestant]:
+    return [replace(each, name=f"{each.name}, {way}") for each in made(makers, stage.set_up())]
