@@ -29,7 +29,7 @@ def width_of(text: str) -> int:
 
 
 def padded(text: str, width: int) -> str:
-    """With as many spaces behind it as it takes."""
+    """Text, filled up with spaces to a width."""
     return text + " " * (width - width_of(text))
 
 
