@@ -161,14 +161,16 @@ def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str 
         try:
             return form.parse(text)
         except ValueError as wrong:
-            problem = getattr(wrong, "message", "") or tr(
-                "{text!r} is not {allowed}", text=text, allowed=form.described(say)
-            )
-            hint = getattr(wrong, "hint", "")
-            message = tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}."
-            raise click.BadParameter(message) from wrong
+            otherwise = tr("{text!r} is not {allowed}", text=text, allowed=form.described(say))
+            raise click.BadParameter(why_wrong(wrong, otherwise)) from wrong
 
     return parse
+
+
+def why_wrong(wrong: ValueError, otherwise: str) -> str:
+    """What is wrong with a value, and what to write instead. `otherwise`: for an error that does not say it."""
+    problem, hint = getattr(wrong, "message", "") or otherwise, getattr(wrong, "hint", "")
+    return tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}."
 
 
 duration = parsed_by(DURATION)
