@@ -1,1 +1,1 @@
-"""One function for each command, which puts together what the command needs; each gets a `Context` first."""
+"""Puts together what a command needs: one function for each command, which gets a `Context` first."""

@@ -103,10 +103,8 @@ def copy_pending(
     config = context.config
     queue = WorkQueue(manifest, types, options.order)
     queue.require_plan(*identities(config))
-    wanted = [again] if again else []
-    if config.copy.private_objects == "copy":
-        wanted.append(_Again((Reason.PRIVATE,)))  # kept back before that was decided
-    wanted = [each for each in wanted if each.waiting(manifest, types)]
+    private = _Again((Reason.PRIVATE,)) if config.copy.private_objects == "copy" else None  # kept back until now
+    wanted = [each for each in (again, private) if each and each.waiting(manifest, types)]
     if not queue.pending() and not wanted:
         return CopyProgress(total=0)
     return_large_blocks()

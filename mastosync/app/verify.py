@@ -93,14 +93,7 @@ def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public
         if not options.deep or options.sample is not None or public is not None:
             verifier.by_listing()
         if options.deep:
-            return_large_blocks()
-            check = DeepCheck(store_access, MemoryBudget(config.copy.memory), prefix, config.copy.multipart_threshold)
-            with WorkerPool(check.steps, options.workers, stop, CurlMultiplexer) as pool:
-                if options.sample is None:
-                    verifier.by_reading(pool, verifier.iter_done(), verifier.entries())
-                else:
-                    drawn = to_read.records()
-                    verifier.by_reading(pool, drawn, len(drawn))
+            _read_back(context, verifier, None if options.sample is None else to_read.records())
         if public is not None:
             exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
             records = [*exposed, *to_ask.records()]
@@ -110,6 +103,19 @@ def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public
             verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
     return result
+
+
+def _read_back(context: Context, verifier: Verifier, drawn: list[Record] | None) -> None:
+    """Read objects and compare their digests. `drawn`: a sample; None: everything that is done."""
+    config = context.config
+    return_large_blocks()
+    memory, threshold = MemoryBudget(config.copy.memory), config.copy.multipart_threshold
+    check = DeepCheck(verifier.store_access, memory, verifier.prefix, threshold)
+    with WorkerPool(check.steps, verifier.options.workers, context.stop, CurlMultiplexer) as pool:
+        if drawn is None:
+            verifier.by_reading(pool, verifier.iter_done(), verifier.entries())
+        else:
+            verifier.by_reading(pool, drawn, len(drawn))
 
 
 def adopt(context: Context, options: AdoptOptions) -> Adoption:

@@ -52,7 +52,7 @@ def failed_lines(status: Status) -> list[str]:
     news, lines = status.news_of(), []
     if news:
         lines += [
-            tr("failed: {reasons}", reasons=listed(news)),
+            tr("failed: {reasons}", reasons=counts_text(news)),
             tr("`mastosync ls --new --format jsonl` lists them, each with its error"),
         ]
     missing = Reason.MISSING.value
@@ -70,22 +70,22 @@ def failed_lines(status: Status) -> list[str]:
             )
         )
     if status.accepted:
-        lines.append(tr("accepted as lost: {reasons}", reasons=listed(status.accepted)))
+        lines.append(tr("accepted as lost: {reasons}", reasons=counts_text(status.accepted)))
     return lines
 
 
 def news_line(news: Mapping[str, int]) -> str:
-    """The same in one line, for whoever wants quiet."""
+    """The same in one line, for --quiet."""
     return trn(
         "{count:,} entry failed and is not accepted as lost ({reasons}): `mastosync ls --new` lists it",
         "{count:,} entries failed and are not accepted as lost ({reasons}): `mastosync ls --new` lists them",
         sum(news.values()),
-        reasons=listed(news),
+        reasons=counts_text(news),
     )
 
 
-def listed(counts: Mapping[str, int]) -> str:
-    """Names with their counts."""
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Names with their counts, on one line."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 

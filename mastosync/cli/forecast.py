@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def render_dry_run(result: PlanResult, outlook: Outlook, head: str, notes: Sequence[str]) -> str:
-    """All that a dry run says, between what a plan begins and ends with."""
+    """All of a dry run, between its `head` and its `notes`."""
     blocks = [head, _by_type(result), _by_age(result.survey), _requests(outlook), _time(outlook.planned)]
     blocks += [_money(outlook.planned), _choices(outlook), "\n".join([*notes, tr("a dry run: nothing was written")])]
     return "\n\n".join(filter(None, blocks))
 
 
 def render_surveyed(surveyed: Surveyed, outlook: Outlook | None) -> str:
-    """The short form, for `status`; without an outlook if nothing is left to move."""
+    """The short form, for `status`. `outlook`: None if nothing is left to move."""
     line = tr(
         "all there was to move when plan {number} was made, {taken_at} UTC:",
         number=surveyed.number,
@@ -38,7 +38,7 @@ def render_surveyed(surveyed: Surveyed, outlook: Outlook | None) -> str:
 
 
 def _by_age(survey: Survey) -> str:
-    """Objects and bytes by age, of this server and of others; ages that nobody has are left out."""
+    """Objects and bytes by age, of this server and of others, without empty ages."""
     head = (tr("age"), tr("local"), tr("bytes"), tr("remote"), tr("bytes"), tr("of which cache"), tr("bytes"))
     names = {
         "under_7_days": tr("under 7 days"),
@@ -77,7 +77,7 @@ def _by_type(result: PlanResult) -> str:
 
 
 def _requests(outlook: Outlook) -> str:
-    """What each way asks of both ends, and what they charge for that."""
+    """Requests to both ends, of mastosync and of tools that list, with their price."""
     names = {
         "copy": tr("copy"),
         "verify": tr("verify"),
@@ -101,7 +101,7 @@ def _requests(outlook: Outlook) -> str:
 
 
 def _time(forecast: Forecast) -> str:
-    """How long each limit would let it take; the first one decides."""
+    """The time that each limit demands; the first is the longest."""
     (slowest, seconds), *others = forecast.seconds
     line = tr("time: at least {time} ({limit})", time=human_seconds(seconds), limit=slowest)
     return "\n".join([line, *(f"      {human_seconds(each)} ({name})" for name, each in others)])
@@ -128,7 +128,7 @@ def _money(forecast: Forecast) -> str:
 
 
 def _choices(outlook: Outlook) -> str:
-    """What leaving some of the cache behind would save."""
+    """What it would save to leave some of the cache behind."""
     if not outlook.choices:
         return ""
     head = (tr("with"), tr("objects"), tr("bytes"), tr("requests"), tr("time"), tr("money"), tr("a month"), tr("saves"))

@@ -51,7 +51,7 @@ class _Context(click.Context):
 
 
 def in_users_language(command: C) -> C:
-    """The command, which from now on helps its user in their language."""
+    """Translate the help of a command and of its options, and return the command."""
     command.context_class = _Context
     command.help = say(paragraphs(command.help or ""))
     for parameter in command.params:
@@ -61,12 +61,12 @@ def in_users_language(command: C) -> C:
 
 
 def paragraphs(docstring: str) -> str:
-    """As catalogs have it: each paragraph on one line, with an empty one between them."""
+    """A docstring as catalogs have it: one line a paragraph, and an empty line between them."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in cleandoc(docstring).split("\n\n"))
 
 
 def _filled(text: str, width: int, indent: str) -> Iterable[str]:
-    """Each paragraph, in lines that end at a column."""
+    """Each paragraph, broken at a column."""
     for paragraph in text.split("\n\n"):
         lines = wrapped(paragraph.replace("\n", " "), width - len(indent))
         yield "\n".join(f"{indent}{line}" for line in lines)
@@ -109,7 +109,7 @@ class LazyGroup(click.Group):
 
 
 def environment() -> dict[str, str]:
-    """Variables that are heeded, and what each one does."""
+    """Environment variables that mastosync reads, with their meaning."""
     return {
         "MASTOSYNC_CONFIG": tr("the configuration file, unless -c names one"),
         "MASTOSYNC_MANIFEST": tr("the manifest, unless --manifest names one"),
@@ -129,5 +129,5 @@ def files() -> dict[str, str]:
 
 
 def exit_codes() -> dict[str, str]:
-    """What a command returns to the shell."""
+    """Exit codes, with their meaning."""
     return {str(int(code)): say(meaning) for code, meaning in EXIT_CODE_MEANING.items()}

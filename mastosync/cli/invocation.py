@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.logs import logging_to
 from mastosync.cli.output import show, show_fault, warn
-from mastosync.cli.signals import heeding_signals
+from mastosync.cli.signals import handling_signals
 from mastosync.config import Config, Environment, Scrubber, ambient_secrets, find_config, load_config
 from mastosync.errors import ConfigError, ManifestError, MastosyncError, OutputError
 from mastosync.language import tr
@@ -60,7 +60,7 @@ class Invocation:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.options = GlobalOptions()
         self.environ = Environment(environ)
-        self.log_error: OutputError | None = None  # the log is not whole, as has been told
+        self.log_error: OutputError | None = None  # the log is not whole; a warning was shown
 
     @cached_property
     def config(self) -> Config:
@@ -76,7 +76,7 @@ class Invocation:
 
     @property
     def folder(self) -> Path:
-        """Where this runs. Raises: ConfigError if it was removed."""
+        """The working folder. Raises: ConfigError if it was removed."""
         try:
             return Path.cwd()
         except FileNotFoundError:
@@ -85,7 +85,7 @@ class Invocation:
 
     @cached_property
     def manifest_path(self) -> Path:
-        """Where the manifest lies: the option, the environment, the configuration, or here.
+        """The path of the manifest: by the option, the environment, the configuration, or in this folder.
 
         Raises: ManifestError if none lies here, and one beside the configuration, where nobody has named either.
         """
@@ -99,7 +99,7 @@ class Invocation:
         return path
 
     def _require_not_beside(self, path: Path) -> None:
-        """Who works with a configuration of another folder means the manifest there, and is to say so."""
+        """Raises: ManifestError if a manifest lies beside the configuration, in another folder: it may be meant."""
         from mastosync.app.context import manifest_beside
 
         file = self.config.path
@@ -126,11 +126,11 @@ class Invocation:
 
         listener = self._listener()
         stop = StopSignal()
-        with self._logging(listener), heeding_signals(stop, listener, at_once=stop_at_once):
+        with self._logging(listener), handling_signals(stop, listener, at_once=stop_at_once):
             config = self._config_if_any if manifest_alone else self.config
             context = Context(config, self.manifest_path, listener, stop)
             exposed = self._warn_of_files()
-            if self.options.log_file is not None:  # on the screen they are already
+            if self.options.log_file is not None:  # they are on the screen already
                 for warning in (*config.warnings, *exposed):
                     _log.warning("%s", warning)
             yield context
@@ -150,25 +150,25 @@ class Invocation:
         return Config() if named and self._config_path is None else self.config
 
     def scrubbed(self, text: str) -> str:
-        """A text that libraries wrote, without the secrets of the environment and of the configuration."""
+        """Text of a library, without the secrets of environment and configuration."""
         try:
             configured = tuple(self.config.secrets())
         except MastosyncError:
-            configured = ()  # what was never read cannot be told
+            configured = ()  # what was never read is in no text
         return Scrubber((*configured, *ambient_secrets(self.environ)))(text)
 
     def say(self, text: str) -> None:
-        """A result for people, unless they want quiet."""
+        """Print a result for people, unless --quiet."""
         if not self.options.quiet:
             show(text)
 
     def remark(self, text: str) -> None:
-        """What people should know of a list, beside it, unless they want quiet."""
+        """Print a remark on a list, beside it, unless --quiet."""
         if not self.options.quiet:
             show_fault(text)
 
     def tell_news(self, news: Mapping[str, int]) -> None:
-        """What failed and nobody has accepted, by reason: who wants quiet wants to know at least that."""
+        """With --quiet, warn at least of new failures, given by reason."""
         if news and self.options.quiet:
             from mastosync.cli.copy_results import news_line
 
@@ -196,16 +196,16 @@ class Invocation:
             yield
 
     def _log_lost(self, error: OutputError) -> None:
-        """Tell at once that the log takes no more: the run goes on."""
+        """Warn at once that the log cannot be written; the run goes on."""
         self.log_error = error
         warn(tr("{problem}; the run goes on", problem=error.message))
 
 
 def files_open_to_all(*files: Path | None) -> Iterator[str]:
-    """A warning for each file that everybody on this machine may read or write.
+    """A warning for each file that all users of this machine can read or write.
 
-    They were made for their owner alone. A group that was let in later is somebody's decision, and left alone; so is
-    the mode itself, in case the whole world was meant.
+    These files are made for their owner alone. If a group was given access later, that was meant: no warning. Modes
+    are never changed here.
     """
     for file in files:
         if file is None:
@@ -213,7 +213,7 @@ def files_open_to_all(*files: Path | None) -> Iterator[str]:
         try:
             mode = file.stat().st_mode
         except OSError:
-            continue  # whoever opens it tells
+            continue  # opening it will raise
         if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
             command = f"chmod 600 {shlex.quote(str(file))}"
             yield (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ROOT = "mastosync"
-_TOLD_ANYWAY = (
+_ALWAYS_SHOWN = (
     "mastosync.manifest",
     "mastosync.new_files",
     "mastosync.app.stores",
@@ -32,9 +32,9 @@ _TOLD_ANYWAY = (
     "mastosync.runtime.outages",
     "mastosync.store.filesystem.owners",
 )
-"""Of these, people have to know.
+"""Loggers whose warnings are shown also without a log.
 
-Is the manifest sound, are the stores two, is one down, has a disk room, can Mastodon use its files?
+They are about: a sound manifest, two stores that are one, a store that is down, a full disk, owners of files.
 """
 
 
@@ -48,7 +48,7 @@ def logging_to(
 ) -> Iterator[None]:
     """Log as asked for, for as long as the block runs. Raises: OutputError if the file cannot be opened.
 
-    With `verbose`, `listener` shows it as well. `lost` is called once if the file takes no more; who works goes on.
+    With `verbose`, `listener` shows it as well. `lost` is called once if the file cannot be written; the run goes on.
     """
     logger = logging.getLogger(_ROOT)
     level = logging.DEBUG if verbose > 1 else logging.INFO
@@ -63,7 +63,7 @@ def logging_to(
             ) from error
     if verbose and listener is not None:
         handlers.append(_ToListener(listener))
-        handlers[-1].addFilter(lambda record: not record.name.startswith(_TOLD_ANYWAY))
+        handlers[-1].addFilter(lambda record: not record.name.startswith(_ALWAYS_SHOWN))
     formatter = _JsonLines() if form == "json" else _TextLines("%(asctime)s %(levelname)s %(message)s")
     for handler in handlers:
         handler.setFormatter(formatter)
@@ -82,27 +82,27 @@ def logging_to(
 
 
 def log_end(path: Path | None, form: str, error: MastosyncError) -> None:
-    """Let the log, if there is one, end with what has ended the run. Nobody else writes to it any more."""
+    """Append the error that ended the run to the log, if there is one."""
     if path is None:
         return
     level = logging.WARNING if isinstance(error, Interrupted) else logging.ERROR
     what_to_do = ", ".join(error.hint.splitlines())
     about = {"hint": what_to_do, "exit_code": int(error.exit_code)}
-    with suppress(MastosyncError), logging_to(path, form):  # that it cannot be written has been said
+    with suppress(MastosyncError), logging_to(path, form):  # that it cannot be written was shown
         text = error.message if form == "json" or not what_to_do else f"{error.message}: {what_to_do}"
         _log.log(level, "%s", text, extra={"about": about})
 
 
 def _gap(missing: int) -> logging.LogRecord:
-    """What a log that is not whole says of that."""
+    """The record that stands for those that could not be written."""
     text = "what is missing before this line could not be written: %s records"
     return _log.makeRecord(_log.name, logging.WARNING, "", 0, text, (f"{missing:,}",), None)
 
 
 class _OwnFile(logging.Handler):
-    """Appends to a file that, if it is made here, is its owner's alone from the first moment. Raises: OSError.
+    """Appends to a file. If the file is new, only its owner may read it, from the first moment. Raises: OSError.
 
-    If it takes no more, that is told once, and each record is tried anew: there may be room again.
+    If it cannot be written, `lost` is called once, and each later record is tried again: there may be room by then.
     """
 
     def __init__(self, path: Path, lost: Callable[[OutputError], None]) -> None:
@@ -151,10 +151,10 @@ class _OwnFile(logging.Handler):
 
 
 @contextmanager
-def telling_what_matters() -> Iterator[None]:
-    """What has to be known of manifest and stores goes to standard error, whether or not there is a log."""
+def showing_warnings() -> Iterator[None]:
+    """Show warnings about manifest and stores on standard error, whether or not there is a log."""
     handler = _ToStandardError(logging.WARNING)
-    before = [(logger, logger.level) for logger in map(logging.getLogger, _TOLD_ANYWAY)]
+    before = [(logger, logger.level) for logger in map(logging.getLogger, _ALWAYS_SHOWN)]
     for logger, _ in before:
         logger.addHandler(handler)
         logger.setLevel(logging.WARNING)
@@ -167,7 +167,7 @@ def telling_what_matters() -> Iterator[None]:
 
 
 class _ToStandardError(logging.Handler):
-    """As every warning looks. What was just said is not said again, as by whoever looks into a manifest every 3 s."""
+    """Looks as every warning. The same text is not shown twice in a row: `status --watch` reads every 3 s."""
 
     _said_last = ""
 

@@ -12,8 +12,15 @@ import click
 from mastosync import __version__
 from mastosync.cli.help import LazyGroup, environment, exit_codes, files, in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
-from mastosync.cli.logs import log_end, telling_what_matters
-from mastosync.cli.output import NobodyReads, complain, give_up, guarded_streams, show_origin, write_commands_with
+from mastosync.cli.logs import log_end, showing_warnings
+from mastosync.cli.output import (
+    ReaderGone,
+    discard_output,
+    guarded_streams,
+    set_command_prefix,
+    show_error,
+    show_origin,
+)
 from mastosync.cli.signals import sigterm_as_ctrl_c
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, StdoutError
 from mastosync.language import lend_to_libraries, tr
@@ -76,42 +83,42 @@ def cli(invocation: Invocation, /, **options: object) -> None:
     and can be interrupted at any time. The same command goes on where it stopped.
     """
     invocation.options = GlobalOptions(**options)  # type: ignore[arg-type] # click has checked them
-    write_commands_with(invocation.options.typed, COMMANDS.keys() - {"init", "completion", "man"})
+    set_command_prefix(invocation.options.typed, COMMANDS.keys() - {"init", "completion", "man"})
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code. Every error of ours ends here, as text."""
-    with guarded_streams() as spoken, sigterm_as_ctrl_c():
+    with guarded_streams() as stderr, sigterm_as_ctrl_c():
         code = _run(arguments)
-    return ExitCode.OUTPUT if spoken.lost and code == ExitCode.OK else code
+    return ExitCode.OUTPUT if stderr.lost and code == ExitCode.OK else code
 
 
 def _run(arguments: list[str] | None) -> int:
     invocation = Invocation(os.environ)
-    write_commands_with(invocation.options.typed, ())
+    set_command_prefix(invocation.options.typed, ())
     lend_to_libraries()
     try:
-        with telling_what_matters():
+        with showing_warnings():
             result = in_users_language(cli).main(
                 arguments, prog_name="mastosync", standalone_mode=False, obj=invocation
             )
         code = int(result) if isinstance(result, int) else ExitCode.OK
-        return code or _told_of_log(invocation)
+        return code or _log_exit_code(invocation)
     except MastosyncError as error:
         if isinstance(error, StdoutError):
-            give_up(sys.stdout)
-        return _told(invocation, error)
+            discard_output(sys.stdout)
+        return _report_error(invocation, error)
     except click.ClickException as error:
         error.show()
         if isinstance(error, click.NoSuchOption) and _is_of_all_commands(error):
-            complain(*_misplaced(error))
+            show_error(*_misplaced(error))
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt) as error:  # before work that heeds signals has begun, or after it has ended
         text = _with_notes(tr("stopped"), error)
-        return _told(invocation, Interrupted(text, hint=tr("run the same command again")))
-    except NobodyReads:
-        give_up(sys.stdout)
-        return _told_of_log(invocation)
+        return _report_error(invocation, Interrupted(text, hint=tr("run the same command again")))
+    except ReaderGone:
+        discard_output(sys.stdout)
+        return _log_exit_code(invocation)
     except Exception as error:  # noqa: BLE001 - the last door
         text = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
         unknown = MastosyncError(
@@ -121,31 +128,28 @@ def _run(arguments: list[str] | None) -> int:
                 "what was committed to the manifest is safe"
             ),
         )
-        return _told(invocation, unknown)
+        return _report_error(invocation, unknown)
 
 
-def _told_of_log(invocation: Invocation) -> ExitCode:
-    """How a run ends that went well: worse, if its log is not whole."""
+def _log_exit_code(invocation: Invocation) -> ExitCode:
+    """The exit code of a run without an error: another than 0 if its log is not whole."""
     if (error := invocation.log_error) is None:
         return ExitCode.OK
-    complain(error.message, error.hint)
+    show_error(error.message, error.hint)
     return error.exit_code
 
 
 def _with_notes(text: str, error: BaseException) -> str:
-    """What is said of an error, and what was noted of the run that it ended: see `telling_of`."""
+    """The message of an error, with the notes that were added to it on its way: see `leaving`."""
     return "; ".join([text, *getattr(error, "__notes__", ())])
 
 
-def _told(invocation: Invocation, error: MastosyncError) -> ExitCode:
-    """Say what has ended the run, to people and to the log; with --debug also where it comes from.
-
-    That is in the words of libraries, which know no secrets as such.
-    """
+def _report_error(invocation: Invocation, error: MastosyncError) -> ExitCode:
+    """Show the error that ended the run, and log it; with --debug also its traceback, without secrets."""
     options = invocation.options
     if options.debug:
         show_origin(invocation.scrubbed(traceback.format_exc()))
-    complain(error.message, error.hint)
+    show_error(error.message, error.hint)
     if invocation.log_error is None:
         log_end(options.log_file, options.log_format, error)
     return error.exit_code

@@ -65,14 +65,14 @@ workers_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a plan takes in, as far as its options say."""
+    """The rows of a plan, as far as options say."""
 
     types: tuple[str, ...]
     only: str | None
     max_age: int | None
 
     def options(self, config: Config, limit: int | None = None) -> PlanOptions:
-        """With what the configuration says of the rest."""
+        """The options, completed by the configuration."""
         from mastosync.planning.planner import PlanOptions
 
         plan = config.plan
@@ -85,7 +85,7 @@ class Scope:
 
 
 def scope_options(command: Callable[..., R]) -> Callable[..., R]:
-    """The options of whatever plans; the command gets them as one argument `scope`."""
+    """Options of commands that plan; the command gets them as one argument `scope`."""
 
     @types_option
     @click.option(
@@ -114,7 +114,7 @@ def _for_programs(context: click.Context, _: click.Parameter, chosen: bool) -> b
 
 
 json_option = click.option("--json", "as_json", is_flag=True, callback=_for_programs, help="As JSON.")
-"""Whoever reads JSON is told everything else in English as well."""
+"""With --json, warnings and errors are English, too: programs may read them."""
 at_most_option = click.option(
     "--at-most",
     type=click.IntRange(min=0),
@@ -130,7 +130,7 @@ source_gone_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class PaceOptions:
-    """How fast a copy may go and in which order, as far as its options say."""
+    """Speed and order of a copy, as far as options say."""
 
     workers: int | None
     rate: int | None
@@ -138,7 +138,7 @@ class PaceOptions:
     order: str | None = None
 
     def options(self, config: Config, limit: int | None = None) -> CopyOptions:
-        """With what the configuration says of the rest."""
+        """The options, completed by the configuration."""
         from mastosync.copying.copier import CopyOptions
 
         copy = config.copy
@@ -153,7 +153,7 @@ class PaceOptions:
 
 
 def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
-    """The callback of an option that is written as a key of the configuration is."""
+    """The callback of an option whose value is written as that of a configuration key."""
 
     def parse(_: click.Context, __: click.Parameter, text: str | None) -> T | None:
         if text is None:
@@ -161,14 +161,16 @@ def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str 
         try:
             return form.parse(text)
         except ValueError as wrong:
-            problem = getattr(wrong, "message", "") or tr(
-                "{text!r} is not {allowed}", text=text, allowed=form.described(say)
-            )
-            hint = getattr(wrong, "hint", "")
-            message = tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}."
-            raise click.BadParameter(message) from wrong
+            otherwise = tr("{text!r} is not {allowed}", text=text, allowed=form.described(say))
+            raise click.BadParameter(why_wrong(wrong, otherwise)) from wrong
 
     return parse
+
+
+def why_wrong(wrong: ValueError, otherwise: str) -> str:
+    """What is wrong with a value, and what to write instead. `otherwise`: for an error that does not say it."""
+    problem, hint = getattr(wrong, "message", "") or otherwise, getattr(wrong, "hint", "")
+    return tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}."
 
 
 duration = parsed_by(DURATION)
@@ -190,7 +192,7 @@ bwlimit_option = click.option(
 
 
 def pace_options(command: Callable[..., R]) -> Callable[..., R]:
-    """The options of whatever copies; the command gets them as one argument `pace`."""
+    """Options of commands that copy; the command gets them as one argument `pace`."""
 
     @click.option(
         "--workers", type=click.IntRange(min=1), help="Objects in flight at once.  [default: 8, or [copy] workers]"

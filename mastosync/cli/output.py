@@ -1,7 +1,7 @@
 """Where text leaves: the one place that prints it, for people and for programs.
 
-It also says what it means if nothing can be written to standard output or standard error, whoever writes. Without the
-first, a result does not arrive: the run ends. Nothing but words depends on the second: work goes on.
+If standard output cannot be written, a result does not arrive: the run ends. If standard error cannot be written, only
+messages are lost: the run goes on.
 """
 
 from __future__ import annotations
@@ -29,51 +29,55 @@ LIST_FORMATS = ("text", "jsonl", "csv")
 """Of lists for pipes: a key a line, or with NUL behind it; JSON lines; CSV. Never a colour, never a heading."""
 
 
-class _Typed:
-    """How commands are written that people are to type: with the configuration and manifest that this run has."""
+class _CommandNames:
+    """How commands in messages are written: with the global options of this run."""
 
     prefix = "mastosync"
     commands = re.compile(r"(?!)")
 
 
-def write_commands_with(prefix: str, commands: Iterable[str]) -> None:
+def set_command_prefix(prefix: str, commands: Iterable[str]) -> None:
     """From now on, write `prefix` in the place of `mastosync` where one of these commands follows."""
-    _Typed.prefix = prefix
-    _Typed.commands = re.compile(rf"(?<![\w/.-])mastosync (?=(?:{'|'.join(map(re.escape, commands))})\b)")
+    _CommandNames.prefix = prefix
+    _CommandNames.commands = re.compile(rf"(?<![\w/.-])mastosync (?=(?:{'|'.join(map(re.escape, commands))})\b)")
 
 
 def _typed(text: str) -> str:
-    return _Typed.commands.sub(lambda _: f"{_Typed.prefix} ", text) if _Typed.prefix != "mastosync" else text
+    return (
+        _CommandNames.commands.sub(lambda _: f"{_CommandNames.prefix} ", text)
+        if _CommandNames.prefix != "mastosync"
+        else text
+    )
 
 
 def show(text: str) -> None:
-    """A result, of one line or more. Raises: StdoutError, NobodyReads."""
+    """A result, of one line or more. Raises: StdoutError, ReaderGone."""
     click.echo(coloured(several_lines(_typed(text))), color=True)  # what `coloured` leaves is meant
 
 
 def show_exactly(text: str) -> None:
-    """A result for programs, as it is. Raises: StdoutError, NobodyReads."""
+    """A result for programs, as it is. Raises: StdoutError, ReaderGone."""
     click.echo(text)
 
 
 def show_fault(text: str) -> None:
-    """A result that is bad news, of one line or more."""
+    """A result that is bad news, on standard error."""
     click.echo(several_lines(_typed(text)), err=True)
 
 
 def redraw(text: str) -> None:
-    """A result in the place of the one before it, on a terminal: as much as fits. Raises: StdoutError, NobodyReads."""
+    """A result in the place of the one before it, on a terminal: as much as fits. Raises: StdoutError, ReaderGone."""
     lines = coloured(several_lines(_typed(text))).splitlines()[: shutil.get_terminal_size().lines - 1]
     click.echo("".join(["\x1b[H", *(f"{line}\x1b[K\n" for line in lines), "\x1b[J"]), nl=False, color=True)
 
 
 def show_json(value: object, *, on_one_line: bool = False) -> None:
-    """A result for programs. Raises: StdoutError, NobodyReads."""
+    """A result for programs. Raises: StdoutError, ReaderGone."""
     click.echo(json_text(value, on_one_line=on_one_line))
 
 
 def json_text(value: object, *, on_one_line: bool = False) -> str:
-    """A result for programs as text: commands in what people are told are written as `show` writes them."""
+    """JSON as text; commands in its messages are written as `show` writes them."""
     return as_json(_typed_in(value), indent=None if on_one_line else 2)
 
 
@@ -87,23 +91,23 @@ def _typed_in(value: object, name: str = "") -> object:
 
 
 def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
-    """What somebody types: one line, which is not shown if it is `hidden`. Raises: click.Abort if nobody answers."""
+    """Ask for one line, which is not shown if `hidden`. Raises: click.Abort if there is no answer."""
     try:
         answer: str = click.prompt(one_line(question), default=default, show_default=bool(default), hide_input=hidden)
     except click.Abort:
         if not hidden:
-            click.echo(err=True)  # what is said of it has a line of its own
+            click.echo(err=True)  # the message that follows has a line of its own
         raise
     return answer
 
 
 def warn(text: str) -> None:
-    """What whoever runs this should know, whatever it comes to."""
+    """A warning, on one line."""
     with beside_bars():
         click.echo(f"mastosync: {tr('warning')}: {one_line(_typed(text))}", err=True)
 
 
-def complain(message: str, hint: str) -> None:
+def show_error(message: str, hint: str) -> None:
     """An error: one line, and what to do below it, set off so that no line of it can pose as another message."""
     click.echo(f"mastosync: {one_line(_typed(message))}", err=True)
     for line in hint.split("\n") if hint else ():
@@ -111,7 +115,7 @@ def complain(message: str, hint: str) -> None:
 
 
 def show_origin(traceback: str) -> None:
-    """Where an error comes from, for --debug; set off, as messages of others are in there with their lines."""
+    """A traceback, for --debug. Each line is marked: it may contain lines of others."""
     for line in traceback.splitlines():
         click.echo(f"| {one_line(line)}", err=True)
 
@@ -119,16 +123,15 @@ def show_origin(traceback: str) -> None:
 def print_rows(rows: Iterable[dict[str, Any]], fields: Sequence[str], form: str, *, nul: bool = False) -> None:
     """Print rows, each of which has a `key`, as text (keys only), jsonl or csv.
 
-    Into a pipe or file, a key is exactly what it is; on a terminal it is spelled out where it would
-    do more than to be read. A key that holds what ends it cannot be told from two: whoever deletes by
-    such a list would delete what it names by chance, so it is left out, and that is told. With `nul`
-    that is NUL instead of a line break. Raises: UsageError, OutputError.
+    Into a pipe or file, keys are written exactly; on a terminal, control characters are spelled out. Keys end with a
+    line break, or with NUL if `nul`. A key that contains its own end would look like two, and a script that deletes by
+    the list would delete other objects: it is left out, with a warning. Raises: UsageError, StdoutError, ReaderGone.
     """
     if nul and form != "text":
         raise UsageError(
             tr("--print0 ends keys, and --format {form} has lines", form=form), hint=tr("leave one of them out")
         )
-    if sys.stdout is None:  # whoever started this has closed it
+    if sys.stdout is None:  # it was closed when this was started
         raise StdoutError(tr("standard output is closed"), hint=tr("a list is written there: leave it open"))
     if form == "text":
         _print_keys(rows, "\0" if nul else "\n")
@@ -174,7 +177,7 @@ def _print_csv(rows: Iterable[dict[str, Any]], fields: Sequence[str]) -> None:
     import csv
 
     plain = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
-    # before Python 3.13 a carriage return gets no quotes, and ends the line for whoever reads it
+    # before Python 3.13 a carriage return gets no quotes, and ends the line for those who read it
     quoted = csv.DictWriter(sys.stdout, fields, lineterminator="\n", quoting=csv.QUOTE_ALL)
     on_terminal = sys.stdout.isatty()
     plain.writeheader()
@@ -186,19 +189,19 @@ def _print_csv(rows: Iterable[dict[str, Any]], fields: Sequence[str]) -> None:
             (quoted if any("\r" in text for text in texts.values()) else plain).writerow(row)
 
 
-class NobodyReads(Exception):
-    """Whoever read standard output has seen enough: no failure."""
+class ReaderGone(Exception):
+    """The reader of standard output has closed it. That is no failure."""
 
 
-class Spoken:
-    """What has become of the words of a run."""
+class StderrState:
+    """Whether standard error could be written."""
 
-    unheard = False  # standard error took some of them no more
-    lost = False  # and somebody would have read them
+    failed = False  # something was not written
+    lost = False  # and somebody could have read it
 
 
 class _Guarded:
-    """A stream whose errors of writing are somebody's business."""
+    """A stream that hands its errors of writing to a function."""
 
     def __init__(self, stream: TextIO, failed: Callable[[OSError], None]) -> None:
         self._stream, self._failed = stream, failed
@@ -221,40 +224,40 @@ class _Guarded:
 
 
 @contextmanager
-def guarded_streams() -> Iterator[Spoken]:
-    """For as long as the block runs, standard output raises StdoutError or NobodyReads, and standard error nothing."""
-    spoken, before = Spoken(), (sys.stdout, sys.stderr)
+def guarded_streams() -> Iterator[StderrState]:
+    """While the block runs, writing to standard output raises StdoutError or ReaderGone; to standard error, nothing."""
+    state, before = StderrState(), (sys.stdout, sys.stderr)
 
     on_terminal = sys.stderr is not None and sys.stderr.isatty()  # a dead one does not tell any more
 
     def words_lost(error: OSError) -> None:
-        spoken.unheard = True
+        state.failed = True
         nobody_is_there = isinstance(error, BrokenPipeError) or (on_terminal and error.errno == errno.EIO)
-        spoken.lost |= not nobody_is_there
+        state.lost |= not nobody_is_there
 
     if sys.stdout is not None:
         sys.stdout = cast("TextIO", _Guarded(sys.stdout, _not_written))
     if sys.stderr is not None:
         sys.stderr = cast("TextIO", _Guarded(sys.stderr, words_lost))
     try:
-        yield spoken
+        yield state
     finally:
         sys.stdout, sys.stderr = before
-        if spoken.unheard:
-            give_up(sys.stderr)
+        if state.failed:
+            discard_output(sys.stderr)
 
 
-def give_up(stream: TextIO | None) -> None:
-    """Throw away what waits for a stream: Python would try once more at the end, and complain in its own way."""
+def discard_output(stream: TextIO | None) -> None:
+    """Discard what is buffered for a stream: Python would try to write it at exit, and show its own error."""
     if stream is not None:
         with suppress(OSError):  # it has no descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _not_written(error: OSError) -> None:
-    """Raises: StdoutError, NobodyReads."""
+    """Raises: StdoutError, ReaderGone."""
     if isinstance(error, BrokenPipeError):
-        raise NobodyReads from error
+        raise ReaderGone from error
     raise StdoutError(
         tr("standard output cannot be written: {why}", why=error.strerror or error),
         hint=tr("what was written so far is not whole: make room, or write elsewhere, and run the same command again"),

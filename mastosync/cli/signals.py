@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: once to stop in order, twice to stop at once. SIGHUP: to stop in order, however often it comes.
 
-A terminal that closes sends SIGHUP, and its shell does so once more. Whoever has started this with SIGHUP ignored, as
-`nohup` does, is not stopped by it.
+A terminal that closes sends SIGHUP, and its shell sends it again. If SIGHUP was ignored at the start, as `nohup` does,
+it stays ignored.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _NO_SIGNAL = b"\0"
 
 
 @contextmanager
-def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bool = False) -> Iterator[None]:
-    """Turn signals into a wish to stop, for as long as the block runs.
+def handling_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bool = False) -> Iterator[None]:
+    """Turn signals into requests to stop, while the block runs.
 
     `at_once` is for work that is kept whole or not at all: the first signal ends it, wherever it
     is, by raising Interrupted; so is what is done within `stop.breaking_off()`.
@@ -59,7 +59,7 @@ def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bo
         if times > 1:
             _end()
         if not (at_once or stop.at_once):
-            with suppress(OSError):  # nobody reads it any more
+            with suppress(OSError):  # the terminal may be gone
                 listener.message(stopping)
 
     with _noticing(noticed):
@@ -74,7 +74,7 @@ def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bo
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Where no work heeds signals, SIGTERM ends a run as Ctrl-C does. In another thread than the main one, nothing."""
+    """Let SIGTERM end a run as Ctrl-C does, where nothing else handles signals. Only in the main thread."""
     if current_thread() is not main_thread():
         yield
         return
@@ -90,7 +90,7 @@ def _is_ignored(number: signal.Signals) -> bool:
 
 
 def _let_go(terminals: list[int]) -> None:
-    """Whatever is written to a terminal that is gone fails: let it go nowhere."""
+    """Redirect a terminal that is gone to /dev/null: writing to it would fail."""
     if not terminals:
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)

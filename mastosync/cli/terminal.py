@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from itertools import repeat, zip_longest
+from typing import TypeVar
 
+from mastosync.language import tr
 from mastosync.terminal_text import one_line, width_of
+
+S = TypeVar("S", bound=StrEnum)
+
 
 _ESCAPE = os.urandom(8).hex()
 """In place of the two characters that begin a colour, until `coloured` puts them there."""
@@ -82,3 +88,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], paints: Sequence[P
 def _cell(text: str, width: int, how: Paint | None, *, right: bool) -> str:
     padding, painted = " " * (width - width_of(text)), paint(text, how if text != "0" else None)
     return padding + painted if right else painted + padding
+
+
+def status_table(head: str, statuses: Sequence[S], by_type: Mapping[str, Counter[S]]) -> str:
+    """How many entries of each type have each of these statuses, with totals below."""
+    rows = [*sorted(by_type.items()), (tr("total"), sum(by_type.values(), Counter[S]()))]
+    counts = [(name, *(f"{of_type[status]:,}" for status in statuses)) for name, of_type in rows]
+    return table((head, *statuses), counts, (None, *map(PAINT_OF.get, statuses)))

@@ -10,23 +10,23 @@ from mastosync.language import tr
 
 
 def data_home() -> Path:
-    """Where a user's data lie."""
+    """The folder of a user's data."""
     return _named("XDG_DATA_HOME") or Path.home() / ".local" / "share"
 
 
 def config_home() -> Path:
-    """Where a user's configuration lies."""
+    """The folder of a user's configuration."""
     return _named("XDG_CONFIG_HOME") or Path.home() / ".config"
 
 
 def _named(variable: str) -> Path | None:
-    """A folder that the environment names; a relative one counts for nothing, as the specification wants it."""
+    """A folder that the environment names; a relative path is ignored, as the specification says."""
     path = Path(os.environ.get(variable, ""))
     return path if path.is_absolute() else None
 
 
-def put(path: Path, text: str) -> str:
-    """See to it that a file has this text, and tell what was done. Raises: OutputError."""
+def install_file(path: Path, text: str) -> str:
+    """Write a file unless it has this text already. Returns: a message. Raises: OutputError."""
     from mastosync.app.files import new_file
     from mastosync.new_files import make_folders
 

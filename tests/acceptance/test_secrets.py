@@ -482,7 +482,7 @@ def dumped(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> str:
         assert problem is not None
         dumps.append("".join(traceback.TracebackException.from_exception(problem, capture_locals=True).format()))
 
-    monkeypatch.setattr(cli_main, "_told", tell)
+    monkeypatch.setattr(cli_main, "_report_error", tell)
     cli_main.main(list(arguments))
     (dump,) = dumps
     return dump

@@ -22,7 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mastosync.app.copy import warn_of_little_room
-from mastosync.cli.logs import telling_what_matters
+from mastosync.cli.logs import showing_warnings
 from mastosync.config import FilesystemConfig
 from mastosync.errors import (
     CorruptObject,
@@ -736,7 +736,7 @@ class TestDisk:
         with (
             closing(destination(tmp_path / "disk", keep_free=1 << 60)) as store,
             planned(tmp_path / "m.db", [entry(1)._replace(size=2048)]) as manifest,
-            telling_what_matters(),
+            showing_warnings(),
         ):
             warn_of_little_room(StoreAccess(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
         assert "has room for 0 Bytes, but 2.0 KiB are pending" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mastosync.cli.copy_results import listed
+from mastosync.cli.copy_results import counts_text
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import types_option
 from mastosync.cli.terminal import table
@@ -54,7 +54,7 @@ def accept_command(
         news = status(context).news_of()
     invocation.say(_render_losses(found, undo=undo, dry_run=dry_run))
     if news and not undo and not dry_run:
-        invocation.say(tr("still new: {reasons}", reasons=listed(news)))
+        invocation.say(tr("still new: {reasons}", reasons=counts_text(news)))
 
 
 def _accept_gone(invocation: Invocation, *, dry_run: bool, others: bool) -> None:

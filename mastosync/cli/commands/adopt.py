@@ -9,7 +9,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, types_option, workers_option
 from mastosync.cli.output import show_json
-from mastosync.cli.terminal import PAINT_OF, table
+from mastosync.cli.terminal import status_table
 from mastosync.language import deferred, say, tr
 from mastosync.units import human_bytes, human_seconds
 
@@ -60,11 +60,7 @@ def _render_adoption(result: Adoption) -> str:
 
     total = result.total()
     statuses = [each for each in AdoptionStatus if each is AdoptionStatus.ADOPTED or total[each]]
-    rows = [
-        (name, *(f"{counts[status]:,}" for status in statuses))
-        for name, counts in [*sorted(result.by_type.items()), (tr("total"), total)]
-    ]
-    lines = [table((tr("type"), *statuses), rows, (None, *map(PAINT_OF.get, statuses))), ""]
+    lines = [status_table(tr("type"), statuses, result.by_type), ""]
     lines += [f"{status.value}: {say(_MEANING[status])}" for status in statuses if status in _MEANING]
     lines.append(
         tr(

@@ -15,7 +15,10 @@ from mastosync.terminal_text import one_line
 from mastosync.units import human_seconds
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from mastosync.applying.applier import ApplyResult
+    from mastosync.applying.one_object import ApplyStatus
 
 
 @click.command(name="apply-settings")
@@ -91,6 +94,22 @@ def render_applying(result: ApplyResult) -> str:
     lines = [line]
     if result.goes_on:
         lines.append(tr("an earlier run had come some of the way; only the rest was looked at"))
+    lines += _left_as_they_are(counts)
+    lines += [
+        f"{status.value}: {counts[status]:,}: {say(_REMEDIES[status])}"
+        for status in ApplyStatus
+        if counts[status] and status in _REMEDIES
+    ]
+    lines += [f"  {one_line(example)}" for example in result.examples]
+    if result.finding:
+        lines.append(say(result.finding))
+    return "\n".join([*lines, _end(result)])
+
+
+def _left_as_they_are(counts: Counter[ApplyStatus]) -> list[str]:
+    from mastosync.applying.one_object import ApplyStatus
+
+    lines = []
     if kept := counts[ApplyStatus.KEPT_BACK]:
         lines.append(
             trn(
@@ -111,15 +130,7 @@ def render_applying(result: ApplyResult) -> str:
                 objects=f"{closed:,}",
             )
         )
-    lines += [
-        f"{status.value}: {counts[status]:,}: {say(_REMEDIES[status])}"
-        for status in ApplyStatus
-        if counts[status] and status in _REMEDIES
-    ]
-    lines += [f"  {one_line(example)}" for example in result.examples]
-    if result.finding:
-        lines.append(say(result.finding))
-    return "\n".join([*lines, _end(result)])
+    return lines
 
 
 def _end(result: ApplyResult) -> str:

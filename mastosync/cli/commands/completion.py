@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import show
-from mastosync.cli.user_files import config_home, data_home, put
+from mastosync.cli.user_files import config_home, data_home, install_file
 from mastosync.errors import UsageError
 from mastosync.language import tr
 
@@ -41,7 +41,7 @@ def completion_command(context: click.Context, shell: str | None, install: bool)
     path, next_step = _place(shell)
     invocation = context.find_object(Invocation)
     assert invocation is not None  # noqa: S101 - main hands it in
-    invocation.say(f"{put(path, script)}\n{next_step}")
+    invocation.say(f"{install_file(path, script)}\n{next_step}")
 
 
 def _users_shell() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import file_option
+from mastosync.cli.options import file_option, why_wrong
 from mastosync.cli.output import ask, show, warn
 from mastosync.config import CHANGE_ME, PROVIDERS, SYNTAXES, Provider, Secret, render_sample
 from mastosync.config.schema import sections
@@ -214,9 +214,7 @@ def _answer(section: str, name: str, question: str, *, default: str = "", hidden
         try:
             form.parse(text)
         except ValueError as wrong:
-            problem = getattr(wrong, "message", "") or tr("That is not {allowed}", allowed=form.described(say))
-            hint = getattr(wrong, "hint", "")
-            show(tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}.")
+            show(why_wrong(wrong, tr("That is not {allowed}", allowed=form.described(say))))
         else:
             return text
     return CHANGE_ME

@@ -15,7 +15,7 @@ from mastosync import __version__
 from mastosync.cli.help import environment, exit_codes, files
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import show
-from mastosync.cli.user_files import data_home, put
+from mastosync.cli.user_files import data_home, install_file
 from mastosync.language import spoken, tr
 
 _SPELLED = str.maketrans(
@@ -117,5 +117,5 @@ def man_command(context: click.Context, install: bool) -> None:
     invocation = context.find_object(Invocation)
     assert invocation is not None  # noqa: S101 - main hands it in
     folder = data_home() / "man" / (spoken() or "")  # by which man knows how lines of the language are broken
-    done = put(folder / "man1" / "mastosync.1", page)
+    done = install_file(folder / "man1" / "mastosync.1", page)
     invocation.say(f"{done}\n" + tr("`man mastosync` shows it, where ~/.local/bin is in PATH"))

@@ -92,8 +92,6 @@ def _render_newer(result: OrphansResult) -> str:
 
 def render_orphans(result: OrphansResult) -> str:
     """What `orphans` found."""
-    from mastosync.verifying.orphans import AGE_NAMES
-
     listed, orphans = result.listed, result.orphans
     lines = [
         tr(
@@ -132,6 +130,14 @@ def render_orphans(result: OrphansResult) -> str:
                 size=human_bytes(result.copies.size_bytes),
             )
         )
+    return "\n".join([*lines, *_missing_lines(result)])
+
+
+def _missing_lines(result: OrphansResult) -> list[str]:
+    """What rows refer to and the source lacks."""
+    from mastosync.verifying.orphans import AGE_NAMES
+
+    lines = []
     if result.missing:
         ages = [age for age in AGE_NAMES if any(counts[age] for counts in result.missing.values())]
         missing = [
@@ -147,4 +153,4 @@ def render_orphans(result: OrphansResult) -> str:
             tr("and to {optional_missing:,} that Mastodon can do without", optional_missing=result.optional_missing)
         )
     lines.append(tr("to list them: `mastosync orphans --format text`; with --missing, it lists the missing ones"))
-    return "\n".join(lines)
+    return lines

@@ -56,11 +56,11 @@ def plan_command(
     A plan that finds another instance's database, an older copy of the right one, one that lacks all rows of a table,
     or that much of what was planned is gone, changes nothing and ends with 6; --accept-gone goes on.
     """
-    if delta and dry_run:
-        raise UsageError(tr("--delta and --dry-run do not go together: a dry run knows nothing of the last plan"))
     from mastosync.app.plan import plan
     from mastosync.app.status import forecast, status
 
+    if delta and dry_run:
+        raise UsageError(tr("--delta and --dry-run do not go together: a dry run knows nothing of the last plan"))
     with invocation.running(stop_at_once=True) as context:
         options = replace(scope.options(invocation.config, limit), accept_gone=accept_gone)
         result = plan(context, options, dry_run=dry_run, delta=delta)
@@ -68,12 +68,12 @@ def plan_command(
         pending = 0 if dry_run or as_json else status(context).totals.pending
     if result.refusal is not None:
         warn(tr("a plan would be refused: {why}", why=f"{result.refusal.message}. {result.refusal.hint}"))
+    cache_control = invocation.config.destination.cache_control
     to_bucket = invocation.config.destination_folder.path is None
     if as_json:
-        given = invocation.config.destination.cache_control or None if to_bucket else None
-        show_json(
-            {**result.as_json(), "dry_run": dry_run, "forecast": outlook and outlook.as_json(), "cache_control": given}
-        )
+        given = cache_control or None if to_bucket else None
+        expected = outlook and outlook.as_json()
+        show_json({**result.as_json(), "dry_run": dry_run, "forecast": expected, "cache_control": given})
     elif outlook is not None:
         from mastosync.cli.forecast import render_dry_run
         from mastosync.findings.messages import cache_control_message
@@ -81,7 +81,7 @@ def plan_command(
         notes = _absent_types(result)
         if to_bucket:
             from_disk = invocation.config.source_folder.path is not None
-            notes.append(cache_control_message(invocation.config.destination.cache_control, from_disk=from_disk))
+            notes.append(cache_control_message(cache_control, from_disk=from_disk))
         invocation.say(render_dry_run(result, outlook, _snapshot_line(result), notes))
     else:
         invocation.say(render_plan(result, invocation.manifest_path, pending))

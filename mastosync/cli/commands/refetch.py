@@ -9,7 +9,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, source_gone_option, types_option
 from mastosync.cli.output import show_json, warn
-from mastosync.cli.terminal import PAINT_OF, table
+from mastosync.cli.terminal import status_table
 from mastosync.errors import ExitCode
 from mastosync.language import deferred, say, tr
 from mastosync.refetching import RefetchResult, RefetchStatus
@@ -89,11 +89,7 @@ def render_refetching(result: RefetchResult) -> str:
         return tr("nothing failed as missing")
     first = RefetchStatus.REFETCHED if result.applied else RefetchStatus.FETCHABLE
     statuses = [first, *(status for status in RefetchStatus if status is not first and total[status])]
-    rows = [
-        (name, *(f"{counts[status]:,}" for status in statuses))
-        for name, counts in [*sorted(result.by_type.items()), (tr("total"), total)]
-    ]
-    lines = [table((tr("missing"), *statuses), rows, (None, *map(PAINT_OF.get, statuses))), ""]
+    lines = [status_table(tr("missing"), statuses, result.by_type), ""]
     lines += [f"{status.value}: {say(_MEANING[status])}" for status in statuses if status in _MEANING]
     lines += result.examples
     asked = result.by_host.total()

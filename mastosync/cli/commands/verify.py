@@ -10,7 +10,7 @@ from mastosync.checking.public_access import USUAL_SAMPLE
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, types_option, workers_option
 from mastosync.cli.output import show_json
-from mastosync.cli.terminal import PAINT_OF, table
+from mastosync.cli.terminal import status_table, table
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr, trn
 from mastosync.terminal_text import one_line
@@ -71,11 +71,7 @@ def render_verification(result: Verification) -> str:
     from mastosync.checking.object_check import CheckStatus
 
     verdicts = [verdict for verdict in CheckStatus if verdict is CheckStatus.FINE or result.total()[verdict]]
-    rows = [
-        (name, *(f"{counts[verdict]:,}" for verdict in verdicts))
-        for name, counts in [*sorted(result.by_type.items()), (tr("total"), result.total())]
-    ]
-    lines = [table((tr("type"), *verdicts), rows, (None, *map(PAINT_OF.get, verdicts))), ""]
+    lines = [status_table(tr("type"), verdicts, result.by_type), ""]
     lines += [one_line(f"{each.verdict.value}: {each.detail}") for each in result.examples[:_EXAMPLES]]
     line = tr("checked {checked:,} objects ({size})", checked=result.checked, size=human_bytes(result.checked_bytes))
     if result.read_objects:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mastosync.cli.signals import heeding_signals
+from mastosync.cli.signals import handling_signals
 from mastosync.errors import Interrupted
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
@@ -28,13 +28,13 @@ DEADLINE_SECONDS = 30.0
 
 STUCK = """
 import ctypes
-from mastosync.cli.signals import heeding_signals
+from mastosync.cli.signals import handling_signals
 from mastosync.runtime.stop import StopSignal
 from mastosync.progress import MessagesOnly
 
 lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
 lock(mutex)
-with heeding_signals(StopSignal(), MessagesOnly()):
+with handling_signals(StopSignal(), MessagesOnly()):
     print("stuck", flush=True)
     lock(mutex)  # which never ends, and heeds no signal
 """
@@ -140,7 +140,7 @@ class TestASignalHandler:
                 told.append((text, threading.current_thread()))
 
         stop = StopSignal()
-        with heeding_signals(stop, Telling()):
+        with handling_signals(stop, Telling()):
             signal.raise_signal(signal.SIGTERM)
             assert stop.requested
         ((text, thread),) = told
@@ -170,7 +170,7 @@ class TestASignalHandler:
     def test_is_one_however_often_a_terminal_closes(self) -> None:
         """Its shell says it once more, and whoever ends a session says SIGTERM as well."""
         stop = StopSignal()
-        with heeding_signals(stop, NoProgress()):
+        with handling_signals(stop, NoProgress()):
             signal.raise_signal(signal.SIGHUP)
             signal.raise_signal(signal.SIGHUP)
             signal.raise_signal(signal.SIGTERM)
@@ -181,7 +181,7 @@ class TestASignalHandler:
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             stop = StopSignal()
-            with heeding_signals(stop, NoProgress()):
+            with handling_signals(stop, NoProgress()):
                 signal.raise_signal(signal.SIGHUP)
                 assert not stop.requested
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -190,19 +190,19 @@ class TestASignalHandler:
 
     def test_leaves_no_thread_and_no_handler_behind(self) -> None:
         before = signal.getsignal(signal.SIGTERM), set(threading.enumerate())
-        with pytest.raises(ZeroDivisionError), heeding_signals(StopSignal(), NoProgress()):
+        with pytest.raises(ZeroDivisionError), handling_signals(StopSignal(), NoProgress()):
             raise ZeroDivisionError
         assert (signal.getsignal(signal.SIGTERM), set(threading.enumerate())) == before
 
     def test_ends_at_once_what_is_kept_whole_or_not_at_all(self) -> None:
         with (
-            heeding_signals(StopSignal(), NoProgress(), at_once=True),
+            handling_signals(StopSignal(), NoProgress(), at_once=True),
             pytest.raises(Interrupted, match="before it was whole"),
         ):
             signal.raise_signal(signal.SIGINT)
         stop = StopSignal()
         with (
-            heeding_signals(stop, NoProgress()),
+            handling_signals(stop, NoProgress()),
             stop.breaking_off(),
             pytest.raises(Interrupted, match="before it was whole"),
         ):
