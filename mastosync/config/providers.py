@@ -18,9 +18,10 @@ plain, there is no preset: a wrong price is worse than none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -126,6 +127,19 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
         "wasabi": Provider(hosts=("s3.*.wasabisys.com",), domains=("wasabisys.com",)),
     }
 )
+
+
+def _limits() -> Iterator[str]:
+    by_length = sorted(PROVIDERS.items(), key=lambda item: -len(item[0]))
+    shortest = {provider: name for name, provider in by_length}  # some have several names
+    for provider, name in sorted(shortest.items(), key=itemgetter(1)):
+        if provider.reads and provider.writes:
+            writes = "" if provider.reads == provider.writes else f" reads and {provider.writes:,} writes"
+            yield f"{name} {provider.reads:,}{writes}"
+
+
+LIMITS = ", ".join(_limits())
+"""The limits that providers publish, for people."""
 
 
 @lru_cache
