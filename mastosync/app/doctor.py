@@ -13,7 +13,7 @@ from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.config import Config, FilesystemConfig, Role
-    from mastosync.mastodon.identity import Examination
+    from mastosync.mastodon.identity import DatabaseProbe
     from mastosync.store.base import ObjectStore
     from mastosync.store.filesystem.probe import FilesystemProbe
     from mastosync.store.s3.probe import S3Probe
@@ -30,14 +30,14 @@ def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
 def database_way(config: Config, tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]) -> DatabaseWay:
     """The way to the database; `tunnel` opens the tunnel to it, if there is one, and tells its near end."""
     from mastosync.mastodon.database import MastodonDatabase
-    from mastosync.mastodon.identity import Examination
+    from mastosync.mastodon.identity import DatabaseProbe
 
     @contextmanager
-    def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
+    def connect(via: tuple[str, int] | None) -> Iterator[DatabaseProbe]:
         asked = config.require_database()
         seconds = min(asked.connect_timeout_seconds, _CONNECT_SECONDS)
         with MastodonDatabase(replace(asked, connect_timeout_seconds=seconds), via) as database:
-            yield Examination(database)
+            yield DatabaseProbe(database)
 
     ssh = config.tunnel
     gateway = tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=ssh.ssh_host, ssh_port=ssh.ssh_port)

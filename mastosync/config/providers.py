@@ -167,7 +167,7 @@ def _as_expression(pattern: str) -> str:
 
 
 class Preset(NamedTuple):
-    """List prices without tax, of a GB of 10^9 bytes and of a thousand requests. What is not told is free."""
+    """List prices without tax, of a GB of 10^9 bytes and of a thousand requests. What is not given is free."""
 
     as_of: str  # year and month
     source: str  # where they were read

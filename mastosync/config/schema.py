@@ -232,7 +232,7 @@ class ManifestConfig:
     )
 
 
-class Referred(NamedTuple):
+class SecretReference(NamedTuple):
     """A secret that the configuration takes from a variable of the file of `[env]`."""
 
     section: str
@@ -289,7 +289,7 @@ class Config:
     path: Path | None = None  # the file it came from; None: the environment alone
     absent: frozenset[str] = frozenset()  # sections about which neither file nor environment said anything
     warnings: tuple[str, ...] = ()  # for the user, one sentence each
-    referred: tuple[Referred, ...] = ()  # secrets that stand in the file of [env]
+    referred: tuple[SecretReference, ...] = ()  # secrets that stand in the file of [env]
 
     def require_database(self) -> DatabaseConfig:
         """The database, for a command that reads it.

@@ -57,7 +57,7 @@ class FilesystemProbe:
     def ways_out(self) -> list[str]:
         """Where a store leads out of its folder: links that are followed, and, at a source, mounts.
 
-        Raises: StoreUnusable; ServerFailure if it may be told a moment later.
+        Raises: StoreUnusable; ServerFailure if this machine is short of something for the moment.
         """
         with file_errors(f"look for links and mounts in the {self._name}", Subject.STORE):
             return ways_out(self._root)

@@ -2,7 +2,7 @@
 
 A file is renamed to its name when it is whole, so nobody ever sees half of one. Its ETag is made of what the system
 says of it (`walk.etag_of`): it changes with the content and with who may read it, and costs no reading. A disk keeps
-bytes and who may read them, and no headers: the Content-Type is told by name and bytes.
+bytes and who may read them, and no headers: name and bytes tell the Content-Type.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ class FilesystemStore:
     def disks(self, pending: Mapping[str, int]) -> list[DiskSpace]:
         """Its disks, and how much may still be written to each. `pending`: bytes, by folders of keys.
 
-        Raises: StoreUnusable; ServerFailure if it may be told a moment later.
+        Raises: StoreUnusable; ServerFailure if this machine is short of something for the moment.
         """
         with file_errors(f"use the {self.name}", Subject.STORE):
             found = disks(self._root, pending)
@@ -319,7 +319,7 @@ class FilesystemStore:
             return False
         try:
             return bool(self._root.folder_status(path_of(key)).st_mode & _ENTERED_BY_OTHERS)
-        except OSError:  # it cannot be told
+        except OSError:  # nobody can tell
             return True
 
 

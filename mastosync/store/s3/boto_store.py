@@ -1,7 +1,6 @@
-"""The whole contract of `ObjectStore`: one method for each of its own, and one request in each.
+"""The whole contract of `ObjectStore` by boto3: one request in each method.
 
-What boto3 has to be told is in `client`, what its errors mean in `errors`, which headers travel and
-how in `headers`.
+The options of the client and what its errors mean are in `boto_client`, headers in `protocol`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from mastosync.store.errors import Subject
 from mastosync.store.http.public_site import anonymous_answer, ask_anonymously
 from mastosync.store.probe import NOT_REFUSALS, AnonymousAccess, AnonymousAnswer, ObjectTraits, access_by
 from mastosync.store.s3.boto_client import BotoTranslator, credentials_of, make_client
-from mastosync.store.s3.errors import Request, Unintelligible, name_of, scrubber_of
+from mastosync.store.s3.errors import InvalidResponse, Request, name_of, scrubber_of
 from mastosync.store.s3.protocol import (
     LISTING_FIELDS,
     arguments_of,
@@ -73,7 +72,7 @@ class S3Store:
                 # a listing takes the way that objects take: boto3's other probes address buckets in their own way
                 answer = self.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 if not LISTING_FIELDS & answer.keys():
-                    raise Unintelligible("it is no listing")
+                    raise InvalidResponse("it is no listing")
         except ObjectDenied:
             return  # a key that may not list may still read and write
 
@@ -85,7 +84,7 @@ class S3Store:
         with self.translated(Request("list", subject=Subject.STORE)):
             answer = self.client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=after)
             if not LISTING_FIELDS & answer.keys():
-                raise Unintelligible("it is no listing")
+                raise InvalidResponse("it is no listing")
             objects = [
                 ListedObject(
                     found["Key"], found["Size"], unquoted(found.get("ETag", "")), found["LastModified"].isoformat()
@@ -228,7 +227,7 @@ class S3Store:
         with self.translated(Request("read, without credentials,", key)):
             found = self._anonymous_answer(key, method())
             if 300 <= found.status < 400:
-                raise Unintelligible(f"its status is {found.status}, and it names no other place")
+                raise InvalidResponse(f"its status is {found.status}, and it names no other place")
         access = access_by(found, known)
         if access is AnonymousAccess.UNKNOWN:
             raise ObjectRejected(
@@ -239,7 +238,7 @@ class S3Store:
         return access is AnonymousAccess.GIVEN
 
     def _anonymous_answer(self, key: str, ask: Callable[..., Any]) -> AnonymousAnswer:
-        """What somebody without credentials is told. Raises: ClientError for what may pass, or says nothing."""
+        """The answer to somebody without credentials. Raises: ClientError for what may pass, or says nothing."""
         try:
             answer = ask(Bucket=self._bucket, Key=key)
         except boto_errors.ClientError as error:
@@ -318,10 +317,10 @@ class S3Store:
         """Find out a store that passes over If-Match or Range, before its bytes are taken in."""
         self._require_same(key, info, answer)
         expected = f"bytes {start}-{start + length - 1}"
-        told = answer.get("ContentRange", f"bytes 0-{info.size - 1}").partition("/")[0]
-        if told != expected or answer["ContentLength"] != length:
+        sent = answer.get("ContentRange", f"bytes 0-{info.size - 1}").partition("/")[0]
+        if sent != expected or answer["ContentLength"] != length:
             raise ObjectRejected(
-                f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {told[:80]!r}",
+                f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {sent[:80]!r}",
                 hint=tr("this store does not serve ranges: raise `multipart_threshold` above the size of the object"),
             )
 

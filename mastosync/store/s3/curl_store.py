@@ -1,7 +1,6 @@
 """The contract of `ObjectStore` for many small objects: libcurl makes their requests, boto3 does the rest.
 
-libcurl takes a fraction of boto3's processor time; what it has to be told is in `handle`. boto3 is loaded, and its
-client made, when something first needs it.
+libcurl takes a fraction of boto3's processor time. boto3 is loaded, and its client made, when something needs it.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from mastosync.language import tr
 from mastosync.store.base import Buffer, FetchedObject, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.errors import Subject
 from mastosync.store.s3.curl_handle import Credentials, Exchange, Handle, HeaderLines, Response
-from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, scrubber_of
+from mastosync.store.s3.errors import InvalidResponse, Request, Translator, name_of, scrubber_of
 from mastosync.store.s3.protocol import (
     LONGEST_LISTING,
     checked_object,
     checked_page,
     confirmed_etag,
+    error_response,
     etag_of_copy,
     http_headers_of,
     info_of,
     listing_query,
     page_of,
-    refusal,
     require_listing,
     require_no_error,
 )
@@ -172,7 +171,7 @@ class CurlStore:
                 if info.size > max_bytes:
                     return FetchedObject(info, data=None, md5=None)
                 if len(response.body) != info.size:
-                    raise Unintelligible(f"{info.size} bytes were announced, {len(response.body)} came")
+                    raise InvalidResponse(f"{info.size} bytes were announced, {len(response.body)} came")
             return checked_object(key, self.name, info, response.body)
 
         credentials = self._credentials(request)
@@ -375,5 +374,5 @@ def _successful(response: Response | OSError) -> Response:
     if isinstance(response, OSError):
         raise response
     if not 200 <= response.status < 300:
-        raise refusal(*response)
+        raise error_response(*response)
     return response

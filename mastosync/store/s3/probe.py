@@ -27,9 +27,9 @@ from mastosync.errors import (
 from mastosync.store.errors import Subject
 from mastosync.store.http.public_site import HttpPublicSite
 from mastosync.store.probe import Address, Culprit, Greeting, Removal
-from mastosync.store.s3.boto_client import NO_CREDENTIALS, refused_of, route_to
+from mastosync.store.s3.boto_client import NO_CREDENTIALS, response_of, route_to
 from mastosync.store.s3.boto_store import S3Store
-from mastosync.store.s3.errors import Refused, Request, Unintelligible
+from mastosync.store.s3.errors import ErrorResponse, InvalidResponse, Request
 from mastosync.store.s3.protocol import base64_of, unquoted
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class S3Probe:
                 lists = "IsTruncated" in answer
             except boto_errors.ClientError as error:
                 answer = error.response
-            except (Unintelligible, ResponseParserError):
+            except (InvalidResponse, ResponseParserError):
                 pass  # an answer all the same
         after = time.time()
         return Greeting(lists, after - before, _ahead(answer, (before + after) / 2))
@@ -103,8 +103,8 @@ class S3Probe:
         if isinstance(cause, NO_CREDENTIALS):
             return Culprit.CREDENTIALS
         if isinstance(cause, boto_errors.ClientError):
-            cause = refused_of(cause)
-        if not isinstance(cause, Refused):
+            cause = response_of(cause)
+        if not isinstance(cause, ErrorResponse):
             return Culprit.ENDPOINT
         code, status = cause.code, cause.status
         if code in _OF_THE_BUCKET or 300 <= status < 400:
