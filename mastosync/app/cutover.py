@@ -37,9 +37,10 @@ from mastosync.cutover import (
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.findings.deleted import Deleted, gone_as_json, shared_bucket
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
+from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, verifications
 from mastosync.mastodon.settings import HOSTS, Setting, changed, is_rereadable, storage_settings
 from mastosync.model import Ownership, Reason
+from mastosync.mountinfo import same_file
 from mastosync.progress import NoProgress
 from mastosync.status import status_of
 

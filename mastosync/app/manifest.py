@@ -23,10 +23,10 @@ from mastosync.manifest import (
     back_up,
     backup_name,
     read_from,
-    real_path,
     repair_counters,
     written,
 )
+from mastosync.mountinfo import real_path
 from mastosync.progress import CheckProgress
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from mastosync.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, P
 from mastosync.cutover.nginx import host_and_port, resolver_address, system_location
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
-from mastosync.manifest import real_path
+from mastosync.mountinfo import real_path
 
 if TYPE_CHECKING:
     from mastosync.config import Config, Secret, StoreConfig

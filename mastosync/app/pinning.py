@@ -18,8 +18,9 @@ from mastosync.config.env_file import edited, read_env_file
 from mastosync.config.sources import read_text
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
-from mastosync.manifest import appearing, same_file, written
+from mastosync.manifest import appearing, written
 from mastosync.mastodon.settings import current_settings
+from mastosync.mountinfo import same_file
 
 _HEAD = "# Secrets that {config} refers to, as they stood in {file}. Only their owner may read them.\n"
 _HEADER = re.compile(r"\[(.+)\]")  # of a section, as configparser has it: what comes after it counts for nothing

@@ -17,13 +17,11 @@ from mastosync.manifest import (
     ObjectSettings,
     StoreIdentity,
     note_settings,
-    place_on_disk,
-    real_path,
     require_local_disk,
     require_same,
-    same_file,
     writer_lock,
 )
+from mastosync.mountinfo import place_on_disk, real_path, same_file
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:

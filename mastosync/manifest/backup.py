@@ -12,9 +12,9 @@ from pathlib import Path
 from mastosync.errors import ManifestError, MastosyncError, UsageError
 from mastosync.language import tr
 from mastosync.manifest.atomic_file import appearing
-from mastosync.manifest.file_system import real_path, same_file
 from mastosync.manifest.sqlite_errors import copied, translated, written
 from mastosync.manifest.write_ahead import gap, has_log, keep_gap, note_backup
+from mastosync.mountinfo import real_path, same_file
 
 _PAGES_AT_ONCE = 512  # between two looks at who wants to stop
 _BUSY_SECONDS = 5.0

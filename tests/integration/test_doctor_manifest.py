@@ -14,7 +14,7 @@ import pytest
 from mastosync.doctor import Grade, Subject
 from mastosync.errors import ExitCode, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, file_version, newest_version, writer_lock
-from mastosync.manifest.file_system import file_system
+from mastosync.mountinfo import file_system
 from mastosync.store.filesystem import FilesystemProbe, probe
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from scripts.lab.instance import SCHEMA
