@@ -25,7 +25,7 @@ from tests.acceptance.test_interruptions import slowly
 from tests.acceptance.test_migration import expected_states, found_states
 from tests.acceptance.test_one_store import remove_a_picture
 from tests.acceptance.test_orphans import still_referred_to
-from tests.contract.test_filesystem_store import a_disk, mounted
+from tests.contract.filesystem.kit import a_disk, mounted
 from tests.waiting import wait_until
 
 CACHE_CONTROL = DEFAULT_HEADERS["CacheControl"]

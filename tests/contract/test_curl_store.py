@@ -28,9 +28,9 @@ from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.s3.boto_client import credentials_of, make_client, route_to
 from mastosync.store.s3.curl_store import CurlStore
+from tests.contract.objects.kit import ODD_KEYS
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.contract.s3_kit import DATA, MADE_UP, PLAIN, STORES, StoreClass, at, md5_of, opened
-from tests.contract.test_object_store import ODD_KEYS
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
