@@ -28,7 +28,7 @@ from botocore.utils import get_environ_proxies
 from mastosync import __version__
 from mastosync.errors import MastosyncError, ObjectRejected, StoreUnusable, without_frames
 from mastosync.language import tr
-from mastosync.store.errors import Subject
+from mastosync.store.errors import Target
 from mastosync.store.s3.errors import ErrorResponse, InvalidResponse, Request, Translator
 from mastosync.store.s3.protocol import error_response_of
 from mastosync.store.s3.route import Route, closed_folder_of_aws, leave_warning_to_us, own_bundle
@@ -236,7 +236,7 @@ class BotoTranslator(Translator):
                 )
             # the library's words may hold some
             return StoreUnusable(f"cannot {where}: no usable credentials were found", hint=hint)
-        if isinstance(error, boto_errors.ParamValidationError) and request.subject is not Subject.STORE:
+        if isinstance(error, boto_errors.ParamValidationError) and request.subject is not Target.STORE:
             return ObjectRejected(f"cannot {where}: {said}", hint=tr("no request can be made for this object"))
         if isinstance(error, boto_errors.BotoCoreError) and not isinstance(error, self.network):
             return StoreUnusable(f"cannot {where}: {said}", hint=tr("check this store's section"))

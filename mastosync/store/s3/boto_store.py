@@ -17,7 +17,7 @@ from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMis
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
-from mastosync.store.errors import Subject
+from mastosync.store.errors import Target
 from mastosync.store.http.public_site import anonymous_answer, ask_anonymously
 from mastosync.store.probe import NOT_REFUSALS, AnonymousAccess, AnonymousAnswer, ObjectTraits, access_by
 from mastosync.store.s3.boto_client import BotoTranslator, credentials_of, make_client
@@ -68,7 +68,7 @@ class S3Store:
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         try:
-            with self.translated(Request("use", subject=Subject.STORE)):
+            with self.translated(Request("use", subject=Target.STORE)):
                 # a listing takes the way that objects take: boto3's other probes address buckets in their own way
                 answer = self.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 if not LISTING_FIELDS & answer.keys():
@@ -81,7 +81,7 @@ class S3Store:
             return info_of(headers_of(self.client.head_object(Bucket=self._bucket, Key=key)))
 
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
-        with self.translated(Request("list", subject=Subject.STORE)):
+        with self.translated(Request("list", subject=Target.STORE)):
             answer = self.client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=after)
             if not LISTING_FIELDS & answer.keys():
                 raise InvalidResponse("it is no listing")
@@ -129,7 +129,7 @@ class S3Store:
         return md5.digest()
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
-        with self.translated(Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)):
+        with self.translated(Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)):
             answer = self.client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentMD5=base64_of(md5), **arguments_of(options)
             )
@@ -138,7 +138,7 @@ class S3Store:
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
     ) -> str:
-        with self.translated(Request("copy to", key, subject=Subject.COPY, with_acl=options.acl is not None)):
+        with self.translated(Request("copy to", key, subject=Target.COPY, with_acl=options.acl is not None)):
             answer = self.client.copy_object(
                 Bucket=self._bucket,
                 Key=key,
@@ -151,13 +151,13 @@ class S3Store:
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         with self.translated(
-            Request("begin to write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)
+            Request("begin to write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
         ):
             answer = self.client.create_multipart_upload(Bucket=self._bucket, Key=key, **arguments_of(options))
             return answer["UploadId"]
 
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
-        with self.translated(Request(f"write part {number} of", key, subject=Subject.UPLOAD)):
+        with self.translated(Request(f"write part {number} of", key, subject=Target.UPLOAD)):
             answer = self.client.upload_part(
                 Bucket=self._bucket,
                 Key=key,
@@ -170,7 +170,7 @@ class S3Store:
             return UploadedPart(number, answer["ETag"], md5)
 
     def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
-        with self.translated(Request(f"copy part {number} of", key, subject=Subject.COPY)):
+        with self.translated(Request(f"copy part {number} of", key, subject=Target.COPY)):
             answer = self.client.upload_part_copy(
                 Bucket=self._bucket,
                 Key=key,
@@ -183,7 +183,7 @@ class S3Store:
             return UploadedPart(number, answer["CopyPartResult"]["ETag"], b"")
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
-        with self.translated(Request("complete", key, subject=Subject.UPLOAD)):
+        with self.translated(Request("complete", key, subject=Target.UPLOAD)):
             answer = self.client.complete_multipart_upload(
                 Bucket=self._bucket,
                 Key=key,
@@ -194,14 +194,14 @@ class S3Store:
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
         try:
-            with self.translated(Request("abort", key, subject=Subject.UPLOAD)):
+            with self.translated(Request("abort", key, subject=Target.UPLOAD)):
                 self.client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
         except ObjectChanged:
             return  # nothing left to abort
 
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
         try:
-            with self.translated(Request("find unfinished uploads of", key, subject=Subject.NEW_OBJECT)):
+            with self.translated(Request("find unfinished uploads of", key, subject=Target.NEW_OBJECT)):
                 # one page is enough: whatever else begins with a whole key are not a thousand uploads
                 answer = self.client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
                 found = [upload["UploadId"] for upload in answer.get("Uploads", []) if upload["Key"] == key]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from mastosync.config import Scrubber, ambient_secrets
 from mastosync.errors import MastosyncError, ServerFailure, StoreUnusable, without_frames
 from mastosync.language import deferred, say, tr
-from mastosync.store.errors import StoreAnswer, Subject, error_of, network_failure
+from mastosync.store.errors import StoreAnswer, Target, error_of, network_failure
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -44,7 +44,7 @@ class Request(NamedTuple):
 
     verb: str
     key: str = ""
-    subject: Subject = Subject.OBJECT
+    subject: Target = Target.OBJECT
     with_acl: bool = False
 
 
@@ -106,7 +106,7 @@ class Translator:
         if isinstance(error, self.network):
             return network_failure(where, said)
         what = "" if isinstance(error, InvalidResponse) else f"{type(error).__name__}: "
-        return (StoreUnusable if request.subject is Subject.STORE else ServerFailure)(
+        return (StoreUnusable if request.subject is Target.STORE else ServerFailure)(
             f"cannot {where}: the answer is none of an S3 store ({what}{said})",
             hint=tr("check `endpoint_url`, and the proxies and firewalls on the way to the store"),
         )
@@ -116,7 +116,7 @@ class Translator:
         return without_frames(error, self._scrubber)
 
     def _where(self, request: Request) -> str:
-        if request.subject is Subject.STORE:
+        if request.subject is Target.STORE:
             return f"{request.verb} the {self._store_name}"
         return f"{request.verb} {request.key!r} at {self._store_name}"
 
