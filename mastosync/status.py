@@ -25,11 +25,11 @@ from mastosync.manifest import (
     last_verification,
     noted_as_json,
     other_settings,
-    real_path,
     waiting_for,
 )
 from mastosync.mastodon.paperclip import folder_of
 from mastosync.model import TABLES, EntryState
+from mastosync.mountinfo import real_path
 from mastosync.planning.forecast import Outlook
 from mastosync.planning.survey import Survey
 from mastosync.units import iso

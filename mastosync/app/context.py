@@ -19,12 +19,9 @@ from mastosync.manifest import (
     StoreIdentity,
     WorkQueue,
     is_there,
-    place_on_disk,
-    real_path,
     require_local_disk,
     require_right,
     require_same,
-    same_file,
     take_over,
     warn_of_gap,
     warn_of_network,
@@ -32,6 +29,7 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.catalog import spec_of
 from mastosync.model import TABLES
+from mastosync.mountinfo import place_on_disk, real_path, same_file
 
 if TYPE_CHECKING:
     from mastosync.config import Config, Role, StoreConfig

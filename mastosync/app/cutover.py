@@ -47,9 +47,10 @@ from mastosync.cutover import (
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.findings.deleted import Deleted, gone_as_json, shared_bucket
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
+from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, verifications
 from mastosync.mastodon.settings import HOSTS, Setting, changed, is_rereadable, storage_settings
 from mastosync.model import Ownership, Reason
+from mastosync.mountinfo import same_file
 from mastosync.status import status_of
 
 if TYPE_CHECKING:
@@ -360,8 +361,7 @@ def _secrets(known: _Known) -> Path | None:
     config, file = known.config, known.config.env.file
     if known.secrets is Secrets.UNPINNED:
         return pinned_file(config)
-    is_ours = file and config.path and same_file(file, pinned_file(config))
-    return file if is_ours and is_pinned(config) else None
+    return file if file and config.path and same_file(file, pinned_file(config)) and is_pinned(config) else None
 
 
 def _failback(known: _Known, old: str, new: str) -> Failback:

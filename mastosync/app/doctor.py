@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mastosync.app.context import Context
     from mastosync.config import Config, FilesystemConfig, Role
     from mastosync.doctor import Finding
-    from mastosync.mastodon.identity import Examination
+    from mastosync.mastodon.identity import DatabaseProbe
     from mastosync.store.base import ObjectStore
     from mastosync.store.filesystem.probe import FilesystemProbe
     from mastosync.store.s3.probe import S3Probe
@@ -54,16 +54,16 @@ def store_target(config: Config, role: Role) -> BucketTarget | FolderTarget:
 def database_target(context: Context) -> DatabaseTarget:
     """The database, and how to open it, through its tunnel if there is one."""
     from mastosync.mastodon.database import MastodonDatabase
-    from mastosync.mastodon.identity import Examination
+    from mastosync.mastodon.identity import DatabaseProbe
 
     config = context.config
 
     @contextmanager
-    def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
+    def connect(via: tuple[str, int] | None) -> Iterator[DatabaseProbe]:
         asked = config.require_database()
         seconds = min(asked.connect_timeout_seconds, _CONNECT_SECONDS)
         with MastodonDatabase(replace(asked, connect_timeout_seconds=seconds), via) as database:
-            yield Examination(database)
+            yield DatabaseProbe(database)
 
     ssh = config.tunnel
     gateway = tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=ssh.ssh_host, ssh_port=ssh.ssh_port)

@@ -21,8 +21,8 @@ from mastosync.config.schema import sections
 from mastosync.config.sources import RawValue, ValueSource, read_file, read_text
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
-from mastosync.manifest import same_file
 from mastosync.mastodon.settings import current_settings
+from mastosync.mountinfo import same_file
 from mastosync.new_files import appearing, require_room_for, written
 
 if TYPE_CHECKING:

@@ -24,12 +24,12 @@ from mastosync.manifest import (
     backup_name,
     count_losses,
     count_lost,
-    real_path,
     repair_counters,
     take_back_acceptance,
 )
 from mastosync.manifest import accept as accept_losses
 from mastosync.manifest import back_up as back_up_file
+from mastosync.mountinfo import real_path
 from mastosync.new_files import appearing, require_room_for, written
 from mastosync.progress import CheckProgress, shown
 

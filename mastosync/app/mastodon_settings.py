@@ -19,7 +19,6 @@ from mastosync.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, P
 from mastosync.cutover.nginx import host_and_port, resolver_address, system_location
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
-from mastosync.manifest import real_path
 from mastosync.mastodon.settings import (
     KEYS,
     bears_name,
@@ -34,6 +33,7 @@ from mastosync.mastodon.settings import (
     uses_bucket,
     value_of,
 )
+from mastosync.mountinfo import real_path
 
 if TYPE_CHECKING:
     from mastosync.config import Config, Role, Secret, StoreConfig

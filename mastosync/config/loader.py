@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mastosync.config.schema import Config, Referred, S3Config, no_configuration, sections
+from mastosync.config.schema import Config, S3Config, SecretReference, no_configuration, sections
 from mastosync.config.secrets import Secret
 from mastosync.config.sections import EnvConfig
 from mastosync.config.sources import RawValue, ValueSource, no_section, read_environment, read_file, read_secret_file
@@ -141,15 +141,15 @@ def _require_filled_in(path: Path | None, given: Mapping[str, Mapping[str, RawVa
     if origins:
         start = f"{path}: "
         names = ", ".join(origin.removeprefix(start) for origin in origins)
-        told = tr("{names} are still {placeholder}", names=names, placeholder=CHANGE_ME)
+        text = tr("{names} are still {placeholder}", names=names, placeholder=CHANGE_ME)
         raise ConfigError(
-            f"{start}{told}" if path else told, hint=tr("Fill them in, or remove those that are not needed.")
+            f"{start}{text}" if path else text, hint=tr("Fill them in, or remove those that are not needed.")
         )
 
 
 def _looked_up(
     given: Mapping[str, Mapping[str, RawValue]], environ: Mapping[str, str]
-) -> tuple[dict[str, dict[str, RawValue]], tuple[Referred, ...]]:
+) -> tuple[dict[str, dict[str, RawValue]], tuple[SecretReference, ...]]:
     """What is meant by it: references in the place of secrets are followed. Also: which of them the file answers."""
     env: EnvConfig = sections()["env"].kind(**_values(sections()["env"], given["env"]))
     references = References(env, environ)
@@ -161,7 +161,7 @@ def _looked_up(
             if sections()[section].keys[name].info.form.hidden:
                 meant[section][name] = references.resolve(each)
                 if variable := references.name_in_file(each):
-                    referred.append(Referred(section, name, variable))
+                    referred.append(SecretReference(section, name, variable))
     return meant, tuple(referred)
 
 

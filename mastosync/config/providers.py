@@ -18,9 +18,10 @@ plain, there is no preset: a wrong price is worse than none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -128,6 +129,19 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
 )
 
 
+def _limits() -> Iterator[str]:
+    by_length = sorted(PROVIDERS.items(), key=lambda item: -len(item[0]))
+    shortest = {provider: name for name, provider in by_length}  # some have several names
+    for provider, name in sorted(shortest.items(), key=itemgetter(1)):
+        if provider.reads and provider.writes:
+            writes = "" if provider.reads == provider.writes else f" reads and {provider.writes:,} writes"
+            yield f"{name} {provider.reads:,}{writes}"
+
+
+LIMITS = ", ".join(_limits())
+"""The limits that providers publish, for people."""
+
+
 @lru_cache
 def implied(provider: str | None, endpoint_url: str | None) -> Provider:
     """What is known of a store, by its provider's name or else by its endpoint's host."""
@@ -153,7 +167,7 @@ def _as_expression(pattern: str) -> str:
 
 
 class Preset(NamedTuple):
-    """List prices without tax, of a GB of 10^9 bytes and of a thousand requests. What is not told is free."""
+    """List prices without tax, of a GB of 10^9 bytes and of a thousand requests. What is not given is free."""
 
     as_of: str  # year and month
     source: str  # where they were read

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
-from mastosync.config.providers import PROVIDERS, PricesConfig, Provider, implied
+from mastosync.config.providers import LIMITS, PROVIDERS, PricesConfig, Provider, implied
 from mastosync.config.secrets import Secret, password_in
 from mastosync.config.sections import (
     CeleryConfig,
@@ -84,8 +84,8 @@ class S3Config:
         choice(*PROVIDERS),
         "Who runs the store. It only fills in what is not given: region (from endpoint_url, where the provider writes"
         " it there), addressing_style, whether objects have ACLs of their own, the least size and most number of parts,"
-        " and the most requests a second, where the provider publishes a limit that holds for everybody (do 800,"
-        " hetzner 750, selectel 1,000 reads and 300 writes). Elsewhere the rate is found out by asking. Default: the"
+        f" and the most requests a second, where the provider publishes a limit that holds for everybody ({LIMITS})."
+        " Elsewhere the rate is found out by asking. Default: the"
         " one whose host is in endpoint_url. Leave it out if yours is not listed.",
     )
     region: str = key(
@@ -232,7 +232,7 @@ class ManifestConfig:
     )
 
 
-class Referred(NamedTuple):
+class SecretReference(NamedTuple):
     """A secret that the configuration takes from a variable of the file of `[env]`."""
 
     section: str
@@ -289,7 +289,7 @@ class Config:
     path: Path | None = None  # the file it came from; None: the environment alone
     absent: frozenset[str] = frozenset()  # sections about which neither file nor environment said anything
     warnings: tuple[str, ...] = ()  # for the user, one sentence each
-    referred: tuple[Referred, ...] = ()  # secrets that stand in the file of [env]
+    referred: tuple[SecretReference, ...] = ()  # secrets that stand in the file of [env]
 
     def require_database(self) -> DatabaseConfig:
         """The database, for a command that reads it.

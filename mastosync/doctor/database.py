@@ -14,7 +14,7 @@ from mastosync.language import deferred, say, tr
 from mastosync.model import Entry
 
 if TYPE_CHECKING:
-    from mastosync.mastodon.identity import Examination, ServerFacts
+    from mastosync.mastodon.identity import DatabaseProbe, ServerFacts
     from mastosync.model import DatabaseIdentity
 
 DATABASE_CHECKS = ("tunnel", "connection", "server", "pooler", "tables", "columns", "permission")
@@ -47,7 +47,7 @@ class DatabaseTarget:
 
     gateway: str  # the SSH server, for people; empty: there is no tunnel
     open_tunnel: Callable[[], AbstractContextManager[Via]]
-    connect: Callable[[Via], AbstractContextManager[Examination]]
+    connect: Callable[[Via], AbstractContextManager[DatabaseProbe]]
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ def check_database(reporter: Reporter, target: DatabaseTarget, types: Sequence[s
 
 
 def _examined(
-    reporter: Reporter, examination: Examination, types: Sequence[str], facts: DatabaseFacts
+    reporter: Reporter, examination: DatabaseProbe, types: Sequence[str], facts: DatabaseFacts
 ) -> Findings[None]:
     server = examination.server()
     yield _server(reporter, server)
@@ -103,7 +103,7 @@ def _examined(
     facts.sample = examination.sample()
 
 
-def _connection(reporter: Reporter, examination: Examination) -> Finding:
+def _connection(reporter: Reporter, examination: DatabaseProbe) -> Finding:
     if is_this_machine(examination.unencrypted_to):
         return reporter.ok("connection", examination.name)
     return reporter.warning(

@@ -24,16 +24,13 @@ from mastosync.manifest import (
     WorkQueue,
     file_version,
     holder_of,
-    is_memory,
-    is_network,
-    kind_of_disk,
     newest_version,
     other_settings,
-    real_path,
     remembered_database,
     require_same_database,
 )
 from mastosync.model import MANIFEST_BYTES_PER_ENTRY, DatabaseIdentity, Entry, EntryState
+from mastosync.mountinfo import is_memory, is_network, kind_of_disk, real_path
 from mastosync.new_files import of_others_told
 from mastosync.status import pending_by_folder, status_of
 from mastosync.units import human_bytes

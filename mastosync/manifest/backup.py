@@ -25,10 +25,10 @@ from pathlib import Path
 
 from mastosync.errors import ManifestError, MastosyncError, UsageError
 from mastosync.language import tr
-from mastosync.manifest.file_system import real_path, same_file
 from mastosync.manifest.history import delete_meta, get_meta, set_meta
 from mastosync.manifest.lock import holder_of
 from mastosync.manifest.sqlite_errors import copied, translated
+from mastosync.mountinfo import real_path, same_file
 from mastosync.new_files import appearing, written
 
 _log = logging.getLogger(__name__)

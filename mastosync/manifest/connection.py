@@ -18,11 +18,11 @@ from typing import Self
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest import backup
-from mastosync.manifest.file_system import real_path
 from mastosync.manifest.lock import keep_lock
 from mastosync.manifest.schema import APPLICATION_ID, bring_up_to_date, file_version, newest_version
 from mastosync.manifest.sqlite_errors import is_there, translated
 from mastosync.model import Kind
+from mastosync.mountinfo import real_path
 from mastosync.new_files import opened_or_made
 
 __all__ = ["Manifest", "translated"]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mastosync.errors import ManifestError, ManifestInUse
 from mastosync.language import tr
-from mastosync.manifest.file_system import is_network, kind_of_disk
+from mastosync.mountinfo import is_network, kind_of_disk
 from mastosync.new_files import of_others_told, opened_or_made
 
 _LOOKS, _LOOK_SECONDS = 3, 0.01

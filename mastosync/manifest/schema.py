@@ -18,9 +18,9 @@ from pathlib import Path
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.backup import back_up
-from mastosync.manifest.file_system import real_path
 from mastosync.manifest.lock import writer_lock
 from mastosync.manifest.sqlite_errors import translated
+from mastosync.mountinfo import real_path
 
 APPLICATION_ID = 0x4D53594E  # "MSYN": tells `file` and us that a SQLite file is a manifest
 MIGRATIONS = Path(__file__).with_name("migrations")

@@ -1,11 +1,10 @@
-"""What has changed in a database since an earlier snapshot: a reader of it for a plan that reads nothing else.
+"""What has changed in a database since an earlier snapshot, for an incremental plan: see docs/design/following.md.
 
-Rows that are new are read by their ids, all of them above the highest one that is known; so the windows between
-them are told as well. Of older rows those are read that say that they have changed (`updated_at`), each as a window
-of its own, and those that do not because what makes them private is elsewhere, in their account or their post. Nobody
-says that a row was deleted, and Mastodon itself changes some without a new `updated_at`, as when it clears its cache by
-thousands: that is found by the next plan that reads everything. So is a removed post that comes back, which Mastodon
-has no way to do and forks of it may.
+New rows have ids above the highest known one: they are read with the windows between them. Of older rows, those are
+read that changed (`updated_at`), and those whose account or post changed, which makes them private: each is a window of
+its own. Only the next plan that reads everything finds rows that were deleted, rows that Mastodon changed without a new
+`updated_at` (as when it clears its cache by thousands), and media of a removed post that came back, which only forks of
+Mastodon may do.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def server_address(config: DatabaseConfig) -> tuple[str, int]:
 
 
 def connection_arguments(config: DatabaseConfig) -> dict[str, str]:
-    """What libpq is told. What is left out it takes from its own places (`PGPASSFILE` and its kin)."""
+    """The parameters for libpq, which takes what is missing from its own places (`PGPASSFILE` and its kin)."""
     given: dict[str, Any] = (
         _parse_url(config.url)
         if config.url

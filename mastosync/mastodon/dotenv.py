@@ -1,9 +1,8 @@
-"""What Mastodon's own settings (`.env.production`) say, in the terms of our configuration.
+"""From Mastodon's own settings (`.env.production`) to our configuration, for `init --from-env`.
 
-Mastodon's `config/initializers/paperclip.rb` and `config/database.yml` decide which variable means what. What
-cannot be taken over is told by its line, never with its value.
-
-Secrets that Docker may read otherwise than Mastodon does: nobody sees in a file who reads it.
+Mastodon's `config/initializers/paperclip.rb` and `config/database.yml` decide which variable means what. A warning
+about what cannot be taken over names its line, never its value. Others warn of secrets that Docker may read otherwise
+than Mastodon does, as a file does not say who reads it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""By what Mastodon's database is known: more than its name, and nothing that tells of anybody.
+"""Which database this is, how old its data are, and what `doctor` asks of it: see docs/design/planning.md.
 
-The moments at which the oldest accounts were made, to the microsecond, are of one instance alone. They stay the same
-in a dump that is restored elsewhere, and on a standby. The first one is of the instance itself, the account -99.
-
-What `doctor` asks of Mastodon's database, in the same kind of snapshot that a plan reads.
+A database is known by more than its name, and by nothing personal: the moments at which the oldest accounts were made,
+to the microsecond, belong to one instance alone. They stay the same in a dump that is restored elsewhere, and on a
+standby. The first one is of the instance itself, the account -99.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ class ServerFacts:
     pooled: bool  # a pooler answers in the server's place
 
 
-class Examination:
+class DatabaseProbe:
     """Questions to an open database. Every method raises DatabaseError, also for what takes seconds."""
 
     def __init__(self, database: MastodonDatabase) -> None:

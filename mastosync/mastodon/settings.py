@@ -1,8 +1,6 @@
-"""What Mastodon has to be told of where its media lie: lines of `.env.production`.
+"""The lines of `.env.production` that say where media lie: what they are, and what they have to be for a store.
 
-As `config/initializers/paperclip.rb` and `app/lib/content_security_policy.rb` of Mastodon 4.6 read them.
-
-Whether a file is Mastodon's own (`.env.production`): many a file holds lines that look like variables.
+They mean what `config/initializers/paperclip.rb` and `app/lib/content_security_policy.rb` of Mastodon 4.6 make of them.
 """
 
 from __future__ import annotations
@@ -102,7 +100,7 @@ class Setting:
         return f"{self.name}='{value}'" if _NEEDS_QUOTES.search(value) else f"{self.name}={value}"
 
     def as_json(self) -> dict[str, str | bool | None]:
-        """For scripts. What a secret is, is not told."""
+        """For scripts. The value of a secret is left out."""
         secret = isinstance(self.value, Secret)
         value = None if isinstance(self.value, Secret) else self.value
         return {"name": self.name, "value": value, "secret": secret, "remark": self.remark}
@@ -204,8 +202,8 @@ def store_location(store: StoreConfig) -> str:
 
 def _bucket_location(bucket: str, endpoint: str) -> str:
     server = _server(endpoint, bucket)
-    told = tr("the bucket {bucket!r}", bucket=bucket)
-    return tr("{bucket} at {server}", bucket=told, server=server) if server else told
+    named = tr("the bucket {bucket!r}", bucket=bucket)
+    return tr("{bucket} at {server}", bucket=named, server=server) if server else named
 
 
 def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -> bool:
@@ -242,7 +240,7 @@ def _server(endpoint: str, bucket: str) -> str:
 def used_elsewhere(current: Mapping[str, Secret], *stores: StoreConfig) -> str:
     """Where the media are by these settings, if that is none of these stores; empty: it is one, or nobody can tell.
 
-    Buckets are told by their names alone, and folders not at all: containers see them under other names.
+    Buckets are compared by their names alone, and folders not at all: containers see them under other names.
     """
     if not locates_media(current):
         return ""

@@ -255,7 +255,7 @@ class CachingStore(Protocol):
         ...
 
 
-class Finished(NamedTuple):
+class CompletedRequest(NamedTuple):
     """A request that has come to its end."""
 
     tag: object
@@ -280,7 +280,7 @@ class Multiplexer(Protocol):
         """
         ...
 
-    def finished(self, wait_seconds: float) -> list[Finished]:
+    def finished(self, wait_seconds: float) -> list[CompletedRequest]:
         """Go on with all requests, and return those that have come to their end.
 
         Waits so long at most, and less if there is nothing to wait for.

@@ -154,8 +154,8 @@ _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST,
 _NO_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 
 
-class Subject(Enum):
-    """What a request is about: a 404 means something else for each."""
+class Target(Enum):
+    """What a request is about: a 404 means something else for each target."""
 
     OBJECT = "an object that should be there"
     NEW_OBJECT = "an object that is to be stored"
@@ -164,12 +164,12 @@ class Subject(Enum):
     STORE = "the bucket as such"
 
 
-_NOT_FOUND: dict[Subject, type[ObjectError]] = {
-    Subject.OBJECT: ObjectMissing,
-    Subject.NEW_OBJECT: ObjectRejected,  # there was nothing to be found: this is no S3 store
-    Subject.COPY: ObjectMissing,
-    Subject.UPLOAD: ObjectChanged,
-    Subject.STORE: ObjectRejected,
+_NOT_FOUND: dict[Target, type[ObjectError]] = {
+    Target.OBJECT: ObjectMissing,
+    Target.NEW_OBJECT: ObjectRejected,  # there was nothing to be found: this is no S3 store
+    Target.COPY: ObjectMissing,
+    Target.UPLOAD: ObjectChanged,
+    Target.STORE: ObjectRejected,
 }
 
 
@@ -182,7 +182,7 @@ class StoreAnswer:
     code: str = field(repr=False)  # from the XML body, or what the client made of it
     message: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)  # names in lower case
-    subject: Subject = Subject.OBJECT
+    subject: Target = Target.OBJECT
     with_acl: bool = False  # the request carried an ACL
     has_body: bool = False  # the answer to a HEAD never has one
     shown: Callable[[str], str] = str  # what of a word of the store may be shown
@@ -206,7 +206,7 @@ class StoreAnswer:
 def error_of(answer: StoreAnswer, where: str) -> MastosyncError:
     """The error that an answer stands for. `where` names the operation, the key and the store."""
     error = _error_of(answer, f"cannot {where}: the store answers {_said(answer)}")
-    if answer.subject is Subject.STORE and isinstance(error, ObjectError) and not error.transient:
+    if answer.subject is Target.STORE and isinstance(error, ObjectError) and not error.transient:
         return _of_store(answer, error)
     return error
 
@@ -275,7 +275,7 @@ def _said(answer: StoreAnswer) -> str:
 
 def _refuses_acl(answer: StoreAnswer) -> bool:
     names_it = answer.status in (400, 403, 501) and _NAMES_ACL.search(answer.message) is not None
-    if answer.subject is Subject.COPY and answer.code == "NotImplemented":
+    if answer.subject is Target.COPY and answer.code == "NotImplemented":
         return names_it  # else it is the copying
     return answer.code in _NO_ACL or names_it
 
@@ -345,31 +345,31 @@ class LinkInTheWay(OSError):
 
 
 @contextmanager
-def file_errors(where: str, subject: Subject) -> Iterator[None]:
+def file_errors(where: str, subject: Target) -> Iterator[None]:
     """Raise what an `OSError` of the block stands for. `where`: the operation, the key and the store."""
     try:
         yield
     except OSError as error:
-        what = f" ({os.fsdecode(error.filename)!r})" if error.filename and subject is Subject.STORE else ""
+        what = f" ({os.fsdecode(error.filename)!r})" if error.filename and subject is Target.STORE else ""
         raise _error_of_file(error, f"cannot {where}: {error.strerror or error}{what}", subject) from error
 
 
-def _error_of_file(error: OSError, text: str, subject: Subject) -> MastosyncError:
+def _error_of_file(error: OSError, text: str, subject: Target) -> MastosyncError:
     code = error.errno or 0
     if code in _DISK_UNUSABLE:
         return StoreUnusable(text, hint=say(_DISK_UNUSABLE[code]))
     if code in EXHAUSTED:
         return ServerFailure(text, hint=say(_TOO_MANY_HINT))
-    if subject is Subject.STORE:
+    if subject is Target.STORE:
         return StoreUnusable(text, hint=tr("check `path`, and that you may do this there"))
     if isinstance(error, LinkInTheWay):
         return ObjectDenied(text, hint=say(_LINK_HINT))
     return _object_error_of_file(code, text, subject)
 
 
-def _object_error_of_file(code: int, text: str, subject: Subject) -> ObjectError:
+def _object_error_of_file(code: int, text: str, subject: Target) -> ObjectError:
     """The first line that fits."""
-    not_found = {Subject.UPLOAD: ObjectChanged, Subject.OBJECT: ObjectMissing}.get(subject)
+    not_found = {Target.UPLOAD: ObjectChanged, Target.OBJECT: ObjectMissing}.get(subject)
     table: tuple[tuple[bool, type[ObjectError], str], ...] = (
         (not_found is not None and code in _NO_FILE, not_found or ObjectMissing, ""),
         (code in _IN_THE_WAY, ObjectRejected, _IN_THE_WAY_HINT),

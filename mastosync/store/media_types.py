@@ -1,8 +1,8 @@
-"""What kind of file this is, by name and first bytes: a disk keeps no Content-Type, and what others say is no proof.
+"""The type of a file by its name and first bytes: a disk keeps no Content-Type, and what others say is no proof.
 
 The extension counts unless the bytes begin as files of another kind do: some servers name their JPEGs
 .png. Sources: the types that Mastodon's models accept, what Paperclip's spoof detection knows, and the
-signatures of the WHATWG's MIME Sniffing Standard. Text is never told by its bytes: what only looks like
+signatures of the WHATWG's MIME Sniffing Standard. Bytes never make a file text: what only looks like
 HTML or SVG must not become it.
 """
 

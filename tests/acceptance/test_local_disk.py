@@ -23,7 +23,7 @@ from tests.acceptance.test_interruptions import slowly
 from tests.acceptance.test_migration import expected_states, found_states
 from tests.acceptance.test_one_store import remove_a_picture
 from tests.acceptance.test_orphans import still_referred_to
-from tests.contract.test_filesystem_store import a_disk, mounted
+from tests.support.folder_stores import a_disk, mounted
 from tests.support.media_folders import assert_disk_holds, iter_files, lay_down, left_behind, state_of
 from tests.support.site import shown
 from tests.support.waiting import wait_until

@@ -16,8 +16,9 @@ import pytest
 
 from lab.buckets import BucketPair
 from lab.faults import FaultProxy
+from mastosync import mountinfo
 from mastosync.cli.main import main
-from mastosync.manifest import Manifest, WorkQueue, file_system
+from mastosync.manifest import Manifest, WorkQueue
 from mastosync.model import EntryState, Outcome
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.test_interruptions import (
@@ -218,7 +219,7 @@ def networked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site whose folder is, as far as the table of mounts says, on a file server."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"27 1 254:0 / / rw - ext4 /dev/vda rw\n41 27 0:51 / {tmp_path.resolve()} rw - nfs4 nas:/x rw\n")
-    monkeypatch.setattr(file_system, "_MOUNTS", mounts)
+    monkeypatch.setattr(mountinfo, "_MOUNTS", mounts)
     monkeypatch.chdir(tmp_path)
     stores = {"s3_source": s3_section(NOWHERE, "old"), "s3_destination": s3_section(NOWHERE, "new")}
     site = Site(tmp_path).configure(**stores, pg_database={"host": "127.0.0.1", "port": "9"})

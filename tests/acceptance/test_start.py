@@ -18,7 +18,7 @@ BOTO3 = {"boto3", "botocore", "urllib3"}
 LATE = {*BOTO3, "tqdm", "psycopg", "paramiko"}
 """Packages that take a while to load."""
 COPY = ("--no-progress", "copy", "--type", "preview_cards", "--type", "imports")
-"""Three small objects, each under its first key: to read a 404, too, takes botocore."""
+"""Three small objects, each under its first key."""
 
 
 @pytest.fixture

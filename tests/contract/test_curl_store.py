@@ -28,7 +28,7 @@ from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.s3.boto_client import credentials_of, make_client, route_to
 from mastosync.store.s3.curl_store import CurlStore
-from tests.contract.test_object_store import ODD_KEYS
+from tests.support.object_stores import ODD_KEYS
 from tests.support.raw_server import RawRequest, RawServer, answer
 from tests.support.s3_clients import DATA, MADE_UP, PLAIN, STORES, StoreClass, at, md5_of, opened
 from tests.support.waiting import PATIENCE_SECONDS, wait_until

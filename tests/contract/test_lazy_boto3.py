@@ -50,6 +50,21 @@ with closing(CurlStore(config, role="source", connections=1)) as store:
         print("asked in the end")
 """
 
+REFUSED = """
+import sys
+from contextlib import closing
+from mastosync.config import S3Config, Secret
+from mastosync.errors import ObjectMissing
+from mastosync.store.s3.curl_store import CurlStore
+
+config = S3Config("key", Secret("secret"), endpoint_url=sys.argv[1], bucket="my-bucket")
+with closing(CurlStore(config, role="source", connections=1)) as store:
+    try:
+        store.read("key", 1)
+    except ObjectMissing as missing:
+        print(missing.certain, {"boto3", "botocore"} & sys.modules.keys() or "")
+"""
+
 DUMPED = """
 import os, resource, sys, traceback
 from contextlib import suppress
@@ -85,6 +100,13 @@ def test_it_is_made_once_for_all_threads() -> None:
         with ThreadPoolExecutor(8) as pool:
             made = list(pool.map(ask, range(8)))
     assert len(set(map(id, made))) == 1
+
+
+def test_an_object_that_is_missing_is_told_without_it(tmp_path: Path) -> None:
+    body = b"<Error><Code>NoSuchKey</Code><Message>no</Message></Error>"
+    with RawServer(lambda _: answer(404, body)) as server:
+        done = run(REFUSED, tmp_path, server.endpoint_url)
+    assert (done.stdout, done.returncode) == ("True \n", 0), done.stderr
 
 
 def test_what_keeps_it_from_being_made_for_now_may_pass(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lab.instance import SCHEMA
 from mastosync.doctor import CheckSubject, Grade
 from mastosync.errors import ExitCode, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, file_version, newest_version, writer_lock
-from mastosync.manifest.file_system import file_system
+from mastosync.mountinfo import file_system
 from mastosync.store.filesystem import FilesystemProbe, probe
 from tests.support.doctor_sites import Examined, examined
 from tests.support.entries import entry

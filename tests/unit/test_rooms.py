@@ -15,6 +15,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 _VALUES = {"model", "errors", "units"}
 _RUNNING = {"runtime", "checking", "store.base", "progress"}
+_FILES = {"new_files", "mountinfo"}
 _KEYS = {"mastodon.catalog", "mastodon.paperclip"}
 
 ROOMS: dict[str, set[str]] = {
@@ -25,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": {"model"},
     "language": set(),
     "units": {"humanize"},
-    "mountinfo": set(),
+    "mountinfo": {"errors"},
     "new_files": {"model", "errors"},
     "terminal_text": set(),
     "progress": {"model", "units", "terminal_text", "tqdm"},
@@ -84,11 +85,11 @@ ROOMS: dict[str, set[str]] = {
     "refetching": _VALUES | _KEYS | _RUNNING | {"refetching", "copying", "manifest", "store.http.fetcher"},
     "listing": _VALUES | _KEYS | {"listing", "manifest"},
     "archive": _VALUES | _KEYS | {"archive", "listing", "manifest"},
-    "status": _VALUES | _KEYS | {"planning", "manifest"},
+    "status": _VALUES | _KEYS | {"planning", "manifest", "mountinfo"},
     "doctor": _VALUES
     | _KEYS
     | _RUNNING
-    | {"doctor", "copying", "findings", "status", "manifest", "new_files", "store.probe"},
+    | {"doctor", "copying", "findings", "status", "manifest", *_FILES, "store.probe"},
     "cutover": _VALUES | _KEYS | {"cutover", "findings", "manifest"},
     "report": _VALUES
     | _KEYS
@@ -99,7 +100,7 @@ _CAPABILITIES = {
     *("status", "doctor", "cutover", "report", "findings"),
 }
 ROOMS |= {
-    "app": _VALUES | _RUNNING | _CAPABILITIES | {"app", "config", "manifest", "mastodon", "store", "new_files"},
+    "app": _VALUES | _RUNNING | _CAPABILITIES | _FILES | {"app", "config", "manifest", "mastodon", "store"},
     "cli": _VALUES
     | _CAPABILITIES
     | {

@@ -1,8 +1,7 @@
-"""Whose the files are that are written: those of the folder that they lie below, not of whoever runs mastosync.
+"""The owner of what is written: that of the folder that it lies in, not the user who runs mastosync.
 
-Mastodon has to read what is private, and to delete all of it. So root, who could leave files behind that are closed to
-everybody else, gives away each of them before it has its name, and each folder when it is made. A folder that is there
-already is somebody's who has made it, and stays theirs.
+Mastodon has to read private files and to delete all. So root, whose files may be closed to everybody else, gives away
+each file before it gets its name, and each folder when it is made. A folder that is there already keeps its owner.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ _log = logging.getLogger(__name__)
 _CHOWN, _DAC_OVERRIDE = 1 << 0, 1 << 1  # see capabilities(7); who gives a folder away must still write in it
 _REFUSED = frozenset({errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 """What file systems without owners say, servers that take root for nobody, and containers that lack the user."""
-_HELD = re.compile(rb"^CapEff:\s*([0-9a-f]+)$", re.MULTILINE)
+_CAPABILITIES = re.compile(rb"^CapEff:\s*([0-9a-f]+)$", re.MULTILINE)
 
 
 class Owners:
-    """Gives what is made below one folder to whose it is to be. From any thread."""
+    """Gives what is made below one folder to its owner. From any thread."""
 
     def __init__(self, path: Path, name: str, asked: OwnerKey | None) -> None:
         """`name`: for messages; `asked`: None for the owner and group of the folder itself."""
         self._path, self._name, self._asked = path, name, asked
         self.wanted = Owner(-1, -1)  # known once the folder is open
         self.gives = False
-        self._telling = threading.Lock()
+        self._warning = threading.Lock()
 
     def settle(self, folder: os.stat_result) -> None:
         """Look at the folder, once it is open."""
@@ -66,7 +65,7 @@ class Owners:
             self.give(fd)
 
     def _refused(self, error: OSError) -> None:
-        """Raises: StoreUnusable if `owner` asks for it; else it is told once, and not tried again."""
+        """Raises: StoreUnusable if `owner` asks for it. Else it warns once, and tries no more."""
         said = tr(
             "what is written to the {name} cannot be given to {owner}: {strerror}",
             name=self._name,
@@ -76,7 +75,7 @@ class Owners:
         if self._asked:
             hint = tr("run mastosync as root, or as that user and without `owner`")
             raise StoreUnusable(said, hint=hint) from error
-        with self._telling:
+        with self._warning:
             if self.gives:
                 self.gives = False
                 _log.warning(
@@ -91,12 +90,12 @@ class Owners:
 
 
 def current_owner() -> Owner:
-    """Whose is what this process makes, as a rule."""
+    """The owner of what this process makes, unless it gives it away."""
     return Owner(os.geteuid(), os.getegid())
 
 
 def wanted_owner(folder: Owner, asked: OwnerKey | None) -> Owner:
-    """Whose what is written should be."""
+    """Who should own what is written."""
     if asked is None:
         return folder
     return Owner(asked.user, folder.group if asked.group is None else asked.group)
@@ -110,13 +109,13 @@ def gives_away(wanted: Owner, runs_as: Owner, *, asked: bool, privileged: bool) 
 def is_privileged() -> bool:
     """Whether this process may give files away, and go on writing in folders that it gave away."""
     try:
-        told = Path("/proc/self/status").read_bytes()
+        status = Path("/proc/self/status").read_bytes()
     except OSError:  # no system that tells
-        told = b""
-    return may_give(told, os.geteuid())
+        status = b""
+    return may_give(status, os.geteuid())
 
 
-def may_give(told: bytes, user: int) -> bool:
-    """The same by what the system tells of a process. Root who may not is refused, and tells of that: so it tries."""
-    held = int(found[1], 16) if (found := _HELD.search(told)) else 0
-    return bool(held & _DAC_OVERRIDE) if held & _CHOWN else user == 0
+def may_give(status: bytes, user: int) -> bool:
+    """The same by `/proc/self/status`. Root without these capabilities tries all the same, and warns if refused."""
+    granted = int(found[1], 16) if (found := _CAPABILITIES.search(status)) else 0
+    return bool(granted & _DAC_OVERRIDE) if granted & _CHOWN else user == 0

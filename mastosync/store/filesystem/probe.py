@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from mastosync.errors import StoreUnusable
 from mastosync.model import Access, Owner, Ownership
 from mastosync.store.base import DiskSpace
-from mastosync.store.errors import EXHAUSTED, Subject, file_errors
+from mastosync.store.errors import EXHAUSTED, Target, file_errors
 from mastosync.store.filesystem.owners import current_owner
 from mastosync.store.filesystem.partial_files import PartialFolder
 from mastosync.store.filesystem.root import RESERVED, RootFolder, path_of
@@ -41,7 +41,7 @@ class FilesystemProbe:
 
     def first_key(self) -> str:
         """The first object's; empty: there is none. Raises: StoreUnusable."""
-        with file_errors(f"list the {self._name}", Subject.STORE):
+        with file_errors(f"list the {self._name}", Target.STORE):
             found = next(iter(Walk(self._root, "", "")), None)
             return found.key if found else ""
 
@@ -51,15 +51,15 @@ class FilesystemProbe:
         That is in the folders that hold those of ids: all others would take a look at every object.
         Raises: StoreUnusable, at a destination also for a link that would have to be followed, and cannot be.
         """
-        with file_errors(f"look for links in the {self._name}", Subject.STORE):
+        with file_errors(f"look for links in the {self._name}", Target.STORE):
             return unfollowed_links(self._root)
 
     def ways_out(self) -> list[str]:
         """Where a store leads out of its folder: links that are followed, and, at a source, mounts.
 
-        Raises: StoreUnusable; ServerFailure if it may be told a moment later.
+        Raises: StoreUnusable; ServerFailure if this machine is short of something for the moment.
         """
-        with file_errors(f"look for links and mounts in the {self._name}", Subject.STORE):
+        with file_errors(f"look for links and mounts in the {self._name}", Target.STORE):
             return ways_out(self._root)
 
     def disks(self, pending: Mapping[str, int]) -> list[DiskSpace]:
@@ -67,20 +67,20 @@ class FilesystemProbe:
 
         Raises: StoreUnusable.
         """
-        with file_errors(f"use the {self._name}", Subject.STORE):
+        with file_errors(f"use the {self._name}", Target.STORE):
             return disks(self._root, pending)
 
     def mode(self, key: str) -> int:
         """Who may do what with an object's file: the nine bits. Raises: ObjectMissing."""
         with (
-            file_errors(f"describe {key!r} at the {self._name}", Subject.OBJECT),
+            file_errors(f"describe {key!r} at the {self._name}", Target.OBJECT),
             self._root.opened(path_of(key)) as (_, status),
         ):
             return status.st_mode & 0o777
 
     def ownership(self) -> Ownership:
         """Whose what is written should be, and whether what lies there is. Raises: StoreUnusable."""
-        with file_errors(f"use the {self._name}", Subject.STORE):
+        with file_errors(f"use the {self._name}", Target.STORE):
             status, owners = os.fstat(self._root.fd), self._root.owners
             others = tuple(islice(iter_others(self._root.fd, owners.wanted), _OTHERS_AT_MOST))
             folder = Owner(status.st_uid, status.st_gid)
@@ -94,7 +94,7 @@ class FilesystemProbe:
         """Whose an object's file is, and who may do what with it. Raises: ObjectMissing."""
         path = path_of(key)
         with (
-            file_errors(f"describe {key!r} at the {self._name}", Subject.OBJECT),
+            file_errors(f"describe {key!r} at the {self._name}", Target.OBJECT),
             self._root.opened(path) as (_, status),
         ):
             above = self._root.folder_status(path)
@@ -102,7 +102,7 @@ class FilesystemProbe:
 
     def folds_names(self) -> bool:
         """Whether the disk takes names for one that differ only in case. Raises: StoreUnusable."""
-        with file_errors(f"use the {self._name}", Subject.STORE):
+        with file_errors(f"use the {self._name}", Target.STORE):
             work = PartialFolder(self._root)
             try:
                 _ = work.fd
@@ -112,7 +112,7 @@ class FilesystemProbe:
 
     def delete(self, key: str) -> None:
         """Delete an object, and the folders that are empty then; one that is not there is no error."""
-        with file_errors(f"delete {key!r} at the {self._name}", Subject.STORE):
+        with file_errors(f"delete {key!r} at the {self._name}", Target.STORE):
             self._root.remove(path_of(key))
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 A file is renamed to its name when it is whole, so nobody ever sees half of one. Its ETag is made of what the system
 says of it (`walk.etag_of`): it changes with the content and with who may read it, and costs no reading. A disk keeps
-bytes and who may read them, and no headers: the Content-Type is told by name and bytes.
+bytes and who may read them, and no headers: name and bytes tell the Content-Type.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRe
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import Buffer, DiskSpace, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
-from mastosync.store.errors import Subject, file_errors
+from mastosync.store.errors import Target, file_errors
 from mastosync.store.filesystem.partial_files import PartialFolder, PartialFolders, Uploads, names_in, write_all
 from mastosync.store.filesystem.probe import disks
 from mastosync.store.filesystem.root import PageCache, RootFolder, namesake, path_of, sync_file, sync_folder
@@ -61,7 +61,7 @@ class FilesystemStore:
         self._walks: dict[tuple[str, str], Iterator[ListedObject]] = {}
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
-        with file_errors(f"use the {self.name}", Subject.STORE):
+        with file_errors(f"use the {self.name}", Target.STORE):
             if self._root.is_empty() and self._holds_objects:
                 raise StoreUnusable(
                     tr("the {name} is empty, but objects should be in it", name=self.name),
@@ -76,7 +76,7 @@ class FilesystemStore:
             return self._info(key, status, os.pread(fd, HEAD_BYTES, 0))
 
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
-        with file_errors(f"list the {self.name}", Subject.STORE):
+        with file_errors(f"list the {self.name}", Target.STORE):
             walk = self._walks.pop((prefix, after), None) or iter(Walk(self._root, prefix, after))
             objects = list(islice(walk, _PAGE))
             following = next(walk, None) if len(objects) == _PAGE else None
@@ -125,7 +125,7 @@ class FilesystemStore:
         return md5.digest()
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
-        with self._writing("write", key, Subject.NEW_OBJECT, len(data)) as path:
+        with self._writing("write", key, Target.NEW_OBJECT, len(data)) as path:
             self._require_md5(key, data, md5)
             work = self._works.at(path)
             with work.new_file(_mode(options)) as (name, fd):
@@ -147,34 +147,34 @@ class FilesystemStore:
         )
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
-        with self._writing("begin an upload of", key, Subject.NEW_OBJECT, 0) as path:
+        with self._writing("begin an upload of", key, Target.NEW_OBJECT, 0) as path:
             return self._uploads(path).start(key, _mode(options))
 
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
-        with self._writing(f"write part {number} of", key, Subject.UPLOAD, 2 * len(data)) as path:  # again in the whole
+        with self._writing(f"write part {number} of", key, Target.UPLOAD, 2 * len(data)) as path:  # again in the whole
             self._require_md5(key, data, md5)
             return self._uploads(path).write_part(upload_id, number, data, md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
         with (
-            self._writing("complete the upload of", key, Subject.UPLOAD, 0) as path,
+            self._writing("complete the upload of", key, Target.UPLOAD, 0) as path,
             Uploads(work := self._works.at(path)).assembled(upload_id, parts) as whole,
         ):
             return self._put_in_place(key, path, work, whole)
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
-        with self._writing("give up the upload of", key, Subject.STORE, 0) as path:
+        with self._writing("give up the upload of", key, Target.STORE, 0) as path:
             self._uploads(path).discard(upload_id)
 
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
-        with self._writing("give up uploads of", key, Subject.STORE, 0) as path:
+        with self._writing("give up uploads of", key, Target.STORE, 0) as path:
             return self._uploads(path).discard_all(key)
 
     def _uploads(self, path: bytes) -> Uploads:
         return Uploads(self._works.at(path))
 
     def delete(self, key: str) -> None:  # noqa: D102
-        with self._writing("delete", key, Subject.STORE, 0) as path:
+        with self._writing("delete", key, Target.STORE, 0) as path:
             self._root.remove(path, durable=self._config.fsync == "always")
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
@@ -196,7 +196,7 @@ class FilesystemStore:
     @contextmanager
     def _opened(self, verb: str, key: str) -> Iterator[tuple[int, os.stat_result]]:
         path = self._path(verb, key)
-        with file_errors(f"{verb} {key!r} at {self.name}", Subject.OBJECT), self._root.opened(path) as found:
+        with file_errors(f"{verb} {key!r} at {self.name}", Target.OBJECT), self._root.opened(path) as found:
             yield found
 
     def _fetched(self, key: str, before: os.stat_result, after: os.stat_result, data: bytes) -> FetchedObject:
@@ -226,7 +226,7 @@ class FilesystemStore:
         )
 
     @contextmanager
-    def _writing(self, verb: str, key: str, subject: Subject, size_bytes: int) -> Iterator[bytes]:
+    def _writing(self, verb: str, key: str, subject: Target, size_bytes: int) -> Iterator[bytes]:
         """The path of a key that something is written for."""
         if not self._writes:
             raise StoreUnusable(f"cannot {verb} {key!r} at {self.name}: nothing is ever written or deleted at a source")
@@ -239,9 +239,9 @@ class FilesystemStore:
     def disks(self, pending: Mapping[str, int]) -> list[DiskSpace]:
         """Its disks, and how much may still be written to each. `pending`: bytes, by folders of keys.
 
-        Raises: StoreUnusable; ServerFailure if it may be told a moment later.
+        Raises: StoreUnusable; ServerFailure if this machine is short of something for the moment.
         """
-        with file_errors(f"use the {self.name}", Subject.STORE):
+        with file_errors(f"use the {self.name}", Target.STORE):
             found = disks(self._root, pending)
         return [each._replace(free_bytes=max(0, each.free_bytes - self._config.keep_free)) for each in found]
 
@@ -271,7 +271,7 @@ class FilesystemStore:
         (folder, name, fd), durable = whole, self._config.fsync == "always"
         *segments, last = path.split(b"/")
         with (
-            file_errors(f"write {key!r} at {self.name}", Subject.NEW_OBJECT),
+            file_errors(f"write {key!r} at {self.name}", Target.NEW_OBJECT),
             self._root.folder(segments, make=True, durable=durable) as place,
         ):
             if work.folds_names:
@@ -319,7 +319,7 @@ class FilesystemStore:
             return False
         try:
             return bool(self._root.folder_status(path_of(key)).st_mode & _ENTERED_BY_OTHERS)
-        except OSError:  # it cannot be told
+        except OSError:  # nobody can tell
             return True
 
 

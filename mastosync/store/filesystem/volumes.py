@@ -100,14 +100,14 @@ def mount_number(folder: int) -> str | None:
     """
     try:
         # by its bare name, as it is asked for every object
-        told = os.open(f"/proc/self/fdinfo/{folder}", os.O_RDONLY | os.O_CLOEXEC)
+        fdinfo = os.open(f"/proc/self/fdinfo/{folder}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        number = _ID.search(os.read(told, _LINES_BYTES))
+        number = _ID.search(os.read(fdinfo, _LINES_BYTES))
         return number and number[1].decode()
     finally:
-        os.close(told)
+        os.close(fdinfo)
 
 
 def mounts_below(folder: int) -> tuple[Mount, ...]:
@@ -190,8 +190,8 @@ class Volume:
 
     def free_bytes(self) -> int:
         """How much may still be written to its disk. Raises: OSError."""
-        told = os.fstatvfs(self.fd)
-        return told.f_bavail * told.f_frsize
+        status = os.fstatvfs(self.fd)
+        return status.f_bavail * status.f_frsize
 
     def close(self) -> None:
         """Let go of it."""

@@ -28,7 +28,7 @@ LOST_AND_FOUND = "lost+found/"  # at the head of a disk, for root's eyes
 
 
 def etag_of(status: os.stat_result) -> str:
-    """What changes with a file's content, and when everybody may read it; told without reading it.
+    """What changes with a file's content, and when everybody may read it; nothing is read for it.
 
     It is no MD5, and none of parts.
     """

@@ -1,11 +1,11 @@
 """Which addresses may be connected to when a URL comes from somebody else.
 
-Whoever can make a server fetch a URL can make it knock at doors that only it can reach. So every address is
-held against the ranges that lead into one's own network, to one's own machine or nowhere, when it is
-connected to: a name may have another address by then than it had when it was looked up.
+A URL of a stranger can make a server ask what only that server can reach (server-side request forgery). So an address
+is checked when it is connected to, as a name may have another address by then than when it was looked up: ranges that
+lead into one's own network, to one's own machine or nowhere are refused.
 
-Sources: the special-purpose registries of IANA for IPv4 and IPv6 (RFC 6890), and what providers document of
-the services that tell their machines' credentials. Ranges that carry IPv4 addresses inside are refused as a whole.
+Sources: the special-purpose registries of IANA for IPv4 and IPv6 (RFC 6890), and what providers document of the
+services that give machines their credentials. Ranges that carry IPv4 addresses inside are refused as a whole.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def addresses_in(host: str) -> frozenset[IPv4Address | IPv6Address]:
     """What the host of a URL means by itself, without a look-up; nothing if it is a name.
 
     Numbers are read as resolvers and browsers read them: in four parts or fewer, decimal, hexadecimal or octal. With a
-    zero at its head, a number is octal to most and decimal to some, and both are told. Raises: ValueError if it ends as
+    zero at its head, a number is octal to most and decimal to some: both are returned. Raises: ValueError if it ends as
     an address does, and is none: nobody can say what somebody makes of it.
     """
     name = host.strip("[]").rstrip(".").lower()

@@ -1,13 +1,9 @@
-"""`OriginFetcher`: fetching a file from the server that it came from, for when the source has lost it.
+"""Fetches a file from the server that it came from, when the source has lost it; see docs/design/following.md.
 
-Fetching files from servers that nobody has chosen: where a row says that its file came from.
-
-Everything here distrusts the URL and what it leads to. Only http and https are spoken. Each address is held
-against `store.addresses` by the very call that opens a socket to it, so a name that means another machine by
-then than when it was looked up gains nothing. Redirects are followed here, not by libcurl: each is looked at
-as the first URL was. Sizes are counted while bytes arrive, and nothing is unpacked.
-
-Time-outs and redirects are those of Mastodon's own requests (app/lib/request.rb).
+The URL stands in a row and is not trusted, nor is what it leads to. Only http and https are spoken. `addresses` checks
+each address in the very call that opens a socket to it, so a name gains nothing by changing its address. Redirects are
+followed here, not by libcurl, and each is checked as the first URL was. Sizes are counted while bytes arrive, and
+nothing is unpacked. Time-outs and redirects are those of Mastodon's own requests (app/lib/request.rb).
 """
 
 from __future__ import annotations
@@ -240,8 +236,8 @@ class _Download:
     @property
     def location(self) -> str | None:
         """Where it leads on to, if it does."""
-        told = self.headers.get("location") if self.status in _REDIRECTS else None
-        return told.encode("latin-1").decode("utf-8", "replace") if told else None
+        location = self.headers.get("location") if self.status in _REDIRECTS else None
+        return location.encode("latin-1").decode("utf-8", "replace") if location else None
 
     def refusal(self) -> ObjectError | None:
         """Why an answer that came whole is none; None: it is one."""

@@ -41,7 +41,7 @@ def anonymous_answer(status: int, headers: Mapping[str, str]) -> AnonymousAnswer
 
 
 def ask_anonymously(url: str, config: S3Config) -> AnonymousAnswer:
-    """What somebody without credentials is told of what lies under a URL that a store of this configuration names.
+    """The answer to somebody without credentials for a URL that a store of this configuration names.
 
     Raises: ObjectError if there is no answer, or one that may pass; StoreUnusable.
     """

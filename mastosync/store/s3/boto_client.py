@@ -1,4 +1,4 @@
-"""The boto3 client: everything it has to be told, so that it does what it is asked to and nothing more.
+"""The boto3 client, with every option it needs to do what it is asked to and nothing more.
 
 Also the route that boto3 takes to a bucket, for a client beside it, and boto3's errors as those of the contract.
 """
@@ -28,9 +28,9 @@ from botocore.utils import get_environ_proxies
 from mastosync import __version__
 from mastosync.errors import MastosyncError, ObjectRejected, StoreUnusable, without_frames
 from mastosync.language import tr
-from mastosync.store.errors import Subject
-from mastosync.store.s3.errors import Refused, Request, Translator, Unintelligible
-from mastosync.store.s3.protocol import refused
+from mastosync.store.errors import Target
+from mastosync.store.s3.errors import ErrorResponse, InvalidResponse, Request, Translator
+from mastosync.store.s3.protocol import error_response_of
 from mastosync.store.s3.route import Route, closed_folder_of_aws, leave_warning_to_us, own_bundle
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def _verification(session: botocore.session.Session, config: S3Config) -> str | 
     if not config.verify_tls:
         leave_warning_to_us()
         return False
-    told = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return own_bundle(config) or str(told or "") or True
+    bundle = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return own_bundle(config) or str(bundle or "") or True
 
 
 def new_session() -> botocore.session.Session:
@@ -167,7 +167,7 @@ def _end_with_errors(
         return  # no answer
     if parsed_response["ResponseMetadata"]["HTTPStatusCode"] >= 300:
         if response_dict["status_code"] < 300 and parsed_response["Error"].get("Code") in ("", "500"):
-            raise Unintelligible("it is no XML")  # botocore calls that a 500
+            raise InvalidResponse("it is no XML")  # botocore calls that a 500
         raise boto_errors.ClientError(cast("Any", parsed_response), event_name.rpartition(".")[2])
 
 
@@ -224,7 +224,7 @@ class BotoTranslator(Translator):
     def translation(self, error: Exception, request: Request) -> MastosyncError:
         """The error of the contract that one of `foreign` stands for."""
         if isinstance(error, boto_errors.ClientError):
-            return super().translation(refused_of(error), request)
+            return super().translation(response_of(error), request)
         where, said = self._where(request), self._scrubbed(str(error))
         if isinstance(error, NO_CREDENTIALS):
             hint = tr("set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads")
@@ -236,18 +236,18 @@ class BotoTranslator(Translator):
                 )
             # the library's words may hold some
             return StoreUnusable(f"cannot {where}: no usable credentials were found", hint=hint)
-        if isinstance(error, boto_errors.ParamValidationError) and request.subject is not Subject.STORE:
+        if isinstance(error, boto_errors.ParamValidationError) and request.subject is not Target.STORE:
             return ObjectRejected(f"cannot {where}: {said}", hint=tr("no request can be made for this object"))
         if isinstance(error, boto_errors.BotoCoreError) and not isinstance(error, self.network):
             return StoreUnusable(f"cannot {where}: {said}", hint=tr("check this store's section"))
         return super().translation(error, request)
 
 
-def refused_of(error: boto_errors.ClientError) -> Refused:
+def response_of(error: boto_errors.ClientError) -> ErrorResponse:
     """What boto3 tells of an answer."""
     metadata: dict[str, Any] = dict(error.response["ResponseMetadata"])
     headers = metadata.get("HTTPHeaders", {})
     # without a length there may be one: applications send their pages in chunks
     has_body = error.operation_name != "HeadObject" and headers.get("content-length", "") != "0"
     fields = {name: str(value or "") for name, value in error.response.get("Error", {}).items()}
-    return refused(int(metadata.get("HTTPStatusCode", 0)), headers, fields, has_body=has_body)
+    return error_response_of(int(metadata.get("HTTPStatusCode", 0)), headers, fields, has_body=has_body)

@@ -1,7 +1,6 @@
-"""The whole contract of `ObjectStore`: one method for each of its own, and one request in each.
+"""The whole contract of `ObjectStore` by boto3: one request in each method.
 
-What boto3 has to be told is in `client`, what its errors mean in `errors`, which headers travel and
-how in `headers`.
+The options of the client and what its errors mean are in `boto_client`, headers in `protocol`.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMis
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
-from mastosync.store.errors import Subject
+from mastosync.store.errors import Target
 from mastosync.store.http.public_site import anonymous_answer, ask_anonymously
 from mastosync.store.probe import NOT_REFUSALS, AnonymousAccess, AnonymousAnswer, ObjectTraits, access_by
 from mastosync.store.s3.boto_client import BotoTranslator, credentials_of, make_client
-from mastosync.store.s3.errors import Request, Unintelligible, name_of, scrubber_of
+from mastosync.store.s3.errors import InvalidResponse, Request, name_of, scrubber_of
 from mastosync.store.s3.protocol import (
     LISTING_FIELDS,
     arguments_of,
@@ -69,11 +68,11 @@ class S3Store:
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         try:
-            with self.translated(Request("use", subject=Subject.STORE)):
+            with self.translated(Request("use", subject=Target.STORE)):
                 # a listing takes the way that objects take: boto3's other probes address buckets in their own way
                 answer = self.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 if not LISTING_FIELDS & answer.keys():
-                    raise Unintelligible("it is no listing")
+                    raise InvalidResponse("it is no listing")
         except ObjectDenied:
             return  # a key that may not list may still read and write
 
@@ -82,10 +81,10 @@ class S3Store:
             return info_of(headers_of(self.client.head_object(Bucket=self._bucket, Key=key)))
 
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
-        with self.translated(Request("list", subject=Subject.STORE)):
+        with self.translated(Request("list", subject=Target.STORE)):
             answer = self.client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=after)
             if not LISTING_FIELDS & answer.keys():
-                raise Unintelligible("it is no listing")
+                raise InvalidResponse("it is no listing")
             objects = [
                 ListedObject(
                     found["Key"], found["Size"], unquoted(found.get("ETag", "")), found["LastModified"].isoformat()
@@ -130,7 +129,7 @@ class S3Store:
         return md5.digest()
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
-        with self.translated(Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)):
+        with self.translated(Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)):
             answer = self.client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentMD5=base64_of(md5), **arguments_of(options)
             )
@@ -139,7 +138,7 @@ class S3Store:
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
     ) -> str:
-        with self.translated(Request("copy to", key, subject=Subject.COPY, with_acl=options.acl is not None)):
+        with self.translated(Request("copy to", key, subject=Target.COPY, with_acl=options.acl is not None)):
             answer = self.client.copy_object(
                 Bucket=self._bucket,
                 Key=key,
@@ -152,13 +151,13 @@ class S3Store:
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         with self.translated(
-            Request("begin to write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)
+            Request("begin to write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
         ):
             answer = self.client.create_multipart_upload(Bucket=self._bucket, Key=key, **arguments_of(options))
             return answer["UploadId"]
 
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
-        with self.translated(Request(f"write part {number} of", key, subject=Subject.UPLOAD)):
+        with self.translated(Request(f"write part {number} of", key, subject=Target.UPLOAD)):
             answer = self.client.upload_part(
                 Bucket=self._bucket,
                 Key=key,
@@ -171,7 +170,7 @@ class S3Store:
             return UploadedPart(number, answer["ETag"], md5)
 
     def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
-        with self.translated(Request(f"copy part {number} of", key, subject=Subject.COPY)):
+        with self.translated(Request(f"copy part {number} of", key, subject=Target.COPY)):
             answer = self.client.upload_part_copy(
                 Bucket=self._bucket,
                 Key=key,
@@ -184,7 +183,7 @@ class S3Store:
             return UploadedPart(number, answer["CopyPartResult"]["ETag"], b"")
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
-        with self.translated(Request("complete", key, subject=Subject.UPLOAD)):
+        with self.translated(Request("complete", key, subject=Target.UPLOAD)):
             answer = self.client.complete_multipart_upload(
                 Bucket=self._bucket,
                 Key=key,
@@ -195,14 +194,14 @@ class S3Store:
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
         try:
-            with self.translated(Request("abort", key, subject=Subject.UPLOAD)):
+            with self.translated(Request("abort", key, subject=Target.UPLOAD)):
                 self.client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
         except ObjectChanged:
             return  # nothing left to abort
 
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
         try:
-            with self.translated(Request("find unfinished uploads of", key, subject=Subject.NEW_OBJECT)):
+            with self.translated(Request("find unfinished uploads of", key, subject=Target.NEW_OBJECT)):
                 # one page is enough: whatever else begins with a whole key are not a thousand uploads
                 answer = self.client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
                 found = [upload["UploadId"] for upload in answer.get("Uploads", []) if upload["Key"] == key]
@@ -228,7 +227,7 @@ class S3Store:
         with self.translated(Request("read, without credentials,", key)):
             found = self._anonymous_answer(key, method())
             if 300 <= found.status < 400:
-                raise Unintelligible(f"its status is {found.status}, and it names no other place")
+                raise InvalidResponse(f"its status is {found.status}, and it names no other place")
         access = access_by(found, known)
         if access is AnonymousAccess.UNKNOWN:
             raise ObjectRejected(
@@ -239,7 +238,7 @@ class S3Store:
         return access is AnonymousAccess.GIVEN
 
     def _anonymous_answer(self, key: str, ask: Callable[..., Any]) -> AnonymousAnswer:
-        """What somebody without credentials is told. Raises: ClientError for what may pass, or says nothing."""
+        """The answer to somebody without credentials. Raises: ClientError for what may pass, or says nothing."""
         try:
             answer = ask(Bucket=self._bucket, Key=key)
         except boto_errors.ClientError as error:
@@ -318,10 +317,10 @@ class S3Store:
         """Find out a store that passes over If-Match or Range, before its bytes are taken in."""
         self._require_same(key, info, answer)
         expected = f"bytes {start}-{start + length - 1}"
-        told = answer.get("ContentRange", f"bytes 0-{info.size - 1}").partition("/")[0]
-        if told != expected or answer["ContentLength"] != length:
+        sent = answer.get("ContentRange", f"bytes 0-{info.size - 1}").partition("/")[0]
+        if sent != expected or answer["ContentLength"] != length:
             raise ObjectRejected(
-                f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {told[:80]!r}",
+                f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {sent[:80]!r}",
                 hint=tr("this store does not serve ranges: raise `multipart_threshold` above the size of the object"),
             )
 

@@ -1,7 +1,4 @@
-"""libcurl's easy handles: everything they have to be told, and what their errors mean.
-
-A small request and its answer, apart from whoever makes it.
-"""
+"""libcurl's easy handles with all their options, what their errors mean, and a small request with its answer."""
 
 from __future__ import annotations
 
@@ -102,7 +99,7 @@ class Handle:
         """
         self.method = method
         self.curl = pycurl.Curl()
-        self._credentials: Credentials | None = None  # these three are what libcurl has been told last
+        self._credentials: Credentials | None = None  # these three are what libcurl was set to last
         self._lines = HeaderLines()
         self._max_bytes = -1
         self._received = _Received({} if sockets is None else sockets)
@@ -305,8 +302,8 @@ class _Received:
 
 def _announced(lines: list[bytes]) -> int:
     """The length of a body, as its headers have it."""
-    told = _LENGTH.findall(b"".join(lines))
-    return int(told[-1]) if told else 0
+    lengths = _LENGTH.findall(b"".join(lines))
+    return int(lengths[-1]) if lengths else 0
 
 
 def _room_for(size_bytes: int) -> BytesIO:

@@ -9,7 +9,7 @@ from typing import Any
 import pycurl
 
 from mastosync.errors import MastosyncError
-from mastosync.store.base import Finished, ObjectStore
+from mastosync.store.base import CompletedRequest, ObjectStore
 from mastosync.store.s3.curl_handle import Exchange, Handle
 from mastosync.store.s3.curl_store import CurlStore
 
@@ -42,7 +42,7 @@ class CurlMultiplexer:
         self._multi.add_handle(handle.curl)
         self._under_way[handle.curl] = (tag, store, handle, exchange)
 
-    def finished(self, wait_seconds: float) -> list[Finished]:  # noqa: D102
+    def finished(self, wait_seconds: float) -> list[CompletedRequest]:  # noqa: D102
         self._resume_paused()
         self._multi.perform()
         results = self._collected()
@@ -68,8 +68,8 @@ class CurlMultiplexer:
             if handle.paused:
                 handle.resume()
 
-    def _collected(self) -> list[Finished]:
-        results: list[Finished] = []
+    def _collected(self) -> list[CompletedRequest]:
+        results: list[CompletedRequest] = []
         left = 1
         while left and not results:
             left, well, badly = self._multi.info_read(_AT_ONCE)
@@ -89,14 +89,14 @@ class CurlMultiplexer:
         self._multi.add_handle(curl)
         return True
 
-    def _concluded(self, curl: pycurl.Curl, failure: pycurl.error | None) -> Finished:
+    def _concluded(self, curl: pycurl.Curl, failure: pycurl.error | None) -> CompletedRequest:
         tag, store, handle, exchange = self._under_way.pop(curl)
         port, socket = handle.connection
         self._sockets[port] = socket
         self._multi.remove_handle(curl)
         try:
-            return Finished(tag, handle.concluded(exchange, failure), None)
+            return CompletedRequest(tag, handle.concluded(exchange, failure), None)
         except MastosyncError as error:
-            return Finished(tag, None, error)
+            return CompletedRequest(tag, None, error)
         finally:
             self._idle[store, exchange.method].append(handle)

@@ -1,7 +1,6 @@
 """The contract of `ObjectStore` for many small objects: libcurl makes their requests, boto3 does the rest.
 
-libcurl takes a fraction of boto3's processor time; what it has to be told is in `handle`. boto3 is loaded, and its
-client made, when something first needs it.
+libcurl takes a fraction of boto3's processor time. boto3 is loaded, and its client made, when something needs it.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from urllib.parse import quote
 from mastosync.errors import NetworkFailure, ObjectDenied, ObjectMissing, ObjectRejected, without_frames
 from mastosync.language import tr
 from mastosync.store.base import Buffer, FetchedObject, Page, Piece, PutOptions, UploadedPart
-from mastosync.store.errors import Subject
+from mastosync.store.errors import Target
 from mastosync.store.s3.curl_handle import Credentials, Exchange, Handle, HeaderLines, Response
-from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, scrubber_of
+from mastosync.store.s3.errors import InvalidResponse, Request, Translator, name_of, scrubber_of
 from mastosync.store.s3.protocol import (
     LONGEST_LISTING,
     checked_object,
     checked_page,
     confirmed_etag,
+    error_response,
     etag_of_copy,
     http_headers_of,
     info_of,
     listing_query,
     page_of,
-    refusal,
     require_listing,
     require_no_error,
 )
@@ -140,7 +139,7 @@ class CurlStore:
 
     def _listing(self) -> Exchange[None]:
         """What objects take the same way as: other probes of S3 address buckets in their own way."""
-        request = Request("use", subject=Subject.STORE)
+        request = Request("use", subject=Target.STORE)
 
         def conclude(response: Response | OSError) -> None:
             with self._translated(request):
@@ -150,7 +149,7 @@ class CurlStore:
         return Exchange("GET", self._listing_url(listing_query(1)), credentials, conclude, credentials.lines)
 
     def _paging(self, prefix: str, after: str) -> Exchange[Page]:
-        request = Request("list", subject=Subject.STORE)
+        request = Request("list", subject=Target.STORE)
 
         def conclude(response: Response | OSError) -> Page:
             with self._translated(request):
@@ -172,7 +171,7 @@ class CurlStore:
                 if info.size > max_bytes:
                     return FetchedObject(info, data=None, md5=None)
                 if len(response.body) != info.size:
-                    raise Unintelligible(f"{info.size} bytes were announced, {len(response.body)} came")
+                    raise InvalidResponse(f"{info.size} bytes were announced, {len(response.body)} came")
             return checked_object(key, self.name, info, response.body)
 
         credentials = self._credentials(request)
@@ -200,7 +199,7 @@ class CurlStore:
 
     def _writing(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> Exchange[str]:
         lines = self._lines("write", key, options)
-        request = Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)
+        request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
 
         def conclude(response: Response | OSError) -> str:
             with self._translated(request):
@@ -214,7 +213,7 @@ class CurlStore:
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
     ) -> Exchange[str]:
         lines = self._lines("copy to", key, options)
-        request = Request("copy to", key, subject=Subject.COPY, with_acl=options.acl is not None)
+        request = Request("copy to", key, subject=Target.COPY, with_acl=options.acl is not None)
 
         def conclude(response: Response | OSError) -> str:
             with self._translated(request):
@@ -309,7 +308,7 @@ class CurlStore:
             return str(self._config.endpoint_url), route
         from mastosync.store.s3.boto_client import route_to  # noqa: PLC0415 - as above
 
-        with self.boto.translated(Request("use", subject=Subject.STORE)):
+        with self.boto.translated(Request("use", subject=Target.STORE)):
             return self.boto.endpoint, guarded(route_to(self.boto.client, self._config.bucket or ""), self._config)
 
     def _is_for_libcurl(self, key: str) -> bool:
@@ -375,5 +374,5 @@ def _successful(response: Response | OSError) -> Response:
     if isinstance(response, OSError):
         raise response
     if not 200 <= response.status < 300:
-        raise refusal(*response)
+        raise error_response(*response)
     return response

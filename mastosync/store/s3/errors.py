@@ -1,7 +1,4 @@
-"""What goes wrong on the way to a store and back, in the errors of the contract.
-
-What only boto3 raises is in `boto_errors`, which is loaded with boto3, or when there is a refusal to be read.
-"""
+"""What goes wrong on the way to an S3 store and back, as errors of the contract. `boto_client` has those of boto3."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from mastosync.config import Scrubber, ambient_secrets
 from mastosync.errors import MastosyncError, ServerFailure, StoreUnusable, without_frames
 from mastosync.language import deferred, say, tr
-from mastosync.store.errors import StoreAnswer, Subject, error_of, network_failure
+from mastosync.store.errors import StoreAnswer, Target, error_of, network_failure
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -38,20 +35,20 @@ TLS_HINT = deferred(
 )
 
 
-class Unintelligible(ValueError):
+class InvalidResponse(ValueError):
     """An answer that no S3 store gives."""
 
 
 class Request(NamedTuple):
-    """What a failure is told about."""
+    """The request that an error is about."""
 
     verb: str
     key: str = ""
-    subject: Subject = Subject.OBJECT
+    subject: Target = Target.OBJECT
     with_acl: bool = False
 
 
-class Refused(Exception):
+class ErrorResponse(Exception):
     """An answer that says no, as S3 stores say it."""
 
     def __init__(
@@ -81,7 +78,7 @@ class Translator:
     """What connections end with."""
     tls: ClassVar[tuple[type[Exception], ...]] = (ssl.SSLError,)
     foreign: ClassVar[tuple[type[Exception], ...]] = (
-        Refused,
+        ErrorResponse,
         *network,
         ValueError,  # a header that should be a number or a date
         KeyError,  # one that should be there
@@ -98,7 +95,7 @@ class Translator:
 
     def translation(self, error: Exception, request: Request) -> MastosyncError:
         """The error of the contract that one of `foreign` stands for."""
-        if isinstance(error, Refused):
+        if isinstance(error, ErrorResponse):
             return error_of(self._answer(error, request), self._where(request))
         where, said = self._where(request), self._scrubbed(str(error))
         if isinstance(error, self.tls) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(str(error))):
@@ -108,8 +105,8 @@ class Translator:
             )
         if isinstance(error, self.network):
             return network_failure(where, said)
-        what = "" if isinstance(error, Unintelligible) else f"{type(error).__name__}: "
-        return (StoreUnusable if request.subject is Subject.STORE else ServerFailure)(
+        what = "" if isinstance(error, InvalidResponse) else f"{type(error).__name__}: "
+        return (StoreUnusable if request.subject is Target.STORE else ServerFailure)(
             f"cannot {where}: the answer is none of an S3 store ({what}{said})",
             hint=tr("check `endpoint_url`, and the proxies and firewalls on the way to the store"),
         )
@@ -119,11 +116,11 @@ class Translator:
         return without_frames(error, self._scrubber)
 
     def _where(self, request: Request) -> str:
-        if request.subject is Subject.STORE:
+        if request.subject is Target.STORE:
             return f"{request.verb} the {self._store_name}"
         return f"{request.verb} {request.key!r} at {self._store_name}"
 
-    def _answer(self, refused: Refused, request: Request) -> StoreAnswer:
+    def _answer(self, refused: ErrorResponse, request: Request) -> StoreAnswer:
         return StoreAnswer(
             status=refused.status,
             code=refused.code,

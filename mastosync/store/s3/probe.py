@@ -24,12 +24,12 @@ from mastosync.errors import (
     ObjectRejected,
     StoreUnusable,
 )
-from mastosync.store.errors import Subject
+from mastosync.store.errors import Target
 from mastosync.store.http.public_site import HttpPublicSite
 from mastosync.store.probe import Address, Greeting, RefusalCause, Removal
-from mastosync.store.s3.boto_client import NO_CREDENTIALS, refused_of, route_to
+from mastosync.store.s3.boto_client import NO_CREDENTIALS, response_of, route_to
 from mastosync.store.s3.boto_store import S3Store
-from mastosync.store.s3.errors import Refused, Request, Unintelligible
+from mastosync.store.s3.errors import ErrorResponse, InvalidResponse, Request
 from mastosync.store.s3.protocol import base64_of, unquoted
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class S3Probe:
         self._config, self._role = config, role
         self._bucket = config.bucket or ""
         self._store = S3Store(config, role=role, connections=1)
-        with self._store.translated(Request("use", subject=Subject.STORE)):
+        with self._store.translated(Request("use", subject=Target.STORE)):
             self.address = self._address()
 
     def greet(self) -> Greeting:
@@ -85,14 +85,14 @@ class S3Probe:
         answer: Any = {}
         lists = False
         before = time.time()
-        with self._store.translated(Request("reach", subject=Subject.STORE)):
+        with self._store.translated(Request("reach", subject=Target.STORE)):
             try:
                 with self._anonymously():
                     answer = self._store.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 lists = "IsTruncated" in answer
             except boto_errors.ClientError as error:
                 answer = error.response
-            except (Unintelligible, ResponseParserError):
+            except (InvalidResponse, ResponseParserError):
                 pass  # an answer all the same
         after = time.time()
         return Greeting(lists, after - before, _ahead(answer, (before + after) / 2))
@@ -103,8 +103,8 @@ class S3Probe:
         if isinstance(cause, NO_CREDENTIALS):
             return RefusalCause.CREDENTIALS
         if isinstance(cause, boto_errors.ClientError):
-            cause = refused_of(cause)
-        if not isinstance(cause, Refused):
+            cause = response_of(cause)
+        if not isinstance(cause, ErrorResponse):
             return RefusalCause.ENDPOINT
         code, status = cause.code, cause.status
         if code in _OF_THE_BUCKET or 300 <= status < 400:
@@ -116,7 +116,7 @@ class S3Probe:
 
     def keys(self, prefix: str, at_most: int) -> list[str]:
         """The first keys that begin with `prefix`. Raises: ObjectDenied if the key may not list."""
-        with self._store.translated(Request("list", subject=Subject.STORE)):
+        with self._store.translated(Request("list", subject=Target.STORE)):
             answer = self._store.client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=at_most)
             return [found["Key"] for found in answer.get("Contents", [])]
 
@@ -126,7 +126,7 @@ class S3Probe:
         try:
             other = S3Store(replace(self._config, addressing_style=style), role=self._role, connections=1)
             try:
-                with other.translated(Request("list", subject=Subject.STORE)):
+                with other.translated(Request("list", subject=Target.STORE)):
                     listing = other.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
             finally:
                 other.close()
@@ -171,7 +171,7 @@ class S3Probe:
         """
         digest = md5(data + b"damaged", usedforsecurity=False).digest()
         try:
-            with self._store.translated(Request("write", key, subject=Subject.NEW_OBJECT)):
+            with self._store.translated(Request("write", key, subject=Target.NEW_OBJECT)):
                 self._store.client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentMD5=base64_of(digest))
         except (CorruptObject, ObjectRejected):
             return False
@@ -224,7 +224,7 @@ class S3Probe:
     def _delete(self, key: str, version: str) -> bool:
         """Whether the store has hidden the object instead of removing it."""
         chosen: Any = {"VersionId": version} if version else {}
-        with self._store.translated(Request("delete", key, subject=Subject.NEW_OBJECT)):
+        with self._store.translated(Request("delete", key, subject=Target.NEW_OBJECT)):
             answer = self._store.client.delete_object(Bucket=self._bucket, Key=key, **chosen)
             return bool(answer.get("DeleteMarker", False))
 

@@ -20,7 +20,7 @@ from mastosync.errors import CorruptObject, ObjectRejected
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
 from mastosync.store.base import FetchedObject, ListedObject, Page
-from mastosync.store.s3.errors import Refused, Unintelligible
+from mastosync.store.s3.errors import ErrorResponse, InvalidResponse
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FOREIGN_ENCRYPTION = frozenset({"aws:kms", "aws:kms:dsse"})  # under these an ETag is no MD5
 _CUSTOMER_KEY = "x-amz-server-side-encryption-customer-algorithm"
 _METADATA = "x-amz-meta-"
-_TOLD = ("content-type", "cache-control", "content-disposition", "content-language", "content-encoding")
+_DESCRIBING = ("content-type", "cache-control", "content-disposition", "content-language", "content-encoding")
 _ARGUMENTS = {
     "content-type": "ContentType",
     "cache-control": "CacheControl",
@@ -72,23 +72,23 @@ def headers_of(answer: Mapping[str, Any]) -> Mapping[str, str]:
 
 def info_of(headers: Mapping[str, str]) -> ObjectInfo:
     """What an answer says of an object. Raises: KeyError, ValueError if it is not from an S3 store."""
-    told = _told(*map(headers.get, _TOLD))
+    described = _described(*map(headers.get, _DESCRIBING))
     metadata = [
         (name.removeprefix(_METADATA), decode_metadata(value))
         for name, value in headers.items()
         if name.startswith(_METADATA)
     ]
     if metadata:
-        told = told._replace(metadata=tuple(sorted(metadata)))
+        described = described._replace(metadata=tuple(sorted(metadata)))
     etag, stored = etag_of(headers), headers.get("last-modified")
     is_md5, storage_class = etag_is_md5(etag, headers), headers.get("x-amz-storage-class")
     return ObjectInfo(
-        int(headers["content-length"]), etag, told, is_md5, last_modified=stored, storage_class=storage_class
+        int(headers["content-length"]), etag, described, is_md5, last_modified=stored, storage_class=storage_class
     )
 
 
 @lru_cache(maxsize=1024)
-def _told(*values: str | None) -> ObjectHeaders:
+def _described(*values: str | None) -> ObjectHeaders:
     """What headers say, worked out once: most objects of a bucket have the same."""
     *texts, encoding = values
     content_type, cache_control, disposition, language = map(_text, texts)
@@ -287,7 +287,7 @@ def _columns_by_parser(status: int, headers: Mapping[str, str], body: bytes) -> 
     root = _parsed(status, headers, body)
     about = {_name_of(child): child.text for child in root if not len(child)}
     if LISTING_FIELDS.isdisjoint(about):
-        raise Unintelligible("it is no listing")
+        raise InvalidResponse("it is no listing")
     objects = [{_name_of(each): each.text or "" for each in found} for found in root if _name_of(found) == "Contents"]
     keys, modified, etags, sizes = ([fields.get(name, "") for fields in objects] for name in _FIELDS)
     return about, keys, modified, etags, sizes
@@ -296,12 +296,12 @@ def _columns_by_parser(status: int, headers: Mapping[str, str], body: bytes) -> 
 def require_listing(status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Take the body of a success for a listing, or find out what it is, as boto3 would.
 
-    Raises: Unintelligible if it is nothing of S3; Refused if it is an error after all.
+    Raises: InvalidResponse if it is nothing of S3; ErrorResponse if it is an error after all.
     """
     if _USUAL_LISTING.match(body):
         return
     if LISTING_FIELDS.isdisjoint(map(_name_of, _parsed(status, headers, body))):
-        raise Unintelligible("it is no listing")
+        raise InvalidResponse("it is no listing")
 
 
 def require_no_error(status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -322,14 +322,14 @@ def etag_of_copy(status: int, headers: Mapping[str, str], body: bytes) -> str:
     root = _parsed(status, headers, body.strip())
     etag = next((child.text for child in root if _name_of(child) == "ETag"), None)
     if etag is None:
-        raise Unintelligible("it names no ETag")
+        raise InvalidResponse("it names no ETag")
     return unquoted(etag)
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused | Unintelligible:
+def error_response(status: int, headers: Mapping[str, str], body: bytes) -> ErrorResponse | InvalidResponse:
     """What an answer says that is no success, as botocore reads it; a body that is no XML tells nothing."""
     if status <= 300:  # what botocore takes for a success
-        return Unintelligible(f"its status is {status}")
+        return InvalidResponse(f"its status is {status}")
     error = {"Code": str(status), "Message": responses.get(status, "")}
     if body.strip() and not (status >= 500 and body.lstrip().startswith(b"<html>")):
         from xml.etree import ElementTree  # noqa: PLC0415 - most runs need none
@@ -341,12 +341,14 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused | U
             error = {_name_of(each): each.text or "" for each in inner}
         except ElementTree.ParseError:
             pass
-    return refused(status, headers, error, has_body=bool(body))
+    return error_response_of(status, headers, error, has_body=bool(body))
 
 
-def refused(status: int, headers: Mapping[str, str], error: Mapping[str, str], *, has_body: bool) -> Refused:
+def error_response_of(
+    status: int, headers: Mapping[str, str], error: Mapping[str, str], *, has_body: bool
+) -> ErrorResponse:
     """The refusal that the fields of an error document stand for. `headers`: names in any case."""
-    return Refused(
+    return ErrorResponse(
         status=status,
         code=error.get("Code", ""),
         # Google says `Invalid argument.`, and which one in the details
@@ -357,15 +359,15 @@ def refused(status: int, headers: Mapping[str, str], error: Mapping[str, str], *
 
 
 def _parsed(status: int, headers: Mapping[str, str], body: bytes) -> Element:
-    """The document. Raises: Unintelligible if it is none; Refused if it says that the success is an error."""
+    """The document. Raises: InvalidResponse if it is none; ErrorResponse if it says that the success is an error."""
     from xml.etree import ElementTree  # noqa: PLC0415 - most runs need none
 
     try:
         root = ElementTree.fromstring(body)  # noqa: S314 - as botocore does, and there are 32 MiB of it at most
     except ElementTree.ParseError as error:
-        raise Unintelligible("it is no XML") from error
+        raise InvalidResponse("it is no XML") from error
     if status == 200 and root.tag == "Error":
-        raise refusal(500, headers, body)  # which is what botocore makes of it
+        raise error_response(500, headers, body)  # which is what botocore makes of it
     return root
 
 

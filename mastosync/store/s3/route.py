@@ -1,6 +1,6 @@
-"""The way to a bucket, where it is plain: what boto3 would find out, found out without loading it.
+"""The route to a bucket (address, region, proxy, certificates), where it is plain, without loading boto3.
 
-Whatever this does not claim to know, `boto_route` asks of boto3; tests hold the two against each other.
+Where it is not plain, boto3 is asked (`boto_client.route_to`); a test compares the two.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def leave_warning_to_us() -> None:
 
 def _nothing_is_said_elsewhere() -> bool:
     """Whether neither environment nor home could tell the AWS SDK anything."""
-    told = {name for name in os.environ if name.upper().startswith(("AWS_", "BOTO"))}
+    variables = {name for name in os.environ if name.upper().startswith(("AWS_", "BOTO"))}
     bundles = (os.environ.get(name, "a file") for name in _CA_BUNDLES)  # which may not be blank
-    if not (told <= _KNOWN_VARIABLES and all(map(str.strip, bundles))):
+    if not (variables <= _KNOWN_VARIABLES and all(map(str.strip, bundles))):
         return False
     try:
         _folder_of_aws().stat()

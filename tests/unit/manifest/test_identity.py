@@ -11,10 +11,11 @@ from typing import NoReturn
 
 import pytest
 
+from mastosync import mountinfo
 from mastosync.app.context import identities
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret
 from mastosync.errors import ConfigError, ManifestError, StoreUnusable
-from mastosync.manifest import Relation, StoreIdentity, WorkQueue, file_system, in_one_bucket, record_relation
+from mastosync.manifest import Relation, StoreIdentity, WorkQueue, in_one_bucket, record_relation
 from mastosync.store.filesystem import probe
 from mastosync.store.filesystem.root import RootFolder
 from tests.support.entries import entry
@@ -196,7 +197,7 @@ def test_folders_are_told_apart_by_where_they_lie_on_their_disks(
     """A folder that is mounted at a second place has two paths without a link in them."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS, encoding="utf-8")
-    monkeypatch.setattr("mastosync.manifest.file_system._MOUNTS", mounts)
+    monkeypatch.setattr("mastosync.mountinfo._MOUNTS", mounts)
     for one, other in ((source, destination), (destination, source)):
         config = Config(
             source_folder=FilesystemConfig(path=Path(one)), destination_folder=FilesystemConfig(path=Path(other))
@@ -357,7 +358,7 @@ def test_a_table_of_mounts_that_cannot_be_read_tells_nothing(
     linked: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (linked.source_folder.folder / "cache").unlink()
-    monkeypatch.setattr(file_system, "_MOUNTS", tmp_path)
+    monkeypatch.setattr(mountinfo, "_MOUNTS", tmp_path)
     with pytest.raises(StoreUnusable, match="cannot find out on which disk"):
         identities(linked)
 

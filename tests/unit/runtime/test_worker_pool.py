@@ -21,7 +21,7 @@ from mastosync.runtime.retry import RetryPolicy, StoreAccess
 from mastosync.runtime.steps import BlockingCall, Ended, Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
-from mastosync.store.base import Buffer, FetchedObject, Finished, Multiplexer, ObjectStore
+from mastosync.store.base import Buffer, CompletedRequest, FetchedObject, Multiplexer, ObjectStore
 from tests.support.entries import claim, entry
 from tests.support.memory_store import MemoryStore
 from tests.support.transfers import IMPATIENT, store_access
@@ -51,18 +51,18 @@ class MemoryMultiplexer:
         self._begun.append((tag, partial(getattr(store, operation), *arguments)))
         type(self).most = max(self.most, len(self._begun))
 
-    def finished(self, wait_seconds: float) -> list[Finished]:
+    def finished(self, wait_seconds: float) -> list[CompletedRequest]:
         now, self._begun = self._begun[:3], self._begun[3:]
         return [_finished(tag, request) for tag, request in now]
 
     def close(self) -> None: ...
 
 
-def _finished(tag: object, request: Callable[[], object]) -> Finished:
+def _finished(tag: object, request: Callable[[], object]) -> CompletedRequest:
     try:
-        return Finished(tag, request(), None)
+        return CompletedRequest(tag, request(), None)
     except MastosyncError as error:
-        return Finished(tag, None, error)
+        return CompletedRequest(tag, None, error)
 
 
 Copying = WorkerPool[Claim, Outcome]

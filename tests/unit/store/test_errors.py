@@ -25,7 +25,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.store.errors import StoreAnswer, Subject, error_of, network_failure, retry_after_seconds
+from mastosync.store.errors import StoreAnswer, Target, error_of, network_failure, retry_after_seconds
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ def told(
     status: int,
     code: str = "",
     message: str = "",
-    subject: Subject = Subject.OBJECT,
+    subject: Target = Target.OBJECT,
     with_acl: bool = False,
     headers: dict[str, str] | None = None,
 ) -> MastosyncError:
@@ -120,14 +120,14 @@ def test_a_store_that_says_so_in_its_own_words_is_certain(code: str, certain: bo
 @pytest.mark.parametrize(
     ("subject", "kind"),
     [
-        (Subject.OBJECT, ServerFailure),
-        (Subject.COPY, ServerFailure),
-        (Subject.NEW_OBJECT, ObjectRejected),
-        (Subject.UPLOAD, ObjectChanged),
-        (Subject.STORE, StoreUnusable),
+        (Target.OBJECT, ServerFailure),
+        (Target.COPY, ServerFailure),
+        (Target.NEW_OBJECT, ObjectRejected),
+        (Target.UPLOAD, ObjectChanged),
+        (Target.STORE, StoreUnusable),
     ],
 )
-def test_a_page_of_somebody_else_says_nothing_of_an_object(subject: Subject, kind: type[MastosyncError]) -> None:
+def test_a_page_of_somebody_else_says_nothing_of_an_object(subject: Target, kind: type[MastosyncError]) -> None:
     """As of a proxy that has lost the store, and answers 404 in words of its own."""
     page = StoreAnswer(404, "404", "Not Found", {"content-type": "text/html"}, subject, has_body=True)
     assert type(error_of(page, "read 'a' at the store")) is kind
@@ -144,14 +144,14 @@ def test_what_a_store_has_signed_or_nobody_can_read_is_no_page(headers: dict[str
 @pytest.mark.parametrize(
     ("subject", "kind"),
     [
-        (Subject.OBJECT, ObjectMissing),
-        (Subject.NEW_OBJECT, ObjectRejected),
-        (Subject.UPLOAD, ObjectChanged),
-        (Subject.STORE, StoreUnusable),
+        (Target.OBJECT, ObjectMissing),
+        (Target.NEW_OBJECT, ObjectRejected),
+        (Target.UPLOAD, ObjectChanged),
+        (Target.STORE, StoreUnusable),
     ],
 )
 @pytest.mark.parametrize("code", ["NoSuchKey", "404", ""])
-def test_only_an_object_that_is_read_can_be_missing(subject: Subject, kind: type[MastosyncError], code: str) -> None:
+def test_only_an_object_that_is_read_can_be_missing(subject: Target, kind: type[MastosyncError], code: str) -> None:
     assert type(told(404, code, subject=subject)) is kind
 
 
@@ -167,8 +167,8 @@ def test_only_an_object_that_is_read_can_be_missing(subject: Subject, kind: type
     ],
 )
 def test_a_refused_acl_is_blamed_only_where_one_was_sent(status: int, code: str, message: str) -> None:
-    assert type(told(status, code, message, Subject.NEW_OBJECT, with_acl=True)) is AclUnsupported
-    assert type(told(status, code, message, Subject.NEW_OBJECT)) is not AclUnsupported
+    assert type(told(status, code, message, Target.NEW_OBJECT, with_acl=True)) is AclUnsupported
+    assert type(told(status, code, message, Target.NEW_OBJECT)) is not AclUnsupported
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_refused_acl_is_blamed_only_where_one_was_sent(status: int, code: str,
     ],
 )
 def test_a_store_without_acls_is_told_from_one_that_takes_another(code: str, message: str, *, only_this: bool) -> None:
-    error = told(403 if code == "AccessDenied" else 400, code, message, Subject.NEW_OBJECT, with_acl=True)
+    error = told(403 if code == "AccessDenied" else 400, code, message, Target.NEW_OBJECT, with_acl=True)
     assert isinstance(error, AclUnsupported)
     assert error.only_this == only_this
 
@@ -192,12 +192,12 @@ def test_a_store_without_acls_is_told_from_one_that_takes_another(code: str, mes
     ("status", "message"), [(403, "Access Denied"), (403, "oracle"), (400, "miracles"), (500, "acl"), (404, "acl")]
 )
 def test_other_refusals_are_not_blamed_on_the_acl(status: int, message: str) -> None:
-    assert type(told(status, "SomeCode", message, Subject.NEW_OBJECT, with_acl=True)) is not AclUnsupported
+    assert type(told(status, "SomeCode", message, Target.NEW_OBJECT, with_acl=True)) is not AclUnsupported
 
 
 class TestStores:
     def test_a_key_that_may_not_list_says_nothing_of_the_store(self) -> None:
-        assert type(told(403, "AccessDenied", "Access Denied", Subject.STORE)) is ObjectDenied
+        assert type(told(403, "AccessDenied", "Access Denied", Target.STORE)) is ObjectDenied
 
     @pytest.mark.parametrize(
         ("status", "code", "message", "hint"),
@@ -214,13 +214,13 @@ class TestStores:
         ],
     )
     def test_what_will_not_pass_makes_a_store_unusable(self, status: int, code: str, message: str, hint: str) -> None:
-        error = told(status, code, message, Subject.STORE)
+        error = told(status, code, message, Target.STORE)
         assert type(error) is StoreUnusable
         assert hint in error.hint
 
     @pytest.mark.parametrize(("status", "kind"), [(500, ServerFailure), (503, Throttled), (429, Throttled)])
     def test_what_may_pass_stays_what_it_is(self, status: int, kind: type[MastosyncError]) -> None:
-        assert type(told(status, subject=Subject.STORE)) is kind
+        assert type(told(status, subject=Target.STORE)) is kind
 
 
 class TestWords:
@@ -246,17 +246,17 @@ class TestWords:
     st.integers(0, 999),
     st.sampled_from(["", "NoSuchKey", "SlowDown", "InternalError", "AccessDenied"]) | st.text(),
     st.text(),
-    st.sampled_from(Subject),
+    st.sampled_from(Target),
     st.booleans(),
     st.dictionaries(st.sampled_from(["retry-after", "x-amz-retry-after", "x-amz-bucket-region"]), st.text()),
 )
 def test_every_answer_has_an_error_with_a_hint(
-    status: int, code: str, message: str, subject: Subject, with_acl: bool, headers: dict[str, str]
+    status: int, code: str, message: str, subject: Target, with_acl: bool, headers: dict[str, str]
 ) -> None:
     error = told(status, code, message, subject, with_acl, headers)
     assert isinstance(error, ObjectError | StoreUnusable)
     assert error.hint
-    assert subject in (Subject.OBJECT, Subject.COPY) or not isinstance(error, ObjectMissing)  # where one is read
+    assert subject in (Target.OBJECT, Target.COPY) or not isinstance(error, ObjectMissing)  # where one is read
 
 
 class TestRetryAfter:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from mastosync.store.base import ListedObject, Page
 from mastosync.store.s3 import protocol
-from mastosync.store.s3.errors import Refused, Unintelligible
-from mastosync.store.s3.protocol import decode_metadata, encode_metadata, page_of, refusal
+from mastosync.store.s3.errors import ErrorResponse, InvalidResponse
+from mastosync.store.s3.protocol import decode_metadata, encode_metadata, error_response, page_of
 
 AWS = "<Key>{key}</Key><LastModified>{modified}</LastModified><ETag>{etag}</ETag><Size>{size}</Size>"
 FORMS = {
@@ -127,7 +127,7 @@ def test_other_encodings_are_heeded() -> None:
     ],
 )
 def test_what_is_cut_off_or_something_else_is_no_listing(body: bytes) -> None:
-    with pytest.raises(Unintelligible):
+    with pytest.raises(InvalidResponse):
         page_of(200, {}, body)
 
 
@@ -205,12 +205,12 @@ def test_a_refusal_says_what_botocore_would_read_in_it(status: int, body: bytes)
     parsed: Any = create_parser("rest-xml").parse(
         {"status_code": status, "headers": headers, "body": body}, cast("Any", None)
     )
-    theirs, ours = parsed["Error"], refusal(status, headers, body)
-    assert isinstance(ours, Refused)
+    theirs, ours = parsed["Error"], error_response(status, headers, body)
+    assert isinstance(ours, ErrorResponse)
     assert (ours.status, ours.headers, ours.has_body) == (status, headers, bool(body))
     assert ours.code == (theirs.get("Code") or "")
     assert ours.message == " ".join(theirs[part] for part in ("Message", "Details") if theirs.get(part))
 
 
 def test_what_is_no_refusal_is_no_answer_of_s3() -> None:
-    assert isinstance(refusal(300, {}, b""), Unintelligible)
+    assert isinstance(error_response(300, {}, b""), InvalidResponse)

@@ -19,8 +19,8 @@ from mastosync.errors import ConfigError, ObjectChanged, StoreUnusable
 from mastosync.model import Owner
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, owners
 from mastosync.store.filesystem.owners import current_owner, gives_away, may_give, wanted_owner
-from tests.contract.test_filesystem_store import NOBODY, PRIVATE, PUBLIC, as_nobody, put
-from tests.contract.test_object_store import listed, md5_of
+from tests.support.folder_stores import NOBODY, PRIVATE, PUBLIC, as_nobody, put
+from tests.support.object_stores import listed, md5_of
 
 MASTODON = Owner(12_345, 12_346)
 KEY = "media_attachments/files/116/000/000/original/a.png"
@@ -110,12 +110,12 @@ class TestRoot:
         code = f"""
 import os, signal
 from pathlib import Path
-from tests.contract.test_filesystem_store import PUBLIC, destination, md5_of
+from tests.support.folder_stores import PUBLIC, destination, md5_of
 store = destination(Path({str(folder)!r}))
 store.write_part("key", store.start_multipart("key", PUBLIC), 1, b"data", md5_of(b"data"))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-        died = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+        died = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
         assert died.returncode == -signal.SIGKILL
         assert owners_below(folder) == {Owner(NOBODY, NOBODY)}
         put_one = "(store.write('a', b'x', md5_of(b'x'), PutOptions(ObjectHeaders())), store.close())"
@@ -247,12 +247,12 @@ def test_root_without_the_right_to_give_files_away_tells_of_it(folder: Path) -> 
     code = f"""
 import logging
 from pathlib import Path
-from tests.contract.test_filesystem_store import destination, put
+from tests.support.folder_stores import destination, put
 logging.basicConfig()
 put(destination(Path({str(folder)!r})), "a/b")
 """
     without = ["setpriv", "--bounding-set", "-chown", "--inh-caps", "-chown", sys.executable, "-c", code]
-    done = subprocess.run(without, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    done = subprocess.run(without, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
     assert f"chown -R {MASTODON} {folder}" in done.stderr
     assert owners_below(folder) == {current_owner()}
 
