@@ -1,1 +1,4 @@
-"""Puts together what a command needs: one function for each command, which gets a `Context` first."""
+"""Puts together what a command needs: one function for each command, which gets a `Context` first.
+
+See docs/architecture.md.
+"""

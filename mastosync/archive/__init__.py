@@ -1,0 +1,4 @@
+"""`manifest export` and `manifest import`.
+
+See docs/design/manifest.md.
+"""

@@ -1,0 +1,4 @@
+"""The command line.
+
+See docs/design/interface.md.
+"""

@@ -1,4 +1,7 @@
-"""INI file and environment in, one frozen and typed `Config` out."""
+"""INI file and environment in, one frozen and typed `Config` out.
+
+See docs/design/interface.md.
+"""
 
 from mastosync.config.loader import load_config
 from mastosync.config.providers import PROVIDERS, Preset, PricesConfig, Provider, preset_of

@@ -1,4 +1,7 @@
-"""`doctor`: everything that can fail, tried before it does; each finding with its remedy."""
+"""`doctor`: everything that can fail, tried before it does; each finding with its remedy.
+
+See docs/design/interface.md.
+"""
 
 from mastosync.doctor.checks import Diagnosis
 from mastosync.doctor.database import DatabaseTarget

@@ -1,4 +1,7 @@
-"""The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
+"""The manifest: a SQLite file with every key and what became of it. All SQL on it lives here.
+
+See docs/design/manifest.md.
+"""
 
 from mastosync.manifest.archive import (
     NOTES,

@@ -1,0 +1,4 @@
+"""`verify`, `adopt` and `orphans`: both stores compared with the manifest.
+
+See docs/design/verifying.md.
+"""

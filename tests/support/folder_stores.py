@@ -20,7 +20,7 @@ from mastosync.store.base import ListedObject, ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemStore
 from tests.support.object_stores import ODD_KEYS, listed, md5_of
 
-GOLDEN = [Path(__file__).parents[2] / "golden" / name for name in ("keys.jsonl", "prefix.jsonl")]
+GOLDEN = [Path(__file__).parents[1] / "golden" / name for name in ("keys.jsonl", "prefix.jsonl")]
 
 
 PUBLIC, PRIVATE = (PutOptions(ObjectHeaders("image/png"), acl) for acl in ("public-read", "private"))

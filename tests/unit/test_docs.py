@@ -153,3 +153,31 @@ def test_every_file_and_heading_that_the_docs_link_to_exists() -> None:
                 assert place.exists(), f"{document.name}: {target}"
                 known = parts_of(str(place.relative_to(ROOT))) if part else [part]
                 assert part in known, f"{document.name}: {target} has no heading {part}"
+
+
+def test_every_path_of_the_code_that_the_docs_name_exists() -> None:
+    """Below the top, `mastosync/` or `tests/`, as the docs write them."""
+    path = re.compile(r"(?<![\w/.-])((?:[a-z_0-9]+/)+[a-z_0-9]+\.(?:py|sql))\b")
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        if document.name == "CHANGELOG.md":
+            continue
+        for named in path.findall(document.read_text(encoding="utf-8")):
+            assert any((ROOT / below / named).exists() for below in (".", "mastosync", "tests")), f"{document}: {named}"
+
+
+PACKAGES = [
+    path for path in sorted(ROOT.glob("mastosync/**/__init__.py")) if path.parent.name not in ("mastosync", "commands")
+]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.parent.name)
+def test_the_docstring_of_a_package_names_its_page(package: Path) -> None:
+    pages = re.findall(r"docs/[\w/-]+\.md", package.read_text(encoding="utf-8"))
+    assert pages
+    assert all((ROOT / page).exists() for page in pages)
+
+
+def test_pages_are_short_enough_to_be_read() -> None:
+    lines = {page: page.read_text(encoding="utf-8").count("\n") for page in ROOT.glob("docs/design/*.md")}
+    assert not {page.name: count for page, count in lines.items() if count > 150}
+    assert (ROOT / "docs/architecture.md").read_text(encoding="utf-8").count("\n") <= 200

@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "progress": {"model", "units", "terminal_text", "tqdm"},
     "config": {"model", "errors", "terminal_text"},
     # what Mastodon knows
+    "mastodon": set(),
     "mastodon.catalog": {"model"},
     "mastodon.paperclip": {"model"},
     "mastodon.connection": {"errors", "config", "psycopg"},
@@ -46,6 +47,7 @@ ROOMS: dict[str, set[str]] = {
     # the manifest
     "manifest": {"model", "errors", "manifest", "mountinfo", "new_files"},
     # stores
+    "store": set(),
     "store.base": {"model", "errors"},
     "store.probe": {"model", "errors", "store.base", "store.probe"},
     "store.errors": {"errors"},

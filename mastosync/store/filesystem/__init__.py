@@ -1,4 +1,7 @@
-"""A folder of this machine behind the contract of `ObjectStore`."""
+"""A folder of this machine behind the contract of `ObjectStore`.
+
+See docs/design/disk.md.
+"""
 
 from mastosync.store.filesystem.probe import FilesystemProbe
 from mastosync.store.filesystem.store import FilesystemStore
