@@ -92,6 +92,7 @@ class Day:
     def _end_moving(self, world: MovingWorld) -> None:
         """A last plan, and whatever it takes until nothing moves; what other tools broke is found and put right."""
         self._carry_out(Act(("plan",)), 0)
+        self._carry_out(Act(("accept", "--gone")), 0)  # what a wrong plan lost and no row has any more was deleted
         self._copy_until_nothing_moves()
         if self._carry_out(Act(("verify",))) == 3:
             self._copy_until_nothing_moves()

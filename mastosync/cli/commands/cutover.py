@@ -16,9 +16,8 @@ from mastosync.cli.output import show_exactly, show_json
 from mastosync.cli.terminal import table
 from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
-from mastosync.cutover import CutoverVerdict, Fallback, LossOutcome, Step
 from mastosync.errors import ExitCode, UsageError
-from mastosync.findings import Finding, Grade
+from mastosync.findings import Finding
 from mastosync.language import tr
 from mastosync.terminal_text import as_json, one_line, padded
 
@@ -119,6 +118,7 @@ def cutover_command(
     are no obstacle: until then nginx can get them from the old store.
     """
     from mastosync.app.cutover import CutoverOptions, cutover
+    from mastosync.cutover import Fallback
 
     if as_json and nginx == _STDOUT:
         raise UsageError(tr("--nginx - prints the configuration alone"), hint=tr("--json holds it, too"))
@@ -195,12 +195,16 @@ def render_cutover(report: CutoverReport) -> str:
 
 def _finding(found: Finding) -> str:
 
+    from mastosync.findings import Grade
+
     words = {Grade.OK: tr("ok"), Grade.WARNING: tr("warning"), Grade.FAILURE: tr("NO-GO")}
     line = f"{padded(words[found.grade], 8)} {found.check:<10} {one_line(found.message)}"
     return line + (f"\n{'':<20}-> {one_line(found.remedy)}" if found.remedy else "")
 
 
 def _losses(report: CutoverReport) -> str:
+
+    from mastosync.cutover import LossOutcome
 
     meanings = {
         LossOutcome.FOR_GOOD: tr("lost for good"),
@@ -298,6 +302,8 @@ def _media_host(report: CutoverReport) -> Iterator[str]:
 
 
 def _written(report: CutoverReport, nginx: Path) -> str:
+
+    from mastosync.cutover import Fallback
 
     return {
         Fallback.ALL: tr("The media host of nginx, with the fallback, is in {file}.", file=nginx),

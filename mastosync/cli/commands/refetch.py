@@ -12,7 +12,6 @@ from mastosync.cli.output import show_json, warn
 from mastosync.cli.terminal import status_table
 from mastosync.errors import ExitCode
 from mastosync.language import deferred, say, tr
-from mastosync.refetching import RefetchResult, RefetchStatus
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ _MEANING: dict[str, str] = {
 
 def render_refetching(result: RefetchResult) -> str:
     """What `refetch` found, or brought."""
+    from mastosync.refetching import RefetchStatus
+
     total = result.total()
     if not total:
         return tr("nothing failed as missing")

@@ -16,7 +16,6 @@ from mastosync.cli.terminal import table
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import english_everywhere, tr
 from mastosync.model import EntryState, Origin
-from mastosync.report import moment
 from mastosync.terminal_text import one_line, padded
 from mastosync.units import human_bytes, human_seconds
 
@@ -132,6 +131,8 @@ def render_report(report: Report) -> str:
 
 def _head(report: Report) -> Iterator[str]:
 
+    from mastosync.report import moment
+
     begin, end = report.period
     yield _line(tr("source"), str(report.source))
     yield _line(tr("destination"), str(report.destination))
@@ -207,6 +208,8 @@ def _runs(report: Report) -> Iterator[str]:
 
 def _run(run: CopyRun) -> tuple[str, ...]:
 
+    from mastosync.report import moment
+
     rate = run.objects_per_second
     time = human_seconds(run.seconds) if run.ended_at else tr("{time}, not ended", time=human_seconds(run.seconds))
     figures = (f"{count:,}" for count in (run.workers, run.done, run.failed, run.skipped))
@@ -220,6 +223,8 @@ def _run(run: CopyRun) -> tuple[str, ...]:
 
 
 def _proofs(report: Report) -> Iterator[str]:
+
+    from mastosync.report import moment
 
     if not report.verifications:
         yield tr("nothing was verified yet")
