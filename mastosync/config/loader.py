@@ -20,7 +20,7 @@ from mastosync.config.sections import EnvConfig
 from mastosync.config.sources import RawValue, ValueSource, no_section, read_environment, read_file, read_secret_file
 from mastosync.config.values import CHANGE_ME, Format, InvalidValue, Key, Section, show_size, to_path
 from mastosync.errors import ConfigError
-from mastosync.language import say, tr
+from mastosync.language import joined, say, tr
 
 if TYPE_CHECKING:
     from mastosync.config.env_file import EnvFile
@@ -67,7 +67,7 @@ class References:
         try:
             held = self._file
         except ConfigError as error:
-            raise ConfigError(f"{referring}; {error.message}", hint=error.hint) from None
+            raise ConfigError(joined([referring, error.message]), hint=error.hint) from None
         if found := held and held.variables.get(name):
             if found.value:
                 return found.value

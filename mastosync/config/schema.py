@@ -334,7 +334,7 @@ class Config:
         store = self.store(role)
         if isinstance(store, S3Config) and not store.bucket:
             missing = missing_key(self.path, f"s3.{role}", "bucket")
-            missing.hint += " " + tr("Or name a folder: path in [filesystem.{role}].", role=role)
+            missing.hint = tr("{hint} Or name a folder: path in [filesystem.{role}].", hint=missing.hint, role=role)
             raise missing
         return store
 
@@ -356,7 +356,7 @@ def sections() -> Mapping[str, Section]:
 
 def no_configuration() -> ConfigError:
     """There is none at all."""
-    return ConfigError(tr("there is no configuration"), hint=f"{tr('`mastosync init` writes one.')} {_places()}")
+    return ConfigError(tr("there is no configuration"), hint=_and_places(tr("`mastosync init` writes one.")))
 
 
 def missing_key(path: Path | None, section: str, name: str) -> ConfigError:
@@ -364,13 +364,14 @@ def missing_key(path: Path | None, section: str, name: str) -> ConfigError:
     given = variable(section, name)
     hint = tr("Add it there, or set {variable}.", variable=given)
     if path is None:
-        hint = f"{tr('Set {variable}, or write a file with `mastosync init`.', variable=given)} {_places()}"
+        hint = _and_places(tr("Set {variable}, or write a file with `mastosync init`.", variable=given))
     where = path or tr("the environment")
     return ConfigError(tr("{where}: [{section}] {name} is missing", where=where, section=section, name=name), hint=hint)
 
 
-def _places() -> str:
+def _and_places(hint: str) -> str:
     return tr(
-        "A configuration file is looked for in this order: -c/--config, MASTOSYNC_CONFIG, ./private/$CONFIG_FILE_NAME,"
-        " ./config.ini, ./private/config.ini."
+        "{hint} A configuration file is looked for in this order: -c/--config, MASTOSYNC_CONFIG,"
+        " ./private/$CONFIG_FILE_NAME, ./config.ini, ./private/config.ini.",
+        hint=hint,
     )

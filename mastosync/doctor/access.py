@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from mastosync.doctor.findings import Chart, Finding, Findings
 from mastosync.doctor.machine import is_this_machine
 from mastosync.errors import Interrupted, ObjectDenied, ObjectError, ObjectMissing, StoreUnusable, Throttled
-from mastosync.language import tr
+from mastosync.language import joined, tr
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
 from mastosync.store.probe import Culprit, Greeting
@@ -169,7 +169,7 @@ def _closed(end: CheckedStore, refusal: ObjectError | StoreUnusable, culprit: Cu
         yield from chart.skipped(ACCESS_CHECKS[2:], tr("correct the endpoint first"))
     elif culprit is Culprit.CREDENTIALS:
         hint = _with_region(end, refusal)
-        yield chart.failure("credentials", refusal, f"{hint}; {end.of_keys}" if end.of_keys else hint)
+        yield chart.failure("credentials", refusal, joined([hint, end.of_keys]) if end.of_keys else hint)
         yield from chart.skipped(ACCESS_CHECKS[3:], tr("correct the credentials first"))
     else:
         yield from chart.skipped(("credentials",), tr("correct the bucket first"))

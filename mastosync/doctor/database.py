@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from mastosync.doctor.findings import Chart, Finding, Findings
 from mastosync.doctor.machine import is_this_machine
 from mastosync.errors import ConfigError, DatabaseError, NoMastodonTables
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, joined, say, tr
 from mastosync.model import Entry
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _permission(chart: Chart, refusals: Sequence[DatabaseError]) -> Finding:
     if not refusals:
         return chart.ok("permission", tr("every table that is planned can be read"))
     remedies = dict.fromkeys(refusal.hint for refusal in refusals)
-    return chart.failure("permission", "; ".join(refusal.message for refusal in refusals), "\n".join(remedies))
+    return chart.failure("permission", joined(refusal.message for refusal in refusals), "\n".join(remedies))
 
 
 def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
@@ -211,10 +211,8 @@ def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence
                 "any other case their objects are not copied"
             ),
         )
-    known = "; ".join(
-        tr("{table} is not there: {why}", table=table, why=say(_MAY_BE_ABSENT[table])) for table in absent
-    )
-    return chart.ok("tables", f"{present}; {known}" if known else present)
+    known = [tr("{table} is not there: {why}", table=table, why=say(_MAY_BE_ABSENT[table])) for table in absent]
+    return chart.ok("tables", joined([present, *known]))
 
 
 def _columns(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
@@ -227,9 +225,7 @@ def _columns(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequenc
     }
     if not lost:
         return chart.ok("columns", tr("every column that decides on keys and privacy is there"))
-    said = "; ".join(
-        tr("{name} is missing: {meaning}", name=name, meaning=say(meaning)) for name, meaning in lost.items()
-    )
+    said = joined(tr("{name} is missing: {meaning}", name=name, meaning=say(meaning)) for name, meaning in lost.items())
     return chart.warning(
         "columns",
         said,

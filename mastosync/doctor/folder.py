@@ -17,7 +17,7 @@ from mastosync.doctor.probes import DATA, FOLDER, MD5, OtherStore, check_apart
 from mastosync.doctor.source import first_found
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.findings.shared import giving, of_root_told, others_told
-from mastosync.language import tr, trn
+from mastosync.language import joined, tr, trn
 from mastosync.model import Access, Entry, ObjectHeaders, Ownership
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import DiskSpace, ObjectStore, PutOptions
@@ -311,7 +311,7 @@ def _removed(end: FolderEnd, *keys: str) -> Iterator[None]:
             except STORE_ERRORS as error:
                 failures.append(error)
         if failures:
-            said = "; ".join(each.message for each in failures)  # of each that is left
+            said = joined(each.message for each in failures)  # of each that is left
             raise StoreUnusable(said, hint=failures[0].hint) from failures[0]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mastosync.language import tr, trn
+from mastosync.language import joined, tr, trn
 from mastosync.manifest import (
     CountLine,
     Manifest,
@@ -102,7 +102,7 @@ def stays_told(lost: int) -> str:
 def gone_told(gone: Removable) -> str:
     """How much is gone and at the destination, for people."""
     told = [_removable_told(gone)] if gone.objects else []
-    return "; ".join([*told, stays_told(gone.lost)] if gone.lost else told)
+    return joined([*told, stays_told(gone.lost)] if gone.lost else told)
 
 
 def _removable_told(gone: Removable) -> str:

@@ -23,7 +23,7 @@ from mastosync.findings.shared import (
     untried,
     with_accepted,
 )
-from mastosync.language import tr, trn
+from mastosync.language import joined, tr, trn
 from mastosync.manifest import Relation
 from mastosync.model import EntryState, Reason
 from mastosync.report.evidence import READ_BACK, Evidence, Finding, Grade, switched
@@ -261,7 +261,7 @@ def _read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
     if reading is Reading.UNTRIED:
         yield Finding("public", Grade.NOT_YET, unread_told(), looks.remedy)
     elif reading in (Reading.LISTED, Reading.EXPOSED, Reading.FAULTY):
-        said = "; ".join(_misread(looks.told or {}))
+        said = joined(_misread(looks.told or {}))
         yield Finding("public", Grade.NOT_YET, said, tr("{verify} lists them", verify=looks.remedy))
     elif reading is Reading.FINE and looks.unproved:
         yield Finding("public", Grade.NOT_YET, *unproved_told(looks))

@@ -88,7 +88,7 @@ ROOMS: dict[str, set[str]] = {
     | _KEYS
     | _RUNNING
     | {"doctor", "copying", "findings", "status", "manifest", "new_files", "store.probe"},
-    "cutover": _VALUES | _KEYS | {"cutover", "findings", "checking.public_access", "manifest"},
+    "cutover": _VALUES | _KEYS | {"cutover", "terminal_text", "findings", "checking.public_access", "manifest"},
     "report": _VALUES
     | _KEYS
     | {"__init__", "report", "findings", "checking.public_access", "listing", "status", "manifest", "terminal_text"},
