@@ -343,7 +343,7 @@ def _require_read(one: Found, *, described: bool = True) -> ObjectInfo | None:
         )
         raise AccessLost(message, hint=hint) from error
     raise AccessLost(
-        tr("everybody could read {key!r} at {name}, and nobody can any more", key=key, name=store.name), hint=hint
+        tr("everybody could read {key!r} at {name}, but nobody can now", key=key, name=store.name), hint=hint
     )
 
 
@@ -389,8 +389,8 @@ def _require_kept(one: Found, sent: ObjectHeaders, there: ObjectInfo | None) -> 
                 key=key,
             ),
             hint=tr(
-                "there only another upload gives objects other headers: `mastosync copy` stores this one anew; let what"
-                " serves the media (nginx, a CDN) set Cache-Control for the others"
+                "at this store, only another upload changes headers: `mastosync copy` stores this object again. For"
+                " the others, let the server of the media (nginx, a CDN) set Cache-Control"
             ),
         )
 

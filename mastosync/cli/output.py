@@ -126,7 +126,8 @@ def print_rows(rows: Iterable[dict[str, Any]], fields: Sequence[str], form: str,
     """
     if nul and form != "text":
         raise UsageError(
-            tr("--print0 ends keys, and --format {form} has lines", form=form), hint=tr("leave one of them out")
+            tr("--print0 is for keys alone, and --format {form} writes lines", form=form),
+            hint=tr("leave one of them out"),
         )
     if sys.stdout is None:  # whoever started this has closed it
         raise StdoutError(tr("standard output is closed"), hint=tr("a list is written there: leave it open"))
@@ -257,5 +258,5 @@ def _not_written(error: OSError) -> None:
         raise NobodyReads from error
     raise StdoutError(
         tr("standard output cannot be written: {why}", why=error.strerror or error),
-        hint=tr("what was written so far is not whole: make room, or write elsewhere, and run the same command again"),
+        hint=tr("the output so far is incomplete: make room, or write elsewhere, and run the same command again"),
     ) from error

@@ -32,7 +32,7 @@ def put(path: Path, text: str) -> str:
 
     try:
         if path.is_file() and path.read_bytes() == text.encode():
-            return tr("{path} is there already, as it has to be", path=path)
+            return tr("{path} is already up to date", path=path)
         make_folders(path.parent)
         with new_file(path.resolve(), replace=True, mode=0o644) as file:  # what a link leads to, if it is one
             file.write(text)

@@ -175,7 +175,7 @@ def owned(evidence: Evidence) -> Iterator[Finding]:
             "owner",
             Grade.WARNING,
             tr(
-                "mastosync runs as root, and {path} belongs to {owner}. So does what was looked at there: a sample",
+                "mastosync runs as root. {path}, and the files that were checked there (a sample), belong to {owner}",
                 path=found.path,
                 owner=found.wanted,
             ),

@@ -61,9 +61,9 @@ def doubt(evidence: Evidence) -> Iterator[Finding]:
             Grade.WARNING,
             evidence.doubt,
             tr(
-                "if Mastodon runs in a container, look at what it is started with: what stands there comes before the"
-                " file and has to change, too, and its paths and addresses are those of the container. To be sure, name"
-                " a copy of the file in which they are as here: --env FILE"
+                "if Mastodon runs in a container, check the variables that it is started with: they override the file"
+                " and have to change, too, and their paths and addresses are those of the container. To be sure, name"
+                " a copy of the file with paths and addresses as they are here: --env FILE"
             ),
         )
 

@@ -159,7 +159,7 @@ def _addresses(resolvers: Iterable[str]) -> str:
     for each in resolvers:
         if resolver_address(each) != each:
             raise UsageError(
-                tr("nginx cannot be told of the name server {address!r}", address=each),
+                tr("the name server {address!r} cannot be written for nginx", address=each),
                 hint=tr("it takes addresses alone, such as 192.0.2.1 or [2001:db8::1]"),
             )
     return " ".join(resolvers)
@@ -171,8 +171,8 @@ def _place(store: PublicStore, role: str, own: str, absent: str) -> str:
         return _FOLDER.format(role=role, own=own, path=_quoted(store.path), absent=absent)
     if not _URL.fullmatch(store.url):
         raise UsageError(
-            tr("nginx cannot be told of the address {url!r}", url=store.url),
-            hint=tr("write other than plain characters as %XX in it"),
+            tr("the address {url!r} cannot be written for nginx", url=store.url),
+            hint=tr("write special characters in it as %XX"),
         )
     failures = " 500 502 503 504" if role == "new" else ""
     parts = urlsplit(store.url)
@@ -199,7 +199,8 @@ def _quoted(path: Path) -> str:
     if re.search(r"[$\n\r]", text):
         raise UsageError(
             tr(
-                "nginx cannot be told of the path {text!r}: a `$` begins a variable there, and a line has to be one",
+                "the path {text!r} cannot be written for nginx: a `$` begins a variable there, and a line has to be"
+                " one",
                 text=text,
             ),
             hint=tr("reach the folder by a link of another name"),

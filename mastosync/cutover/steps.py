@@ -344,9 +344,9 @@ def steps_back(way: WayBack) -> list[Step]:
         ),
         Step(
             tr(
-                "What users deleted in the meantime is still at {store}. At the very end, list what no row refers to"
-                " there, and remove it by hand. Plan for it not before {minutes} minutes after the last upload: what is"
-                " newer is not listed.",
+                "What users deleted in the meantime is still at {store}. At the very end, list there what no row"
+                " refers to, and remove it by hand. Plan for it at least {minutes} minutes after the last upload:"
+                " anything newer is not listed.",
                 store=way.old,
                 minutes=way.minutes,
             ),
@@ -359,7 +359,7 @@ def _exchange(way: WayBack) -> Step:
     if way.config is None:
         return Step(
             tr(
-                "Write {file} (`mastosync init --output {file}`), with the destination of now as its source, and"
+                "Write {file} (`mastosync init --output {file}`), with the current destination as its source, and"
                 " unset MASTOSYNC_S3_SOURCE_… and MASTOSYNC_S3_DESTINATION_…, which would override it.",
                 file=shlex.quote(way.files.back),
             )

@@ -148,11 +148,7 @@ def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Findin
     chart = end.chart
     if not entries:
         return next(
-            iter(
-                chart.skipped(
-                    ("read",), tr("no object is known that could be looked for, without a database or a manifest")
-                )
-            )
+            iter(chart.skipped(("read",), tr("without a database or a manifest, no object is known to look for")))
         )
     try:
         known = first_found(end.ask, end.store, "", entries)

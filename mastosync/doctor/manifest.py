@@ -240,9 +240,9 @@ def _check_database(chart: Chart, path: Path, found: DatabaseIdentity | None) ->
             tr("look whether [pg.database] names Mastodon's database, and whether a restore is still at work"),
         )
     elif found.has_moved(known):
-        yield chart.ok("database", tr("another copy of the same instance's database than the last plan has read"))
+        yield chart.ok("database", tr("a different copy of the same instance's database than the last plan has read"))
     else:
-        yield chart.ok("database", tr("nothing says that it is another one than the last plan has read"))
+        yield chart.ok("database", tr("nothing suggests that it is another one than the last plan has read"))
 
 
 def _described(report: ManifestReport, path: Path, facts: ManifestFacts, *, compared: bool) -> str:

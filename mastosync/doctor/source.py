@@ -107,7 +107,7 @@ def _nothing_found(end: CheckedStore, access: BucketAccess, entries: Sequence[En
             iter(
                 chart.skipped(
                     ("read",),
-                    tr("no object is known that could be looked for, without a database, a manifest or a listing"),
+                    tr("without a database, a manifest or a listing, no object is known to look for"),
                 )
             )
         )

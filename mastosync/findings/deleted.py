@@ -118,9 +118,11 @@ def _removable_told(gone: Removable) -> str:
     if not gone.adopted:
         return told
     if gone.adopted == gone.objects:
-        return tr("{told}. mastosync has copied none of them: all were adopted, as they lay there already", told=told)
+        return tr(
+            "{told}. mastosync has copied none of them: all were adopted, because they were already there", told=told
+        )
     return tr(
-        "{told}. mastosync has copied {copied} of them, and has adopted {adopted}, which lay there already",
+        "{told}. mastosync has copied {copied} of them, and has adopted {adopted}, which were already there",
         told=told,
         copied=f"{gone.objects - gone.adopted:,}",
         adopted=f"{gone.adopted:,}",

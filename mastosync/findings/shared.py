@@ -226,10 +226,10 @@ def unproven_told(objects: int) -> Apart:
     """Of what is missing at the source, and may lie at the destination all the same."""
     return Apart(
         trn(
-            "{objects} object is missing at the source, but something lies at the new store, probably stored by"
-            " Mastodon itself",
-            "{objects} objects are missing at the source, but something lies at the new store for each, probably stored"
+            "{objects} object is missing at the source, but the new store has something under its key, probably stored"
             " by Mastodon itself",
+            "{objects} objects are missing at the source, but the new store has something under each key, probably"
+            " stored by Mastodon itself",
             objects,
             objects=f"{objects:,}",
         ),

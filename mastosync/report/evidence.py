@@ -132,14 +132,14 @@ def _planned_since(evidence: Evidence) -> bool:
 
 def _unplanned(switch: Switch) -> Finding:
     said = tr(
-        "{file} was changed at {time} UTC, and nobody has planned everything since: what was uploaded to the old store"
-        " until then may lie there alone",
+        "{file} was changed at {time} UTC, and no whole plan was made since: what was uploaded to the old store before"
+        " may be there alone",
         file=switch.file,
         time=moment(switch.changed_at),
     )
     remedy = tr(
-        "`mastosync plan`, then `mastosync copy`: of what is there already nothing is copied twice. If the file was"
-        " changed, moved or copied for another reason, do the same."
+        "`mastosync plan`, then `mastosync copy`: nothing that has arrived is copied again. If the file was changed,"
+        " moved or copied for another reason, do the same."
     )
     return Finding("switch", Grade.NOT_YET, said, remedy)
 

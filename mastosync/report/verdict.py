@@ -135,8 +135,8 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("exposed", Grade.NOT_YET, exposed_told(exposed), hiding())
     if (private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE) - evidence.exposed.kept_back) > 0:
         said = trn(
-            "{objects} private object lies at the old store alone",
-            "{objects} private objects lie at the old store alone",
+            "{objects} private object is at the old store alone",
+            "{objects} private objects are at the old store alone",
             private,
             objects=_n(private),
         )
@@ -144,8 +144,8 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("private", Grade.NOT_YET, said, remedy)
     if excluded := evidence.objects(EntryState.SKIPPED, Reason.EXCLUDED):
         said = trn(
-            "{objects} object was left out and lies at the old store alone",
-            "{objects} objects were left out and lie at the old store alone",
+            "{objects} object was left out and is at the old store alone",
+            "{objects} objects were left out and are at the old store alone",
             excluded,
             objects=_n(excluded),
         )
@@ -177,7 +177,7 @@ def _gone(evidence: Evidence) -> Finding:
     """What should not lie at the new store. The old one does not keep it from anybody."""
     gone = evidence.gone
     if not gone.objects and not gone.lost:
-        said = tr("of what the plans found deleted, nothing lies at the new store")
+        said = tr("nothing that the plans found deleted is still at the new store")
         return Finding("gone", Grade.OK, said)
     remedy = removal(gone, by_hand=evidence.shared is not None, lost=evidence.lost > 0)
     return Finding("gone", Grade.WARNING, gone_told(gone), remedy)
@@ -199,7 +199,7 @@ def _verified(evidence: Evidence) -> Finding:
         return Finding("verify", Grade.NOT_YET, said, remedy)
     if faults := recent[-1].faults:
         told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
-        said = tr("the last verification found what is not as it should be: {faults}", faults=told)
+        said = tr("the last verification found problems: {faults}", faults=told)
         return Finding(
             "verify",
             Grade.NOT_YET,
@@ -309,14 +309,14 @@ def _misread_told(count: int) -> dict[str, str]:
             objects=objects,
         ),
         FaultKind.UNCLEAR: trn(
-            "of {objects} object it is not clear who can read it",
-            "of {objects} objects it is not clear who can read them",
+            "it is unclear who can read {objects} object",
+            "it is unclear who can read {objects} objects",
             count,
             objects=objects,
         ),
         "": trn(
-            "{objects} object was not right without credentials",
-            "{objects} objects were not right without credentials",
+            "{objects} object was not as it should be without credentials",
+            "{objects} objects were not as they should be without credentials",
             count,
             objects=objects,
         ),

@@ -27,7 +27,9 @@ _STANDARD_OUTPUT = Path("-")
 
 
 @click.command(name="report")
-@click.option("--format", "form", type=click.Choice(["text", "json", "html"]), help="How to tell it.  [default: text]")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "html"]), help="Format of the report.  [default: text]"
+)
 @click.option(
     "-o",
     "--output",
@@ -36,7 +38,11 @@ _STANDARD_OUTPUT = Path("-")
 )
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @click.option(
-    "--failures", type=click.IntRange(min=0), default=50, show_default=True, help="List so many of what failed."
+    "--failures",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="List at most this many failed entries.",
 )
 @file_option(
     "--env",
@@ -58,7 +64,7 @@ def report_command(
     env: Path | None,
     kept: Path | None,
 ) -> ExitCode:
-    """Tell all that the manifest remembers: what was moved, when, how fast, what failed and why, what is proven.
+    """Report everything the manifest records: what was moved, when, how fast, what failed and why, what is proven.
 
     As html it is one file to keep: the record that the old store may be deleted, or why not yet. Neither database nor
     stores are asked.
