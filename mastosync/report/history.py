@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mastosync.checking.public_access import has_asked
+from mastosync.language import deferred
 from mastosync.units import iso
 
 PACES = 300
@@ -149,7 +150,11 @@ class Proof:
     @property
     def ways(self) -> tuple[str, ...]:
         """How it was done."""
-        ways = {"listing": bool(self.details.get("listed")), "deep": self.read_back, "public": self.is_public}
+        ways = {
+            deferred("listing"): bool(self.details.get("listed")),
+            deferred("deep"): self.read_back,
+            deferred("public"): self.is_public,
+        }
         return tuple(name for name, done in ways.items() if done)
 
     def as_json(self) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def render_orphans(result: OrphansResult) -> str:
     ]
     if result.by_prefix:
         rows = [
-            (prefix, f"{tallied.objects:,}", human_bytes(tallied.size_bytes))
+            (say(prefix), f"{tallied.objects:,}", human_bytes(tallied.size_bytes))
             for prefix, tallied in sorted(result.by_prefix.items(), key=lambda item: -item[1].size_bytes)[:_PREFIXES]
         ]
         lines += [table((tr("no row refers to"), tr("objects"), tr("bytes")), rows), ""]

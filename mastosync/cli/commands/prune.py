@@ -38,7 +38,7 @@ def prune_command(
 ) -> ExitCode:
     """Remove objects at the destination whose rows have left the database since they were copied.
 
-    Nothing is removed at the source, and only objects that this manifest records as copied. The last plan has to be
+    Only objects that this manifest records as copied are removed, and nothing at the source. The last plan has to be
     whole, and not older than an hour. Adopted objects stay unless --adopted is given: what Mastodon has stored at the
     destination since the switch is nowhere else, and Mastodon itself removes it there.
     """

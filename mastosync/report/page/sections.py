@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mastosync.language import tr, trn
+from mastosync.language import say, tr, trn
 from mastosync.model import EntryState, Origin
 from mastosync.report import iso, moment
 from mastosync.report.page.charts import Caption, ChartBar, ChartStep, Share, bars, shares, steps_over_time
@@ -226,7 +226,7 @@ def _run(run: Run) -> tuple[str | int, ...]:
 def _proof(proof: Proof) -> tuple[str | int, ...]:
     faults = ", ".join(f"{name} {count:,}" for name, count in proof.faults.items())
     found = faults or tr("all well")
-    return moment(proof.started_at), ", ".join(proof.ways) or _NOTHING, found, proof.checked, proof.read_back
+    return moment(proof.started_at), ", ".join(map(say, proof.ways)) or _NOTHING, found, proof.checked, proof.read_back
 
 
 def _failure(each: dict[str, Any]) -> Markup:
