@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TypeVar
 
-from mastosync.language import deferred
+from mastosync.language import deferred, joined
 from mastosync.model import Reason
 
 E = TypeVar("E", bound=BaseException)
@@ -175,9 +175,9 @@ class MayBeHidden(Interrupted):
 def telling_of(doubts: Sequence[MastosyncError], error: E) -> E:
     """An error that ends a run, which now tells of these objects too."""
     if doubts and isinstance(error, MastosyncError):
-        error.message = "; ".join([error.message, *(each.message for each in doubts)])
+        error.message = joined([error.message, *(each.message for each in doubts)])
         error.args = (error.message,)
-        error.hint = "; ".join(hint for hint in (error.hint, doubts[0].hint) if hint)
+        error.hint = joined(hint for hint in (error.hint, doubts[0].hint) if hint)
     else:
         for each in doubts:
             error.add_note(each.message)  # which is told with it

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, reduce
 from gettext import GNUTranslations, NullTranslations, bindtextdomain, textdomain, translation
 from itertools import takewhile
 from pathlib import Path
@@ -21,6 +21,7 @@ DOMAIN = "mastosync"
 LOCALES = Path(__file__).with_name("locale")
 
 _NO_LANGUAGE = {"C", "POSIX"}
+_BEFORE_STOP = re.compile(r"\{(\w+)\}。")
 _ENGLISH = NullTranslations()
 _for_programs = Event()  # in all threads
 _here = local()  # in this one
@@ -32,17 +33,23 @@ def tr(message: str, /, **values: object) -> str:
     The message has to be a literal, so that it is found for the catalogs, and never an f-string.
     """
     said = _catalog().gettext(message)
-    return said.format(**values) if values else said
+    return _filled(said, values) if values else said
 
 
 def trn(one: str, many: str, count: int, /, **values: object) -> str:
     """The same for a number of things, which both forms may name as `{count}`."""
-    return _catalog().ngettext(one, many, count).format(count=count, **values)
+    return _filled(_catalog().ngettext(one, many, count), {"count": count, **values})
 
 
 def deferred(message: str) -> str:
     """A literal as it stands, for the catalogs to find: `say` says it when it is needed."""
     return message
+
+
+def joined(sentences: Iterable[str]) -> str:
+    """Several messages as one, as the language joins sentences."""
+    first, *others = [*sentences] or [""]
+    return reduce(lambda said, remedy: tr("{said}; {remedy}", said=said, remedy=remedy), others, first)
 
 
 _OWN_NAME = deferred("English")  # in a catalog what its language calls itself, in its letters
@@ -86,6 +93,12 @@ def lend_to_libraries() -> None:
     if isinstance(_users_catalog(), GNUTranslations):
         bindtextdomain(DOMAIN, str(LOCALES))
         textdomain(DOMAIN)
+
+
+def _filled(said: str, values: Mapping[str, object]) -> str:
+    """A message with its values. A Japanese sentence that ends already gets no second full stop."""
+    ended = {name: str(values[name]).removesuffix("。") for name in _BEFORE_STOP.findall(said)}
+    return said.format(**{**values, **ended})
 
 
 def _catalog() -> NullTranslations:

@@ -5,13 +5,15 @@ The door of humanize, which is loaded when it is needed.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from mastosync.language import spoken
+from mastosync.language import deferred, say, spoken
 
+_NOW = deferred("now")  # which humanize has not got in every language
 _STEPS = {"seconds": 60, "minutes": 3_600, "hours": 86_400}
 """Units of time, and the seconds from which on the next one is used."""
 
@@ -38,13 +40,18 @@ def human_seconds(seconds: float) -> str:
     duration: str = _humanize().precisedelta(
         timedelta(seconds=seconds), minimum_unit=unit, suppress=("months", "years"), format="%.1f"
     )
-    return duration
+    return _spaced(duration)
 
 
 def human_ago(moment: datetime) -> str:
     """How long ago an aware moment was: 3 hours ago."""
     ago: str = _humanize().naturaltime(moment)
-    return ago
+    return say(_NOW) if ago == _NOW else _spaced(ago)
+
+
+def _spaced(text: str) -> str:
+    """As our catalogs write numbers: with a space before a unit in Japanese, too."""
+    return re.sub(r"(?<=\d)(?=[^\x00-\x7f])", " ", text).replace("ヶ", "か")
 
 
 def _humanize() -> ModuleType:

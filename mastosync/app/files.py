@@ -109,9 +109,9 @@ def acl_on_the_way_back(config: Config) -> str | None:
 def unknown_acl() -> str:
     """What to look up where `acl` is left at its default because it is not known."""
     return tr(
-        "nobody knows here which ACL objects have at this store: look up S3_PERMISSION as it was while Mastodon used it"
-        " (in a backup of .env.production). If it was private, set `acl = private`; if it was given and empty, set"
-        " `acl = none`"
+        "mastosync cannot know which ACL objects have at this store. Look up S3_PERMISSION as it was while Mastodon"
+        " used the store (in a backup of .env.production). If it was private, set `acl = private`; if it was set and"
+        " empty, set `acl = none`"
     )
 
 
@@ -131,7 +131,7 @@ def _file_alone(config: Config, environ: Mapping[str, str]) -> Path:
         return config.path
     raise ConfigError(
         tr("the way back needs a configuration file that says where both stores are"),
-        hint=tr("Write it, and unset {names}, which would override it.", names=", ".join(names))
+        hint=tr("Write one, and unset {names}, which would override it.", names=", ".join(names))
         if names
         else tr("Write it: `mastosync init` makes one to fill in."),
     )
@@ -166,8 +166,8 @@ def pin(config: Config, environ: Mapping[str, str]) -> Path:
     assert config.path is not None and source is not None  # noqa: S101, PT018 - somebody refers to it
     if _OVERRIDE in environ:
         raise ConfigError(
-            tr("{variable} is set, and overrides what the configuration says of [env] file", variable=_OVERRIDE),
-            hint=tr("Unset it, pin the secrets, and let it name {file} then.", file=target),
+            tr("{variable} is set, and overrides [env] file in the configuration", variable=_OVERRIDE),
+            hint=tr("Unset it, pin the secrets, then set it to {file}.", file=target),
         )
     _require_old_keys(config, source)
     secrets = _secrets(config, source, environ)
@@ -190,7 +190,7 @@ def _require_old_keys(config: Config, source: Path) -> None:
     mastodon = OwnSettings(source, current_settings(read_text(source, str(source)), source, config.env.syntax))
     if mastodon.has_left(config.store("source"), config.store("destination")):
         raise ConfigError(
-            tr("{file} names the new store already: its keys may not be those of the old store any more", file=source),
+            tr("{file} already names the new store: its keys may no longer be those of the old store", file=source),
             hint=tr(
                 "Write access_key and secret_key of the old store under [s3.source] in {config}. A copy of the old"
                 " .env.production has them.",

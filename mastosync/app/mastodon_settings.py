@@ -235,7 +235,7 @@ def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> 
     if url is None and (all_private or not store.known.reads_for_anybody):
         raise UsageError(
             tr(
-                "the {role} is read by nobody without credentials at {endpoint}",
+                "nobody can read the {role} without credentials at {endpoint}",
                 role=say(role),
                 endpoint=store.endpoint_url or tr("its endpoint"),
             ),
@@ -246,11 +246,11 @@ def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> 
     if ":" in store.key_prefix:
         raise UsageError(
             tr(
-                "the key prefix of the {role}, {key_prefix!r}, is another one for each attachment",
+                "the key prefix of the {role}, {key_prefix!r}, differs for each attachment",
                 role=say(role),
                 key_prefix=store.key_prefix,
             ),
-            hint=tr("nginx cannot be told of it: write the fallback by hand"),
+            hint=tr("nginx cannot express that: write the fallback by hand"),
         )
     base = f"{url.rstrip('/')}/" if url else _bucket_url(store)
     if urlsplit(base).netloc == host:

@@ -172,7 +172,7 @@ def _require_two(
         if removing and not source_gone:
             raise StoreUnusable(tr("nothing is removed: {said}", said=problem), hint=_or_gone(remedy))
         _log.warning(
-            "%s: %s", problem, tr("it is taken for another store, because of --source-gone") if source_gone else remedy
+            "%s: %s", problem, tr("because of --source-gone, it counts as another store") if source_gone else remedy
         )
 
 

@@ -229,14 +229,15 @@ class Applier:
         self._end_all(
             StoreUnusable(
                 tr(
-                    "nobody reads any of {count} objects at {name} without credentials, and all were stored as public",
+                    "none of {count} objects at {name} can be read without credentials, although all were stored as"
+                    " public",
                     count=IN_A_ROW,
                     name=self.store_access.store.name,
                 ),
                 hint=tr(
-                    "if everybody should read here, `mastosync verify --public` finds these objects, and"
-                    " `mastosync copy` stores them again as public; only if a CDN or proxy reads with a key of its own,"
-                    " set `acl = none`"
+                    "if they should be public here, run `mastosync verify --public`, which finds them, then `mastosync"
+                    " copy`, which stores them again as public. Set `acl = none` only if a CDN or proxy reads them"
+                    " with its own key"
                 ),
             )
         )

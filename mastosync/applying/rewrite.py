@@ -336,7 +336,7 @@ def _require_read(task: RewriteTask, *, described: bool = True) -> ObjectInfo | 
         )
         raise AccessLost(message, hint=hint) from error
     raise AccessLost(
-        tr("everybody could read {key!r} at {name}, and nobody can any more", key=key, name=store.name), hint=hint
+        tr("everybody could read {key!r} at {name}, but nobody can now", key=key, name=store.name), hint=hint
     )
 
 
@@ -382,7 +382,7 @@ def _require_kept(task: RewriteTask, sent: ObjectHeaders, there: ObjectInfo | No
                 key=key,
             ),
             hint=tr(
-                "there only another upload gives objects other headers: `mastosync copy` stores this one anew; let what"
-                " serves the media (nginx, a CDN) set Cache-Control for the others"
+                "at this store, only another upload changes headers: `mastosync copy` stores this object again. For"
+                " the others, let the server of the media (nginx, a CDN) set Cache-Control"
             ),
         )

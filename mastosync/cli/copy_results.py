@@ -90,7 +90,12 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def _throttling_line(limit: EndpointState) -> str:
-    asked = tr("the {name} asked to slow down {throttles:,} times", name=say(limit.name), throttles=limit.throttles)
+    asked = trn(
+        "the {name} asked to slow down {count:,} time",
+        "the {name} asked to slow down {count:,} times",
+        limit.throttles,
+        name=say(limit.name),
+    )
     return (
         asked
         if limit.rate is None
@@ -109,9 +114,11 @@ def kept_back_lines(status: Status) -> list[str]:
         return lines
     return [
         *lines,
-        tr(
+        trn(
+            "{kept_back:,} private object was not copied, because the destination has no ACL that keeps it private:",
             "{kept_back:,} private objects were not copied, because the destination has no ACL that keeps them "
             "private:",
+            kept_back,
             kept_back=kept_back,
         ),
         tr("if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again"),

@@ -27,7 +27,7 @@ def render_dry_run(result: PlanResult, outlook: Outlook, head: str, notes: Seque
 def render_surveyed(surveyed: Surveyed, outlook: Outlook | None) -> str:
     """The short form, for `status`. `outlook`: None if nothing is left to move."""
     line = tr(
-        "all there was to move when plan {number} was made, {taken_at} UTC:",
+        "everything to migrate, as of plan {number} ({taken_at} UTC):",
         number=surveyed.number,
         taken_at=f"{surveyed.taken_at:%F %T}",
     )

@@ -30,8 +30,8 @@ failure_reasons_option = click.option(
     "reasons",
     multiple=True,
     type=click.Choice([reason.value for reason in (*FAILURE_REASONS, Reason.OPTIONAL_MISSING, Reason.PRIVATE)]),
-    help="Only entries that failed for this reason; repeatable. `private`: what was kept back; `optional_missing`: "
-    "what is absent and Mastodon does without.",
+    help="Only entries that failed for this reason; repeatable. `private`: objects that were not copied;"
+    " `optional_missing`: objects that the source lacks and Mastodon can do without.",
 )
 reasons_option = click.option(
     "--reason",
@@ -59,7 +59,7 @@ print0_option = click.option(
 )
 
 workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), help="Requests under way at once.  [default: 8, or [copy] workers]"
+    "--workers", type=click.IntRange(min=1), help="Requests at the same time.  [default: 8, or [copy] workers]"
 )
 
 
@@ -118,13 +118,12 @@ json_option = click.option("--json", "as_json", is_flag=True, callback=_for_prog
 at_most_option = click.option(
     "--at-most",
     type=click.IntRange(min=0),
-    help="Remove so many objects at most; nothing if there are more.  [default: as many as are done, up to 100,"
-    " or a tenth of them]",
+    help="Refuse to remove more than this many objects.  [default: as many as are done, up to 100, or a tenth of them]",
 )
 source_gone_option = click.option(
     "--source-gone",
     is_flag=True,
-    help="Go on where the source cannot be asked any more: it was another store than the destination.",
+    help="Go on although the source cannot be asked any more: it was another store than the destination.",
 )
 
 
@@ -179,15 +178,15 @@ duration = parsed_by(DURATION)
 rate_option = click.option(
     "--rate",
     type=click.IntRange(min=1),
-    help="At most so many requests a second to each endpoint; the store may still settle at fewer."
-    "  [default: [copy] rate, or what the provider publishes]",
+    help="Limit requests per second to each endpoint; the store may still settle at fewer.  [default: [copy] rate, or"
+    " what the provider publishes]",
 )
 bwlimit_option = click.option(
     "--bwlimit",
     metavar="RATE",
     callback=parsed_by(BANDWIDTH),
-    help="At most so many bytes of objects a second, each counted once (so both read and written at this rate):"
-    " 5M, 512KiB, off, or a timetable '08:00,5M 23:00,off' in local time.  [default: off, or [copy] bwlimit]",
+    help="Limit bytes of objects per second, each object counted once (so read and written at this rate): 5M, 512KiB,"
+    " off, or a timetable '08:00,5M 23:00,off' in local time.  [default: off, or [copy] bwlimit]",
 )
 
 
@@ -195,14 +194,16 @@ def pace_options(command: Callable[..., R]) -> Callable[..., R]:
     """Options of commands that copy; the command gets them as one argument `pace`."""
 
     @click.option(
-        "--workers", type=click.IntRange(min=1), help="Objects in flight at once.  [default: 8, or [copy] workers]"
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Objects copied at the same time.  [default: 8, or [copy] workers]",
     )
     @rate_option
     @bwlimit_option
     @click.option(
         "--order",
         type=click.Choice([order.value for order in Order]),
-        help="What to begin with: local-first is what no other server has, then everything else, each from the newest"
+        help="What to copy first: local-first is what no other server has, then everything else, each from the newest"
         " on.  [default: local-first, or [copy] order]",
     )
     @wraps(command)

@@ -2,6 +2,8 @@
 
 If standard output cannot be written, a result does not arrive: the run ends. If standard error cannot be written, only
 messages are lost: the run goes on.
+
+It also writes the files that shells and `man` read for one user (XDG base directory specification).
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 import click
 
 from mastosync.cli.terminal import coloured
-from mastosync.errors import StdoutError, UsageError
+from mastosync.errors import OutputError, StdoutError, UsageError
 from mastosync.language import tr, trn
 from mastosync.progress import beside_bars
 from mastosync.terminal_text import as_json, one_line, several_lines
@@ -129,7 +132,8 @@ def print_rows(rows: Iterable[dict[str, Any]], fields: Sequence[str], form: str,
     """
     if nul and form != "text":
         raise UsageError(
-            tr("--print0 ends keys, and --format {form} has lines", form=form), hint=tr("leave one of them out")
+            tr("--print0 is for keys alone, and --format {form} writes lines", form=form),
+            hint=tr("leave one of them out"),
         )
     if sys.stdout is None:  # it was closed when this was started
         raise StdoutError(tr("standard output is closed"), hint=tr("a list is written there: leave it open"))
@@ -260,5 +264,43 @@ def _not_written(error: OSError) -> None:
         raise ReaderGone from error
     raise StdoutError(
         tr("standard output cannot be written: {why}", why=error.strerror or error),
-        hint=tr("what was written so far is not whole: make room, or write elsewhere, and run the same command again"),
+        hint=tr("the output so far is incomplete: make room, or write elsewhere, and run the same command again"),
     ) from error
+
+
+def data_home() -> Path:
+    """The folder of a user's data."""
+    return _named("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+
+
+def config_home() -> Path:
+    """The folder of a user's configuration."""
+    return _named("XDG_CONFIG_HOME") or Path.home() / ".config"
+
+
+def _named(variable: str) -> Path | None:
+    """A folder that the environment names; a relative path is ignored, as the specification says."""
+    path = Path(os.environ.get(variable, ""))
+    return path if path.is_absolute() else None
+
+
+def install_file(path: Path, text: str) -> str:
+    """Write a file unless it has this text already. Returns: a message. Raises: OutputError."""
+    from mastosync.app.files import new_file
+    from mastosync.new_files import make_folders
+
+    try:
+        if path.is_file() and path.read_bytes() == text.encode():
+            return tr("{path} is already up to date", path=path)
+        make_folders(path.parent)
+        with new_file(path.resolve(), replace=True, mode=0o644) as file:  # what a link leads to, if it is one
+            file.write(text)
+    except OutputError as error:
+        raise OutputError(error.message, hint=_elsewhere()) from error
+    except OSError as error:
+        raise OutputError(tr("cannot write {path}: {why}", path=path, why=error.strerror), hint=_elsewhere()) from error
+    return tr("wrote {path}", path=path)
+
+
+def _elsewhere() -> str:
+    return tr("without --install it is printed, and can be put elsewhere")

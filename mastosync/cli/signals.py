@@ -37,7 +37,7 @@ def handling_signals(stop: StopSignal, listener: ProgressListener, *, at_once: b
     is, by raising Interrupted; so is what is done within `stop.breaking_off()`.
     """
     stopping = tr("stopping: what is in flight is finished first; Ctrl-C once more ends at once")
-    broken_off = Interrupted(tr("stopped on request, before it was whole"), hint=tr("run the same command again"))
+    broken_off = Interrupted(tr("stopped on request, before it was complete"), hint=tr("run the same command again"))
     terminals = [each for each in (1, 2) if os.isatty(each)]
     hung_up = False  # and nobody has asked to stop otherwise
 

@@ -112,7 +112,7 @@ def _require_meant(before: Secret, after: Secret, syntax: str, wanted: Mapping[s
     others = names - wanted.keys()
     if changed := sorted(name for name in others if old.value(name) != new.value(name)):
         raise ConfigError(
-            tr("{names} would have another value, too: it refers to what is changed", names=", ".join(changed)),
+            tr("{names} would change, too: it refers to a value that is changed", names=", ".join(changed)),
             hint=tr("Change the file by hand."),
         )
     if wrong:

@@ -20,7 +20,7 @@ from mastosync.config.sections import EnvConfig
 from mastosync.config.sources import RawValue, ValueSource, no_section, read_environment, read_file, read_secret_file
 from mastosync.config.values import CHANGE_ME, Format, InvalidValue, Key, Section, show_size, to_path
 from mastosync.errors import ConfigError
-from mastosync.language import say, tr
+from mastosync.language import joined, say, tr
 
 if TYPE_CHECKING:
     from mastosync.config.env_file import EnvFile
@@ -67,14 +67,14 @@ class References:
         try:
             held = self._file
         except ConfigError as error:
-            raise ConfigError(f"{referring}; {error.message}", hint=error.hint) from None
+            raise ConfigError(joined([referring, error.message]), hint=error.hint) from None
         if found := held and held.variables.get(name):
             if found.value:
                 return found.value
             line = f"{self._env.file}, line {found.line}"
             problem = tr("has no value in {line}", line=line)
             if found.value is None:
-                problem = tr("is what a shell command tells in {line}, and none is run", line=line)
+                problem = tr("is the output of a shell command in {line}, and mastosync runs none", line=line)
             hint = tr("Write it down there, or refer to another variable.")
         elif value := self._environ.get(name):
             return Secret(value)
@@ -232,9 +232,9 @@ def _contradictions(config: Config, given: Mapping[str, Collection[str]]) -> Ite
         if given[f"s3.{role}"] and "path" in given[f"filesystem.{role}"]:
             yield (
                 tr("both [s3.{role}] and [filesystem.{role}] are given", role=role),
-                tr("Remove the one where the media do not lie.")
+                tr("Remove the one that does not hold the media.")
                 if role == "source"
-                else tr("Remove the one where the media are not to go."),
+                else tr("Remove the one that is not to get the media."),
             )
     for name in ("part_size", "multipart_threshold"):
         if getattr(config.copy, name) > config.copy.memory:
@@ -244,7 +244,7 @@ def _contradictions(config: Config, given: Mapping[str, Collection[str]]) -> Ite
                     name=name,
                     memory=show_size(config.copy.memory),
                 ),
-                tr("Lower it, or give more memory: what travels in one piece is in memory at once."),
+                tr("Lower it, or raise memory: what is not split into parts is in memory as a whole."),
             )
     replaced = [name for name in given["pg.database"] if name not in ("url", "connect_timeout_seconds")]
     if config.database.url and replaced:
@@ -258,7 +258,7 @@ def _in_store(role: str, store: S3Config, given: Mapping[str, Collection[str]]) 
         one, other = ("access_key", "secret_key") if store.access_key else ("secret_key", "access_key")
         yield (
             tr("{section} has {given} without {other}", section=section, given=one, other=other),
-            tr("Give both, or none for what the AWS tools would use."),
+            tr("Give both, or neither: then mastosync uses what the AWS tools would use."),
         )
     if store.provider not in (None, "aws") and not store.endpoint_url:
         yield (

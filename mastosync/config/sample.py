@@ -33,9 +33,9 @@ _HEAD = (
     ),
     "",
     deferred(
-        "Or let this file refer to them, which every key does that is a secret: secret_key = env:AWS_SECRET_ACCESS_KEY"
-        " takes the value of that variable, in the file that [env] names or else in the environment, and"
-        " secret_key_file = /path/to/a/file what that file holds."
+        "Or let this file refer to them, in every key that is a secret: secret_key = env:AWS_SECRET_ACCESS_KEY takes"
+        " the value of that variable, from the file that [env] names or else from the environment; secret_key_file ="
+        " /path/to/a/file takes what that file holds."
     ),
 )
 

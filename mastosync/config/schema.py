@@ -122,21 +122,21 @@ class S3Config:
     acl: str = key(
         "auto",
         choice("auto", "public-read", "private", "none"),
-        "What objects are written with. auto: public-read or private, as each row of the database demands, as far"
-        " as the store takes it, which its provider tells or is found out once. public-read: the same, but a store"
-        " that takes none stops the run. private: all private. none: no ACL is sent, for stores that pass over ACLs"
-        " without a word, such as MinIO. What must stay private and cannot is left out: see [copy] private_objects. The"
-        " first private object of a run is asked for without credentials; if anybody can read it, it is removed, and"
-        " the run stops.",
+        "The ACL that objects are written with. auto: public-read or private, as each row of the database demands, if"
+        " the store takes ACLs, which its provider tells or is found out once. public-read: the same, but a store that"
+        " takes none stops the run. private: all private. none: no ACL is sent, for stores that silently ignore ACLs,"
+        " such as MinIO. Objects that must stay private and cannot are left out: see [copy] private_objects. The first"
+        " private object of a run is asked for without credentials; if anybody can read it, it is removed, and the run"
+        " stops.",
         only="s3.destination",
     )
     cache_control: str = key(
         CACHE_CONTROL,
         TEXT_OR_NONE,
         "The Cache-Control header for objects that have none at the source; what comes from a disk never has one."
-        " Default: what Mastodon writes with every upload. Given and empty, they get none. After a change,"
-        " `mastosync apply-settings` brings in line what was copied before, also what has the value of before from the"
-        " source: nothing tells it apart.",
+        " Default: what Mastodon writes with every upload. Given and empty, they get none. After a change, `mastosync"
+        " apply-settings` updates what was copied before, even objects that had the earlier value at the source: the"
+        " two cannot be told apart.",
         only="s3.destination",
     )
     public_url: str | None = key(
@@ -172,7 +172,9 @@ class DatabaseConfig:
     host: str = key("localhost", HOST, "A host name, an address, or the folder of the server's socket.")
     port: int = key(5432, whole(1, 65535), "The port, also in the name of a socket.")
     user: str = key(
-        "mastodon", TEXT, "A user who may read the tables, and of statuses id and deleted_at. Nothing is written."
+        "mastodon",
+        TEXT,
+        "A user who may read the tables, and the columns id and deleted_at of statuses. Nothing is written.",
     )
     password: Secret | None = key(
         None, SECRET, "Its password. Remove the line if the server asks for none.", sample=CHANGE_ME
@@ -186,7 +188,8 @@ class DatabaseConfig:
     url: Secret | None = key(
         None,
         DATABASE_URL,
-        "All of the above in one, as postgresql://user:password@host:port/database. Give either this or those.",
+        "All of the above in one, as postgresql://user:password@host:port/database. Give either this or the keys"
+        " above.",
     )
     connect_timeout_seconds: int = key(10, whole(1), "How long the connection may take to open.")
 
@@ -245,15 +248,17 @@ class Config:
     """The whole configuration. What a command needs of it is asked for by the `require_…` methods."""
 
     source: S3Config = section(
-        "s3.source", S3Config(), "Where the media lie today. Nothing is ever written or deleted there."
+        "s3.source", S3Config(), "Where the media are today. mastosync never writes or deletes anything there."
     )
     source_folder: FilesystemConfig = section(
         "filesystem.source",
         FilesystemConfig(),
-        "Or they lie on a disk of this machine, as Mastodon has them without S3. Then remove [s3.source].",
+        "Or the media are on a disk of this machine, as Mastodon keeps them without S3. Then remove [s3.source].",
     )
     destination: S3Config = section(
-        "s3.destination", S3Config(), "Where they go. The bucket must exist, and the key must be allowed to write."
+        "s3.destination",
+        S3Config(),
+        "Where the media go. The bucket must exist, and the key must be allowed to write.",
     )
     destination_folder: FilesystemConfig = section(
         "filesystem.destination",
@@ -334,7 +339,7 @@ class Config:
         store = self.store(role)
         if isinstance(store, S3Config) and not store.bucket:
             missing = missing_key(self.path, f"s3.{role}", "bucket")
-            missing.hint += " " + tr("Or name a folder: path in [filesystem.{role}].", role=role)
+            missing.hint = tr("{hint} Or name a folder: path in [filesystem.{role}].", hint=missing.hint, role=role)
             raise missing
         return store
 
@@ -356,7 +361,7 @@ def sections() -> Mapping[str, Section]:
 
 def no_configuration() -> ConfigError:
     """There is none at all."""
-    return ConfigError(tr("there is no configuration"), hint=f"{tr('`mastosync init` writes one.')} {_places()}")
+    return ConfigError(tr("there is no configuration"), hint=_and_places(tr("`mastosync init` writes one.")))
 
 
 def missing_key(path: Path | None, section: str, name: str) -> ConfigError:
@@ -364,13 +369,14 @@ def missing_key(path: Path | None, section: str, name: str) -> ConfigError:
     given = variable(section, name)
     hint = tr("Add it there, or set {variable}.", variable=given)
     if path is None:
-        hint = f"{tr('Set {variable}, or write a file with `mastosync init`.', variable=given)} {_places()}"
+        hint = _and_places(tr("Set {variable}, or write a file with `mastosync init`.", variable=given))
     where = path or tr("the environment")
     return ConfigError(tr("{where}: [{section}] {name} is missing", where=where, section=section, name=name), hint=hint)
 
 
-def _places() -> str:
+def _and_places(hint: str) -> str:
     return tr(
-        "A configuration file is looked for in this order: -c/--config, MASTOSYNC_CONFIG, ./private/$CONFIG_FILE_NAME,"
-        " ./config.ini, ./private/config.ini."
+        "{hint} A configuration file is looked for in this order: -c/--config, MASTOSYNC_CONFIG,"
+        " ./private/$CONFIG_FILE_NAME, ./config.ini, ./private/config.ini.",
+        hint=hint,
     )

@@ -125,19 +125,19 @@ class CopyConfig:
     rate: int | None = key(
         None,
         whole(1),
-        "At most so many requests a second to each endpoint, whatever it would take: reading and writing count for"
-        " their own endpoint, repeated requests and parts count as well. Below that, the rate follows what the"
-        " endpoint takes. Default: the provider's limit, where one is known, else none.",
+        "Limit requests per second to each endpoint, even if it would take more: reading and writing count for their"
+        " own endpoint, repeated requests and parts count as well. Below the limit, the rate follows what the endpoint"
+        " takes. Default: the provider's limit, where one is known, else none.",
     )
     bwlimit: Timetable = key(
         Timetable(),
         BANDWIDTH,
-        "At most so many bytes of objects a second, each counted once: read at this rate and written at this rate."
-        " A timetable is in local time, and what was last said holds on; Mon-08:00,5M speaks of one day only."
-        " 5M is 5 MiB and 5MB are 5,000,000 bytes.",
+        "Limit bytes of objects per second. Each object counts once: it is read at this rate and written at this rate."
+        " A timetable is in local time, and each setting holds until the next; Mon-08:00,5M is for that day alone. 5M"
+        " is 5 MiB and 5MB are 5,000,000 bytes.",
     )
     order: str = key(
-        "local-first", ORDER, "What to begin with: what no other server has, or just the newest or oldest."
+        "local-first", ORDER, "What to copy first: what no other server has, or just the newest or oldest."
     )
     max_attempts: int = key(5, whole(1), "How often an object is tried in one run before it counts as failed.")
     throttle_budget_seconds: float = key(
@@ -146,11 +146,11 @@ class CopyConfig:
     outage_patience: float = key(
         3600.0,
         PATIENCE,
-        "How long a store is waited for that was there and does not answer any more, or answers 503 to everything."
-        " Nothing fails meanwhile: what was on its way waits, the store is asked now and then, and the run goes on when"
-        " it answers. Then the run stops. So long `follow` also tries again soon after a round that could not reach a"
-        " store or the database. off: a run stops when so many objects in a row have failed that it is not the"
-        " objects.",
+        "How long to wait for a store that stops answering during a run, or answers 503 to everything. Nothing fails"
+        " meanwhile: objects in flight wait, the store is asked now and then, and the run goes on when it answers."
+        " After this time the run stops. For as long, `follow` also tries again soon after a round that could not"
+        " reach a store or the database. off: a run stops when so many objects in a row have failed that the objects"
+        " cannot be the reason.",
     )
     multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
     part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Several of one object travel at once.")
@@ -159,13 +159,13 @@ class CopyConfig:
         choice("auto", "never"),
         "Whether a store may copy by itself, so that no bytes travel through this machine. auto: where source and"
         " destination have the same endpoint_url and access_key, as long as the store does not refuse. bwlimit does"
-        " not hold then. never: every byte is read and written here.",
+        " not apply then. never: every byte is read and written here.",
     )
     memory: int = key(
         256 * _MIB,
         size(16 * _MIB, 1024 * _GIB),
-        "How much of objects is in memory at once, whatever the workers and sizes. At least as much as part_size"
-        " and multipart_threshold.",
+        "Limit the bytes of objects that are in memory at once, whatever the workers and sizes. At least as much as"
+        " part_size and multipart_threshold.",
     )
     private_objects: str = key(
         "skip",
@@ -182,13 +182,15 @@ class PlanConfig:
 
     only: str = key("all", choice("all", "local", "remote"), "Objects of this server, of other servers, or all.")
     types: tuple[str, ...] = key(TABLES, TYPES, "Which tables, separated by commas or spaces.")
-    limit: int | None = key(None, whole(1), "At most so many rows of each table: for a trial. Default: no limit.")
+    limit: int | None = key(
+        None, whole(1), "Read at most this many rows of each table, for a trial. Default: no limit."
+    )
     max_age: int | None = key(
         None,
         whole(1, 36_500),
-        "Leave out files of other servers that are older than so many days: media of posts and preview cards, which"
-        " Mastodon itself calls a cache and fetches again. Never left out are files of this server, and avatars,"
-        " headers and emojis of others. Default: nothing is left out.",
+        "Leave out files of other servers that are older than this many days: media of posts and preview cards, which"
+        " Mastodon itself calls a cache and fetches again. Files of this server, and avatars, headers and emojis of"
+        " others, are never left out. Default: nothing is left out.",
     )
 
 
@@ -200,13 +202,15 @@ class FollowConfig:
     overlap_minutes: int = key(
         15,
         whole(1, 24 * 60),
-        "What changed so long before the last plan is read again. A row says when it changed and is seen when its"
-        " transaction ends, and clocks differ: longer than the longest transaction, and than a standby lags behind.",
+        "How far before the last plan changes are read again. A row has the time of its change, but becomes visible"
+        " later, when its transaction ends, and clocks differ. Choose more than the longest transaction takes, and"
+        " more than a standby lags behind.",
     )
     full_every_hours: int = key(
         24,
         whole(1, 24 * 365),
-        "How often everything is read: only that finds rows that were deleted, or changed without a word.",
+        "How often everything is read: only that finds rows that were deleted, or changed without a new time of"
+        " change.",
     )
 
 
@@ -214,18 +218,18 @@ class FollowConfig:
 class RefetchConfig:
     """How files are fetched from where they came from."""
 
-    requests_per_second: int = key(2, whole(1, 100), "At most so many requests a second to each of these servers.")
+    requests_per_second: int = key(2, whole(1, 100), "Limit requests per second to each of these servers.")
     use_proxies: bool = key(
         False,
         SWITCH,
-        "Whether to go by the proxies that the environment names (https_proxy and its kin). A proxy looks names up by"
-        " itself: what it can reach, a URL in the database can then reach as well.",
+        "Whether to use the proxies of the environment (https_proxy and its kin). A proxy looks names up by itself:"
+        " what it can reach, a URL in the database can then reach as well.",
     )
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = key(
         (),
         NETWORKS,
-        "Networks that may be connected to though they are one's own, separated by spaces: 10.1.0.0/16 fd12::/32. A URL"
-        " in the database can then reach everything in there.",
+        "Internal networks that it may connect to all the same, separated by spaces: 10.1.0.0/16 fd12::/32. A URL in"
+        " the database can then reach everything in them.",
     )
 
 
@@ -245,9 +249,9 @@ class EnvConfig:
     syntax: str = key(
         "dotenv",
         choice(*SYNTAXES),
-        "Who else reads these files. dotenv: Mastodon itself, or Docker Compose; quotes around a value are no part of"
-        " it. docker: `docker run --env-file`, or Compose before version 2; every character of a value is a part of"
-        " it.",
+        "How these files are read. dotenv: as Mastodon and Docker Compose read them; quotes around a value are not"
+        " part of it. docker: as `docker run --env-file` and Compose before version 2 read them; every character of a"
+        " value is part of it.",
     )
     mastodon_file: Path | None = key(
         None,
@@ -338,8 +342,8 @@ class FilesystemConfig:
     owner: OwnerKey | None = key(
         None,
         OWNER,
-        "Whose the files and folders are that are written. Unless set, those of the folder itself: Mastodon has to read"
-        " and delete them. Only root may give files to others.",
+        "The owner of the files and folders that mastosync writes. Default: the owner of the folder itself, because"
+        " Mastodon has to read and delete them. Only root may give files to others.",
         only="filesystem.destination",
     )
 

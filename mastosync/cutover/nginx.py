@@ -15,6 +15,7 @@ from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from mastosync.cutover.evidence import Fallback
+from mastosync.cutover.nginx_comments import commented
 from mastosync.errors import UsageError
 from mastosync.language import tr
 from mastosync.mastodon.catalog import UNSHOWN
@@ -103,7 +104,7 @@ class MediaHost:
         buckets = [role for role, store in (("new", self.new), ("old", old)) if isinstance(store, PublicBucket)]
         files = _FILES.format(own=_own(self.name), prefixes=_alternatives(map(unquote, self.prefixes)))
         own, log = _own(self.name), self.log or fallback_log(self.name)
-        return _HOST.format(
+        text = _HOST.format(
             about=_ABOUT[self.fallback if old else Fallback.NONE],
             name=host,
             own=own,
@@ -121,6 +122,7 @@ class MediaHost:
             new=_place(self.new, "new", own, absent=f"$mastodon_fallback{own}"),
             old=_OLD.format(log=_quoted(log), old=_place(old, "old", own, absent="@absent")) if old else "",
         )
+        return commented(text)
 
     def _listening(self, port: int) -> str:
         tls = " ssl" if self.scheme == "https" else ""
@@ -176,7 +178,7 @@ def _addresses(resolvers: Iterable[str]) -> str:
     for each in resolvers:
         if resolver_address(each) != each:
             raise UsageError(
-                tr("nginx cannot be told of the name server {address!r}", address=each),
+                tr("the name server {address!r} cannot be written for nginx", address=each),
                 hint=tr("it takes addresses alone, such as 192.0.2.1 or [2001:db8::1]"),
             )
     return " ".join(resolvers)
@@ -188,8 +190,8 @@ def _place(store: PublicStore, role: str, own: str, absent: str) -> str:
         return _FOLDER.format(role=role, own=own, path=_quoted(store.path), absent=absent)
     if not _URL.fullmatch(store.url):
         raise UsageError(
-            tr("nginx cannot be told of the address {url!r}", url=store.url),
-            hint=tr("write other than plain characters as %XX in it"),
+            tr("the address {url!r} cannot be written for nginx", url=store.url),
+            hint=tr("write special characters in it as %XX"),
         )
     failures = " 500 502 503 504" if role == "new" else ""
     parts = urlsplit(store.url)
@@ -216,7 +218,8 @@ def _quoted(path: Path) -> str:
     if re.search(r"[$\n\r]", text):
         raise UsageError(
             tr(
-                "nginx cannot be told of the path {text!r}: a `$` begins a variable there, and a line has to be one",
+                "the path {text!r} cannot be written for nginx: a `$` begins a variable there, and a line has to be"
+                " one",
                 text=text,
             ),
             hint=tr("reach the folder by a link of another name"),
@@ -225,28 +228,14 @@ def _quoted(path: Path) -> str:
 
 
 _ABOUT = {
-    Fallback.ALL: """\
-# The media host of Mastodon. It asks the new store first, and the old one for what the new one does not have.
-#
-# A store answers 404 for what it does not have; to those who may not list it, 403. Both lead to the old store, so
-# what users delete, and what Mastodon makes private, can still be read as long as the old store has it. As soon as
-# all that is of this server has arrived, let it ask for `cache/` alone: mastosync cutover --fallback cache
-""",
-    Fallback.CACHE: """\
-# The media host of Mastodon. It asks the new store first, and the old one for what other servers' files it lacks.
-#
-# A store answers 404 for what it does not have; to those who may not list it, 403. Both lead to the old store for
-# keys under `cache/`, and for no others: what users of this server delete is gone. Take the fallback down as soon as
-# everything has arrived.
-""",
-    Fallback.NONE: """\
-# The media host of Mastodon. It asks the new store alone.
-""",
+    Fallback.ALL: "#: all\n#\n#: all_means\n",
+    Fallback.CACHE: "#: cache\n#\n#: cache_means\n",
+    Fallback.NONE: "#: none\n",
 }
 _SCOPES = {
     Fallback.ALL: """\
     default @old;
-    "~^(?:cache/)?backups/" @absent;  # they are private
+    "~^(?:cache/)?backups/" @absent;  #: backups
 """,
     Fallback.CACHE: """\
     default @absent;
@@ -259,12 +248,11 @@ _SCOPES = {
 
 _HOST = """\
 {about}#
-# It belongs into `http {{ }}`: on Debian /etc/nginx/conf.d/ is included there. Then: nginx -t && nginx -s reload
+#: where
 
 proxy_cache_path {cache} levels=1:2 keys_zone=mastodon_media{own}:20m max_size=10g inactive=7d use_temp_path=off;
 
-# What is asked for, exactly as it was sent, without the prefix and what comes after a `?`; empty: it is no medium.
-# So nobody lists a bucket, reads what else lies in it, asks for more than an object, or climbs out of it.
+#: medium
 map $request_uri $mastodon_media{own} {{
     default "";
     "~*(^|/|%2f)(\\.|%2e)(\\.|%2e)?(/|%2f|\\?|$)" "";
@@ -272,12 +260,11 @@ map $request_uri $mastodon_media{own} {{
     "~^/(?:{prefixes})(?<mastodon_key>(?:cache/)?(?:{tables})/[^?]+)" $mastodon_key;
 }}
 
-# Who is asked for what the new store does not have.
+#: fallback
 map $mastodon_media{own} $mastodon_fallback{own} {{
 {fallback}}}
 
-# How long browsers keep an object: what the store says of it, or else what Mastodon says of each, as a key stands for
-# the same bytes for ever.
+#: age
 map $mastodon_store:$upstream_http_cache_control $mastodon_cache_control{own} {{
     default "{cache_control}";
 {told}}}
@@ -299,12 +286,12 @@ server {{
     add_header X-Media-Store $mastodon_store always;
     add_header X-Cache-Status $upstream_cache_status always;
 {resolver}
-    # Of visitors a store learns nothing, and its own words about the object's storage stay here.
+    #: visitors
     proxy_http_version 1.1;
     proxy_pass_request_headers off;
     proxy_pass_request_body off;
     proxy_set_header User-Agent mastodon-media;
-    proxy_force_ranges on;  # some players want parts of a video
+    proxy_force_ranges on;  #: ranges
     proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires X-Accel-Redirect;
 {hidden}
     proxy_connect_timeout 5s;
@@ -312,13 +299,13 @@ server {{
     proxy_intercept_errors on;
     recursive_error_pages on;
 
-    # What has become private or was deleted is gone from here, too, after so long.
+    #: forgotten
     proxy_cache mastodon_media{own};
     proxy_cache_key "$mastodon_store $mastodon_media{own}";
     proxy_cache_valid 200 1d;
     proxy_cache_valid 403 404 1m;
     proxy_cache_lock on;
-    proxy_cache_bypass $http_x_media_fresh;  # so that `mastosync verify --public` learns what the store says now
+    proxy_cache_bypass $http_x_media_fresh;  #: fresh
     proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
 
     location / {{
@@ -326,7 +313,7 @@ server {{
 {old}
     location @absent {{
         set $mastodon_store none;
-        if ($upstream_status ~ "^5") {{ return 502; }}  # the new store could not say, so nobody knows
+        if ($upstream_status ~ "^5") {{ return 502; }}  #: unanswered
         return 404;
     }}
 }}
@@ -341,7 +328,7 @@ _TLS = """\
 _OLD = """\
 
     location @old {{
-        # When this log grows no more, nobody needs the old store any longer.
+        #: log
         access_log {log};
 {old}    }}
 """
@@ -352,7 +339,7 @@ _TOLD = """\
 
 _FILES = """\
 
-# The same as the name of a file.
+#: file
 map $uri $mastodon_file{own} {{
     default "";
     "~(?s)^/(?:{prefixes})(?<mastodon_path>.+)$" /$mastodon_path;
@@ -361,8 +348,7 @@ map $uri $mastodon_file{own} {{
 
 _NAME_SERVERS = """\
 
-    # Who tells the stores' addresses, asked again and again, as they change: the first lines of /etc/resolv.conf on the
-    # machine where this was made. Name those of the machine where nginx runs.
+    #: resolvers
     resolver {addresses} valid=60s;
     resolver_timeout 5s;
 """
@@ -382,11 +368,11 @@ _VERIFIED = """\
 
 _UNVERIFIED = """\
         proxy_ssl_server_name on;
-        proxy_ssl_verify off;  # as the configuration has it: nobody knows whether this is the store
+        proxy_ssl_verify off;  #: unverified
 """
 
 _FOLDER = """\
-        # nginx runs as a user of its own, who has to be allowed to read the files; those that are private stay so
+        #: user
         set $mastodon_store {role};
         root {path};
         try_files $mastodon_file{own} {absent};

@@ -374,9 +374,9 @@ def failback_steps(facts: Failback) -> list[Step]:
         ),
         Step(
             tr(
-                "What users deleted in the meantime is still at {store}. At the very end, list what no row refers to"
-                " there, and remove it by hand. Plan for it not before {minutes} minutes after the last upload: what is"
-                " newer is not listed.",
+                "What users deleted in the meantime is still at {store}. At the very end, list there what no row"
+                " refers to, and remove it by hand. Plan for it at least {minutes} minutes after the last upload:"
+                " anything newer is not listed.",
                 store=facts.old,
                 minutes=facts.minutes,
             ),
@@ -389,7 +389,7 @@ def _exchange(facts: Failback) -> Step:
     if facts.config is None:
         return Step(
             tr(
-                "Write {file} (`mastosync init --output {file}`), with the destination of now as its source, and"
+                "Write {file} (`mastosync init --output {file}`), with the current destination as its source, and"
                 " unset MASTOSYNC_S3_SOURCE_… and MASTOSYNC_S3_DESTINATION_…, which would override it.",
                 file=shlex.quote(facts.files.back),
             )

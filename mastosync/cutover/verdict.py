@@ -151,9 +151,9 @@ def _unclear(evidence: CutoverEvidence) -> Iterator[Finding]:
             Grade.WARNING,
             evidence.unclear,
             tr(
-                "if Mastodon runs in a container, look at what it is started with: what stands there comes before the"
-                " file and has to change, too, and its paths and addresses are those of the container. To be sure, name"
-                " a copy of the file in which they are as here: --env FILE"
+                "if Mastodon runs in a container, check the variables that it is started with: they override the file"
+                " and have to change, too, and their paths and addresses are those of the container. To be sure, name"
+                " a copy of the file with paths and addresses as they are here: --env FILE"
             ),
         )
 
@@ -204,7 +204,7 @@ def _owned(evidence: CutoverEvidence) -> Iterator[Finding]:
             "owner",
             Grade.WARNING,
             tr(
-                "mastosync runs as root, and {path} belongs to {owner}. So does what was looked at there: a sample",
+                "mastosync runs as root. {path}, and the files that were checked there (a sample), belong to {owner}",
                 path=found.path,
                 owner=found.wanted,
             ),

@@ -15,7 +15,7 @@ from uuid import uuid4
 from mastosync.doctor.checks import STORE_ERRORS, Findings, OneRetry, Reporter, is_this_machine
 from mastosync.errors import ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
 from mastosync.findings import Finding
-from mastosync.language import tr
+from mastosync.language import joined, tr
 from mastosync.mastodon.paperclip import iter_candidates
 from mastosync.model import Entry, ObjectInfo
 from mastosync.store.base import ObjectStore
@@ -125,7 +125,7 @@ def _refused(end: CheckedStore, refusal: ObjectError | StoreUnusable, cause: Ref
         yield from reporter.skipped(ACCESS_CHECKS[2:], tr("correct the endpoint first"))
     elif cause is RefusalCause.CREDENTIALS:
         hint = _with_region(end, refusal)
-        yield reporter.failure("credentials", refusal, f"{hint}; {end.of_keys}" if end.of_keys else hint)
+        yield reporter.failure("credentials", refusal, joined([hint, end.of_keys]) if end.of_keys else hint)
         yield from reporter.skipped(ACCESS_CHECKS[3:], tr("correct the credentials first"))
     else:
         yield from reporter.skipped(("credentials",), tr("correct the bucket first"))
@@ -337,9 +337,7 @@ def first_found(ask: OneRetry, store: ObjectStore, prefix: str, entries: Sequenc
 def _nothing_found(end: CheckedStore, access: BucketAccess, entries: Sequence[Entry]) -> Finding:
     reporter = end.reporter
     if not entries:
-        return reporter.skip(
-            "read", tr("no object is known that could be looked for, without a database, a manifest or a listing")
-        )
+        return reporter.skip("read", tr("without a database, a manifest or a listing, no object is known to look for"))
     looked_for = next(iter_candidates(entries[0], end.prefix))
     has = tr(", while the bucket has {first_key!r}", first_key=access.first_key) if access.first_key else ""
     said = tr(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mastosync.doctor.checks import Findings, Reporter, is_this_machine
 from mastosync.errors import ConfigError, DatabaseError, NoMastodonTables
 from mastosync.findings import Finding
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, joined, say, tr
 from mastosync.model import Entry
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _permission(reporter: Reporter, refusals: Sequence[DatabaseError]) -> Findin
     if not refusals:
         return reporter.ok("permission", tr("every table that is planned can be read"))
     remedies = dict.fromkeys(refusal.hint for refusal in refusals)
-    return reporter.failure("permission", "; ".join(refusal.message for refusal in refusals), "\n".join(remedies))
+    return reporter.failure("permission", joined(refusal.message for refusal in refusals), "\n".join(remedies))
 
 
 def _tables(reporter: Reporter, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
@@ -175,10 +175,8 @@ def _tables(reporter: Reporter, tables: Mapping[str, tuple[str, ...]], types: Se
                 "any other case their objects are not copied"
             ),
         )
-    known = "; ".join(
-        tr("{table} is not there: {why}", table=table, why=say(_MAY_BE_ABSENT[table])) for table in absent
-    )
-    return reporter.ok("tables", f"{present}; {known}" if known else present)
+    known = [tr("{table} is not there: {why}", table=table, why=say(_MAY_BE_ABSENT[table])) for table in absent]
+    return reporter.ok("tables", joined([present, *known]))
 
 
 def _columns(reporter: Reporter, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
@@ -191,9 +189,7 @@ def _columns(reporter: Reporter, tables: Mapping[str, tuple[str, ...]], types: S
     }
     if not lost:
         return reporter.ok("columns", tr("every column that decides on keys and privacy is there"))
-    said = "; ".join(
-        tr("{name} is missing: {meaning}", name=name, meaning=say(meaning)) for name, meaning in lost.items()
-    )
+    said = joined(tr("{name} is missing: {meaning}", name=name, meaning=say(meaning)) for name, meaning in lost.items())
     return reporter.warning(
         "columns",
         said,

@@ -213,7 +213,7 @@ def _check_multipart(end: CheckedStore, probes: ProbeObjects, options: TransferO
     yield reporter.ok(
         "multipart",
         tr(
-            "objects larger than {threshold} are sent in parts: to complete and to cancel such an upload both work",
+            "objects larger than {threshold} are sent in parts: completing and cancelling such an upload both work",
             threshold=threshold,
         ),
     )

@@ -14,7 +14,7 @@ from mastosync.doctor.probes import DATA, FOLDER, MD5, ComparedStore, check_apar
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.findings import Finding, Grade
 from mastosync.findings.messages import foreign_owner_message, ownership_remedy, root_owner_message
-from mastosync.language import tr, trn
+from mastosync.language import joined, tr, trn
 from mastosync.model import Access, Entry, ObjectHeaders, Ownership
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import DiskSpace, ObjectStore, PutOptions
@@ -93,7 +93,7 @@ def _links(end: CheckedFolder) -> Finding:
 def _reading(end: CheckedFolder, entries: Sequence[Entry], first_key: str) -> Finding:
     reporter = end.reporter
     if not entries:
-        why = tr("no object is known that could be looked for, without a database or a manifest")
+        why = tr("without a database or a manifest, no object is known to look for")
         return reporter.skip("read", why)
     try:
         known = first_found(end.ask, end.store, "", entries)
@@ -307,7 +307,7 @@ def _removed(end: CheckedFolder, *keys: str) -> Iterator[None]:
             except STORE_ERRORS as error:
                 failures.append(error)
         if failures:
-            said = "; ".join(each.message for each in failures)  # of each that is left
+            said = joined(each.message for each in failures)  # of each that is left
             raise StoreUnusable(said, hint=failures[0].hint) from failures[0]
 
 

@@ -233,9 +233,11 @@ def _check_database(reporter: Reporter, path: Path, found: DatabaseIdentity | No
             tr("look whether [pg.database] names Mastodon's database, and whether a restore is still at work"),
         )
     elif found.has_moved(known):
-        yield reporter.ok("database", tr("another copy of the same instance's database than the last plan has read"))
+        yield reporter.ok(
+            "database", tr("a different copy of the same instance's database than the last plan has read")
+        )
     else:
-        yield reporter.ok("database", tr("nothing says that it is another one than the last plan has read"))
+        yield reporter.ok("database", tr("nothing suggests that it is another one than the last plan has read"))
 
 
 def _described(report: ManifestReport, path: Path, facts: ManifestFacts, *, compared: bool) -> str:

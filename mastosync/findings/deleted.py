@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from mastosync.findings import Finding, Grade
-from mastosync.language import tr, trn
+from mastosync.language import joined, tr, trn
 from mastosync.manifest import (
     CountLine,
     Manifest,
@@ -106,7 +106,7 @@ def lost_rows_message(lost: int) -> str:
 def gone_message(gone: Removable) -> str:
     """How many objects at the destination have no row any more."""
     told = [_removable_message(gone)] if gone.objects else []
-    return "; ".join([*told, lost_rows_message(gone.lost)] if gone.lost else told)
+    return joined([*told, lost_rows_message(gone.lost)] if gone.lost else told)
 
 
 def _removable_message(gone: Removable) -> str:
@@ -122,9 +122,11 @@ def _removable_message(gone: Removable) -> str:
     if not gone.adopted:
         return told
     if gone.adopted == gone.objects:
-        return tr("{told}. mastosync has copied none of them: all were adopted, as they lay there already", told=told)
+        return tr(
+            "{told}. mastosync has copied none of them: all were adopted, because they were already there", told=told
+        )
     return tr(
-        "{told}. mastosync has copied {copied} of them, and has adopted {adopted}, which lay there already",
+        "{told}. mastosync has copied {copied} of them, and has adopted {adopted}, which were already there",
         told=told,
         copied=f"{gone.objects - gone.adopted:,}",
         adopted=f"{gone.adopted:,}",

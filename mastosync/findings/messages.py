@@ -243,10 +243,10 @@ def unidentified_finding(objects: int) -> Finding:
         "unproven",
         Grade.WARNING,
         trn(
-            "{objects} object is missing at the source, but something lies at the new store, probably stored by"
-            " Mastodon itself",
-            "{objects} objects are missing at the source, but something lies at the new store for each, probably stored"
+            "{objects} object is missing at the source, but the new store has something under its key, probably stored"
             " by Mastodon itself",
+            "{objects} objects are missing at the source, but the new store has something under each key, probably"
+            " stored by Mastodon itself",
             objects,
             objects=f"{objects:,}",
         ),

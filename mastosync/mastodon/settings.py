@@ -147,7 +147,7 @@ def _permission(store: S3Config, *, acls: bool) -> Setting:
     if store.acl == "none" or not acls:
         return Setting("S3_PERMISSION", "", tr("the store takes no ACLs: the line has to be there, and empty"))
     asked = store.acl == "auto" and store.known.takes_acl is None
-    remark = tr("empty, if `mastosync copy` has told that the destination takes no ACLs") if asked else ""
+    remark = tr("empty, if `mastosync copy` has said that the destination takes no ACLs") if asked else ""
     return Setting("S3_PERMISSION", "public-read", remark)
 
 

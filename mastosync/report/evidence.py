@@ -109,14 +109,14 @@ def _planned_since(evidence: DeletionEvidence) -> bool:
 def _unplanned(evidence: DeletionEvidence) -> Finding:
     switch = evidence.switch
     said = tr(
-        "{file} was changed at {time} UTC, and nobody has planned everything since: what was uploaded to the old store"
-        " until then may lie there alone",
+        "{file} was changed at {time} UTC, and no whole plan was made since: what was uploaded to the old store before"
+        " may be there alone",
         file=switch.file,
         time=moment(switch.changed_at),
     )
     remedy = tr(
-        "`mastosync plan`, then `mastosync copy`: of what is there already nothing is copied twice. If the file was"
-        " changed, moved or copied for another reason, do the same."
+        "`mastosync plan`, then `mastosync copy`: nothing that has arrived is copied again. If the file was changed,"
+        " moved or copied for another reason, do the same."
     )
     if any(plan.taken_at.timestamp() > switch.changed_at for plan in evidence.plans if plan.leaves_nothing_out):
         remedy += " " + tr(

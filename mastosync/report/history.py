@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mastosync.findings.public_looks import has_asked
+from mastosync.language import deferred
 from mastosync.manifest import VerificationRecord
 from mastosync.units import iso
 
@@ -147,7 +148,11 @@ class VerificationRun(VerificationRecord):
     @property
     def ways(self) -> tuple[str, ...]:
         """How it checked: by listing, by reading back, without credentials."""
-        ways = {"listing": bool(self.details.get("listed")), "deep": self.read_back, "public": self.is_public}
+        ways = {
+            deferred("listing"): bool(self.details.get("listed")),
+            deferred("deep"): self.read_back,
+            deferred("public"): self.is_public,
+        }
         return tuple(name for name, done in ways.items() if done)
 
     def as_json(self) -> dict[str, Any]:

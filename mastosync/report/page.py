@@ -111,8 +111,8 @@ def _verdict(report: Report) -> Markup:
             "p",
             prose(
                 tr(
-                    "As far as this manifest knows. What lies at the old store and no row of the database refers to is"
-                    " not in it: `mastosync orphans` tells."
+                    "As far as this manifest knows. It knows no objects at the old store that no database row refers"
+                    " to: `mastosync orphans` finds them."
                 )
             ),
             class_="soft",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mastosync.language import tr, trn
+from mastosync.language import say, tr, trn
 from mastosync.model import EntryState, Origin
 from mastosync.report import moment
 from mastosync.report.markup import (
@@ -81,7 +81,7 @@ def pace_section(report: Report) -> Markup:
     """Objects and bytes a second over time."""
     paces = report.paces
     if not paces:
-        return section(tr("Pace"), paragraph(tr("No copy has left its pace.")))
+        return section(tr("Pace"), paragraph(tr("No copy has recorded its pace.")))
     fastest = max(pace.bytes_per_second for pace in paces)
     unit, size = next((each for each in _RATES if fastest >= each[1]), _RATES[-1])
     objects = [ChartStep(pace.begin, pace.end, pace.objects_per_second) for pace in paces]
@@ -90,7 +90,7 @@ def pace_section(report: Report) -> Markup:
     rows = [(moment(each.begin), f"{each.objects_per_second:,.1f}", _rate(each.bytes_per_second)) for each in paces]
     return section(
         tr("Pace"),
-        paragraph(tr("While a copy was at work; where nothing is drawn, none was. Times are UTC."), soft=True),
+        paragraph(tr("Drawn only for the time when a copy was at work. Times are UTC."), soft=True),
         figure(
             tr("Objects a second"),
             steps_over_time(Caption("objects", tr("Objects a second"), told), objects, tr("objects/s"), "blue"),
@@ -239,7 +239,7 @@ def _run(run: CopyRun) -> tuple[str | int, ...]:
 def _verification(run: VerificationRun) -> tuple[str | int, ...]:
     faults = ", ".join(f"{name} {count:,}" for name, count in run.faults.items())
     found = faults or tr("all well")
-    return moment(run.started_at), ", ".join(run.ways) or _NOTHING, found, run.checked, run.read_back
+    return moment(run.started_at), ", ".join(map(say, run.ways)) or _NOTHING, found, run.checked, run.read_back
 
 
 def _failure(each: dict[str, Any]) -> Markup:

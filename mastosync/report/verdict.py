@@ -24,7 +24,7 @@ from mastosync.findings.messages import (
     with_accepted_losses,
 )
 from mastosync.findings.public_looks import PublicCheckStatus, public_summary
-from mastosync.language import tr, trn
+from mastosync.language import joined, tr, trn
 from mastosync.manifest import Relation
 from mastosync.model import EntryState, Reason
 from mastosync.report.evidence import READ_BACK, DeletionEvidence, switched
@@ -137,8 +137,8 @@ def _left_behind(evidence: DeletionEvidence) -> Iterator[Finding]:
         yield exposed_finding(exposed)
     if (private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE) - evidence.exposed.kept_back) > 0:
         said = trn(
-            "{objects} private object lies at the old store alone",
-            "{objects} private objects lie at the old store alone",
+            "{objects} private object is at the old store alone",
+            "{objects} private objects are at the old store alone",
             private,
             objects=_n(private),
         )
@@ -146,8 +146,8 @@ def _left_behind(evidence: DeletionEvidence) -> Iterator[Finding]:
         yield Finding("private", Grade.FAILURE, said, remedy)
     if excluded := evidence.objects(EntryState.SKIPPED, Reason.EXCLUDED):
         said = trn(
-            "{objects} object was left out and lies at the old store alone",
-            "{objects} objects were left out and lie at the old store alone",
+            "{objects} object was left out and is at the old store alone",
+            "{objects} objects were left out and are at the old store alone",
             excluded,
             objects=_n(excluded),
         )
@@ -179,7 +179,7 @@ def _gone(evidence: DeletionEvidence) -> Finding:
     """What should not lie at the new store any more."""
     gone = evidence.gone
     if not gone.objects and not gone.lost:
-        said = tr("of what the plans found deleted, nothing lies at the new store")
+        said = tr("nothing that the plans found deleted is still at the new store")
         return Finding("gone", Grade.OK, said)
     remedy = removal_remedy(gone, by_hand=evidence.shared is not None, lost=evidence.lost_by_plan > 0)
     return Finding("gone", Grade.WARNING, gone_message(gone), remedy)
@@ -196,7 +196,7 @@ def _verified(evidence: DeletionEvidence) -> Finding:
         return Finding("verify", Grade.FAILURE, said, remedy)
     if faults := recent[-1].faults:
         told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
-        said = tr("the last verification found what is not as it should be: {faults}", faults=told)
+        said = tr("the last verification found problems: {faults}", faults=told)
         return Finding(
             "verify",
             Grade.FAILURE,
@@ -257,7 +257,7 @@ def _read_by_everybody(evidence: DeletionEvidence) -> Iterator[Finding]:
     if status is PublicCheckStatus.UNTRIED:
         yield Finding("public", Grade.FAILURE, never_read_message(), checks.remedy)
     elif status in (PublicCheckStatus.LISTED, PublicCheckStatus.EXPOSED, PublicCheckStatus.FAULTY):
-        said = "; ".join(_misread(checks.told or {}))
+        said = joined(_misread(checks.told or {}))
         yield Finding("public", Grade.FAILURE, said, tr("{verify} lists them", verify=checks.remedy))
     elif status is PublicCheckStatus.FINE and checks.uncovered:
         yield Finding("public", Grade.FAILURE, *uncovered_notice(checks))
@@ -305,14 +305,14 @@ def _misread_told(count: int) -> dict[str, str]:
             objects=objects,
         ),
         FaultKind.UNCLEAR: trn(
-            "of {objects} object it is not clear who can read it",
-            "of {objects} objects it is not clear who can read them",
+            "it is unclear who can read {objects} object",
+            "it is unclear who can read {objects} objects",
             count,
             objects=objects,
         ),
         "": trn(
-            "{objects} object was not right without credentials",
-            "{objects} objects were not right without credentials",
+            "{objects} object was not as it should be without credentials",
+            "{objects} objects were not as they should be without credentials",
             count,
             objects=objects,
         ),

@@ -15,7 +15,7 @@ from itertools import count
 from typing import NamedTuple, Protocol, TypeAlias
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
-from mastosync.language import tr
+from mastosync.language import joined, tr
 from mastosync.manifest import RawRow, SegmentReader, record_of
 from mastosync.mastodon.paperclip import KeyRange, SortedSegment, iter_strands, root_of
 from mastosync.model import Record
@@ -113,7 +113,7 @@ class Listing:
                 hint = tr("the key needs the right to list the bucket (s3:ListBucket)")
             place = tr(", after {after!r}", after=f"{self.root}{after}") if after else ""
             raise StoreUnusable(
-                f"{error.message}{place}", hint="; ".join(filter(None, (hint, self._way_round)))
+                f"{error.message}{place}", hint=joined(filter(None, (hint, self._way_round)))
             ) from error
         if self.root:
             objects = [found._replace(key=found.key.removeprefix(self.root)) for found in page.objects]

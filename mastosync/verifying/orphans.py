@@ -341,4 +341,4 @@ def _folder_of(key: str) -> str:
     """What orphans are counted by: the folders that tell what a key is of."""
     folders = key.split("/")[:-1]
     depth = _DEPTH + (folders[:1] == ["cache"])
-    return "".join(f"{folder}/" for folder in folders[:depth]) or "(no folder)"
+    return "".join(f"{folder}/" for folder in folders[:depth]) or deferred("(no folder)")

@@ -149,7 +149,7 @@ class PublicResult:
         if any(fault.served_by is ServedBy.OLD_STORE and not fault.exposed for fault in self.faults):
             told.append(
                 tr(
-                    "what only the old store gives is gone when the fallback is: make these objects public at the new"
+                    "objects that only the old store serves disappear with the fallback: make them public at the new"
                     " store, by their ACL or the policy of the bucket"
                 )
             )

@@ -171,7 +171,7 @@ print(*(name for name in sys.modules if name.startswith(("mastosync.app", "masto
 def test_it_is_put_where_the_shell_looks_once(site: Site, shell: str, path: str) -> None:
     assert f"wrote {site.folder / path}" in site.run("completion", shell, "--install").stdout
     assert (site.folder / path).read_text() == site.run("completion", shell).stdout or shell == "zsh"
-    assert "is there already" in site.run("completion", shell, "--install").stdout
+    assert "is already up to date" in site.run("completion", shell, "--install").stdout
 
 
 def test_the_shell_is_that_of_the_user(site: Site) -> None:

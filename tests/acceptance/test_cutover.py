@@ -149,7 +149,7 @@ def test_the_media_host_is_one_that_nginx_takes(offline: Site, tmp_path: Path) -
     )
     assert (site.folder / "media.conf").stat().st_mode & 0o777 == 0o644
     refused = site.run(*again, "--source-url", "https://old.example/$x", code=2)
-    assert "nginx cannot be told of the address" in refused.stderr
+    assert "cannot be written for nginx" in refused.stderr
     assert (site.folder / "media.conf").read_text() == replaced, "whole, or not at all"
     refused = site.run("cutover", "--media-host", "old.example", *asked[3:], "--nginx", "other.conf", code=2)
     assert "would ask itself" in refused.stderr

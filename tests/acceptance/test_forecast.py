@@ -74,7 +74,7 @@ def test_old_files_of_others_are_left_out_until_somebody_wants_them(
     assert sum(line["amount"]["objects"] for line in status["survey"]["lines"] if line["excluded"]) == len(left_out)
     assert status["forecast"]["planned"]["objects"] == everything - len(left_out)
     assert "survey" not in status["snapshot"]
-    assert "all there was to move when plan 1 was made" in site.run("status").stdout
+    assert "everything to migrate, as of plan 1 (" in site.run("status").stdout
 
     site.run("copy", code=None)
     done = [line["key"] for line in site.listed("--state", "done")]

@@ -85,7 +85,7 @@ def test_it_is_put_where_man_looks(site: Site, page: str) -> None:
     path = site.folder / "data" / "man" / "man1" / "mastosync.1"
     assert f"wrote {path}" in site.run("man", "--install").stdout
     assert path.read_text() == page
-    assert "is there already" in site.run("man", "--install").stdout
+    assert "is already up to date" in site.run("man", "--install").stdout
     if shutil.which("man"):
         found = subprocess.run(
             ["man", "-w", "mastosync"], env=site.environment(), capture_output=True, text=True, check=False

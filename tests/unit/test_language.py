@@ -10,12 +10,14 @@ from gettext import GNUTranslations
 from pathlib import Path
 from string import Formatter
 
+import click
 import pytest
 from babel.messages import Catalog, Message
 from babel.messages.pofile import read_po
 
 from mastosync import language
-from mastosync.language import LOCALES, english, english_everywhere, say, tr, trn, wanted_languages
+from mastosync.cli.main import cli
+from mastosync.language import LOCALES, english, english_everywhere, joined, say, tr, trn, wanted_languages
 
 PO_FILES = sorted(LOCALES.glob("*/LC_MESSAGES/mastosync.po"))
 
@@ -127,6 +129,129 @@ class TestCatalogs:
         for message in catalog_of(LOCALES / "ja" / "LC_MESSAGES" / "mastosync.po"):
             said, meant = (set("".join(forms_of(texts))) for texts in (message.string, message.id))
             "".join(said - meant).encode("euc_jp")
+
+
+JAPANESE = LOCALES / "ja" / "LC_MESSAGES" / "mastosync.po"
+AVOIDED = {
+    "もの": "オブジェクト, ファイル, エントリー …",
+    "あなた": "mastosync の実行ユーザー",
+    "なければなりません": "必要があります",
+    "大きさ": "サイズ",
+    "要求": "リクエスト",
+    "隣": "同じフォルダー",
+    "取り直": "再取得",
+    "受け入れ": "承認",
+    "読み戻": "読み直",
+    "一覧する": "一覧表示する",
+    "一覧でき": "一覧表示でき",
+    "一覧され": "一覧表示され",
+    "運[ばびぶべぼん]": "コピー, 転送",
+    "時間割": "時間帯別の設定",
+    "標本": "サンプル",
+    "索引": "インデックス",
+    "一般の利用者": "認証なしで",
+    "認証情報なし": "認証なし",
+    "秘密の値": "シークレット",
+    "健全": "整合性, 問題ありません",
+    "盗難": "失効",
+    "バイト列": "データ",
+    "プローブ": "確認用オブジェクト",
+    "各回|回の間|次の回": "サイクル",
+    "当てに": "正しく動作する保証がありません",
+    "制限中|制限 [{0-9]": "スロットリング",
+    "わかり|わから": "分かり, 分から",
+    "[のそ]のあと": "の後",
+    "エントリ(?!ー)": "エントリー",
+    "コンテナー": "コンテナ",
+    "(メモリ|プロキシ|クエリ|プライマリ|ディレクトリ|カテゴリ|リポジトリ)ー": "without ー",
+}
+"""Words that docs/ja/glossary.md replaces, as patterns, and what stands in their place."""
+QUOTES_THEM = {"docs/ja/glossary.md"}
+
+
+class TestJapanese:
+    """What docs/ja/glossary.md demands, as far as a machine can tell."""
+
+    def test_no_message_has_a_word_that_the_glossary_replaces(self) -> None:
+        found = [
+            (pattern, text) for text in japanese().values() for pattern in AVOIDED if re.search(pattern, prose(text))
+        ]
+        assert not found
+
+    def test_no_page_has_one(self) -> None:
+        root = Path(__file__).parents[2]
+        pages = [*root.glob("docs/ja/*.md"), root / "docs" / "ja" / "config.sample.ini"]
+        found = [
+            f"{page.name}: {pattern}: {line}"
+            for page in pages
+            if str(page.relative_to(root)) not in QUOTES_THEM
+            for line in page.read_text("utf-8").splitlines()
+            for pattern in AVOIDED
+            if re.search(pattern, prose(line))
+        ]
+        assert not found
+
+    def test_several_sentences_end_with_a_full_stop(self) -> None:
+        """One has none, unless the English has one; none need follow a value or an example behind a colon."""
+        faults = {}
+        for english_text, text in japanese().items():
+            for paragraph in text.split("\n\n"):
+                plain = without_brackets(re.sub(r"\s*\[既定.*\]$", "", paragraph)).rstrip()
+                *before, last = plain.removesuffix("。").split("。")
+                ends = plain.endswith("。")
+                if before and not ends and not re.search(r":(\s|$)", last):
+                    faults[paragraph] = "no full stop at its end"
+                elif ends and not before and not re.search(r"[.!)]$", english_text):
+                    faults[paragraph] = "one sentence, and a full stop"
+                elif re.search(r"。 (?! *\[)|。。", paragraph):
+                    faults[paragraph] = "a space or another full stop behind one"
+        assert faults == {}
+
+    def test_options_are_explained_in_the_plain_form(self) -> None:
+        texts = japanese()
+        polite = [
+            text
+            for text in map(texts.get, options(cli))
+            if text and re.search("(です|ます|ません|ください)(。|$)", text)
+        ]
+        assert not polite
+
+    def test_a_sentence_that_ends_gets_no_second_full_stop(self, environment: pytest.MonkeyPatch) -> None:
+        environment.setenv("LANG", "ja_JP.UTF-8")
+        assert tr("{said}; {remedy}", said="一つ。二つ。", remedy="三つ。四つ。") == "一つ。二つ。三つ。四つ。"
+        assert joined(["一つ", "二つ。三つ。", "四つ"]) == "一つ。二つ。三つ。四つ。"
+        assert joined(["一つ"]) == "一つ"
+        assert joined([]) == ""
+        with english():
+            assert joined(["one", "two", "three"]) == "one; two; three"
+
+
+def japanese() -> dict[str, str]:
+    """Messages, in their first form, and what is said for them."""
+    return {forms_of(each.id)[0]: forms_of(each.string)[0] for each in catalog_of(JAPANESE) if each.id and each.string}
+
+
+def options(command: click.Command) -> Iterator[str]:
+    """The help of all options."""
+    yield from (each.help for each in command.params if isinstance(each, click.Option) and each.help)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from options(below)
+
+
+def prose(text: str) -> str:
+    """Without code and the targets of links."""
+    return re.sub(r"`[^`]*`|\]\([^)]*\)", "", text)
+
+
+def without_brackets(text: str) -> str:
+    """What stands within round brackets is no sentence of its own."""
+    while (shorter := re.sub(r"\([^()]*\)", "", text)) != text:
+        text = shorter
+    return text
 
 
 def fault_of(message: Message) -> str:

@@ -92,7 +92,7 @@ ROOMS: dict[str, set[str]] = {
     | _KEYS
     | _RUNNING
     | {"doctor", "copying", "findings", "status", "manifest", *_FILES, "store.probe"},
-    "cutover": _VALUES | _KEYS | {"cutover", "findings", "manifest"},
+    "cutover": _VALUES | _KEYS | {"cutover", "terminal_text", "findings", "manifest"},
     "report": _VALUES
     | _KEYS
     | {"__init__", "report", "findings", "checking.public_access", "listing", "status", "manifest", "terminal_text"},

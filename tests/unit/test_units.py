@@ -55,7 +55,7 @@ def test_moments_are_so_long_ago() -> None:
     assert human_ago(now) == "now"
 
 
-@pytest.mark.parametrize(("language", "ago"), [("ja", "3時間前"), ("de", "vor 3 Stunden"), ("xx", "3 hours ago")])
+@pytest.mark.parametrize(("language", "ago"), [("ja", "3 時間前"), ("de", "vor 3 Stunden"), ("xx", "3 hours ago")])
 def test_they_are_told_in_the_language_of_the_messages(
     monkeypatch: pytest.MonkeyPatch, language: str, ago: str
 ) -> None:

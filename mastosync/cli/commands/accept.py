@@ -24,17 +24,18 @@ if TYPE_CHECKING:
     "reasons",
     multiple=True,
     type=click.Choice([reason.value for reason in FAILURE_REASONS]),
-    help="What failed for this reason; repeatable. Not what may pass: network, server, throttled.",
+    help="Accept what failed for this reason; repeatable. Not network, server or throttled, which may go away by"
+    " themselves.",
 )
 @types_option
-@click.option("--gone", is_flag=True, help="What plans have lost by --accept-gone: it was deleted.")
+@click.option("--gone", is_flag=True, help="Accept what plans with --accept-gone have lost: it was really deleted.")
 @click.option("--undo", is_flag=True, help="Take back what was accepted: all of it, or of these reasons and types.")
 @click.option("--dry-run", is_flag=True, help="Only count; change nothing.")
 @click.pass_obj
 def accept_command(
     invocation: Invocation, reasons: tuple[str, ...], types: tuple[str, ...], gone: bool, undo: bool, dry_run: bool
 ) -> None:
-    """Take note of losses that are known, so that exit code 3 means something new.
+    """Accept losses that are known, so that exit code 3 means something new.
 
     They stay failed, with their reasons, and count as lost, but do not let `copy`, `follow` and `retry-failed` end with
     exit code 3. That lasts until an entry is done, or its row has another file.
@@ -54,7 +55,7 @@ def accept_command(
         news = status(context).news_of()
     invocation.say(_render_losses(found, undo=undo, dry_run=dry_run))
     if news and not undo and not dry_run:
-        invocation.say(tr("still new: {reasons}", reasons=counts_text(news)))
+        invocation.say(tr("not accepted: {reasons}", reasons=counts_text(news)))
 
 
 def _accept_gone(invocation: Invocation, *, dry_run: bool, others: bool) -> None:
@@ -64,7 +65,7 @@ def _accept_gone(invocation: Invocation, *, dry_run: bool, others: bool) -> None
     if others:
         raise UsageError(
             tr("--gone does not go together with --reason, --type and --undo"),
-            hint=tr("`mastosync accept --gone` takes in all that plans have lost, and is for good"),
+            hint=tr("`mastosync accept --gone` applies to everything that plans have lost, and cannot be undone"),
         )
     with invocation.running() as context:
         lost = accept_gone(context, dry_run=dry_run)
@@ -75,7 +76,7 @@ def _chosen(reasons: tuple[str, ...], *, all_if_none: bool) -> tuple[Reason, ...
     """Raises: UsageError if nothing is named that can be accepted."""
     if not reasons and not all_if_none:
         raise UsageError(
-            tr("nothing says which losses are known"),
+            tr("no losses were named"),
             hint=tr(
                 "give --reason: `mastosync accept --reason missing` accepts what the source has lost; `mastosync accept"
                 " --dry-run` counts what could be accepted"
@@ -84,7 +85,10 @@ def _chosen(reasons: tuple[str, ...], *, all_if_none: bool) -> tuple[Reason, ...
     for reason in map(Reason, reasons):
         if reason not in ACCEPTABLE_REASONS:
             raise UsageError(
-                tr("what failed with the reason {reason} may pass, and is not accepted", reason=reason.value),
+                tr(
+                    "failures with the reason {reason} may go away by themselves, and cannot be accepted",
+                    reason=reason.value,
+                ),
                 hint=tr("`mastosync retry-failed --reason {reason}` tries it again", reason=reason.value),
             )
     return tuple(map(Reason, reasons)) or ACCEPTABLE_REASONS
@@ -94,7 +98,7 @@ def _render_losses(found: Counter[tuple[str, Reason]], *, undo: bool, dry_run: b
     """How many losses were accepted or taken back, or would be."""
     count, note = found.total(), tr("nothing was changed")
     if not count:
-        return tr("nothing was accepted before") if undo else tr("nothing has failed that can be accepted and is not")
+        return tr("nothing was accepted before") if undo else tr("there are no other failures that can be accepted")
     if undo and dry_run:
         text = trn("{count:,} entry would count as new again", "{count:,} entries would count as new again", count)
     elif undo:
@@ -114,7 +118,7 @@ def _render_losses(found: Counter[tuple[str, Reason]], *, undo: bool, dry_run: b
 def _render_gone(lost: int, *, dry_run: bool) -> str:
     """How many entries were lost by `plan --accept-gone`, and count as deleted now, or would."""
     if not lost:
-        return tr("no entry is missing that a plan has lost by --accept-gone")
+        return tr("no entry that a plan with --accept-gone has lost is still missing")
     if dry_run:
         text = trn("{count:,} entry would count as deleted", "{count:,} entries would count as deleted", lost)
         return text + "\n\n" + tr("nothing was changed")

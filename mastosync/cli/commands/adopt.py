@@ -29,7 +29,7 @@ _MEANING: dict[str, str] = {
 
 
 @click.command(name="adopt")
-@click.option("--deep", is_flag=True, help="Read at both ends what sizes and ETags do not decide.")
+@click.option("--deep", is_flag=True, help="Read objects at both ends where sizes and ETags do not decide.")
 @workers_option
 @types_option
 @json_option
@@ -37,9 +37,9 @@ _MEANING: dict[str, str] = {
 def adopt_command(
     invocation: Invocation, deep: bool, workers: int | None, types: tuple[str, ...], as_json: bool
 ) -> None:
-    """Mark as done what lies at the destination already, whoever brought it.
+    """Mark as done what is already at the destination, whoever copied it.
 
-    Both stores are listed, and no object is moved: what has the size and the digest of the source's is done, the rest
+    Both stores are listed, and no object is moved. What has the same size and digest as at the source is done; the rest
     stays for `mastosync copy`.
     """
     from mastosync.app.verify import adopt

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 def apply_settings_command(
     invocation: Invocation, dry_run: bool, workers: int | None, rate: int | None, as_json: bool
 ) -> ExitCode:
-    """Bring what is done in line with `cache_control`, `acl` and `storage_class` of the destination.
+    """Give copied objects the current `cache_control`, `acl` and `storage_class` of the destination.
 
     For settings that were changed after a copy. The store copies each object onto itself: nothing is uploaded, and the
-    source is not asked. A Cache-Control is replaced if there is none, or if it is one that was configured before; any
-    other is the object's own, and stays. If the source has the value of before, too, such as the default, which
-    Mastodon writes, a new copy would keep it; here it is replaced, as nothing tells whose it is.
+    source is not asked. Cache-Control is replaced if there is none, or if it has a value that was configured before;
+    any other value is the object's own, and stays. An object may have had such a value at the source already, for
+    example the default, which Mastodon writes. A new copy would keep it; here it is replaced, because the two cannot be
+    told apart.
 
     Where a bucket keeps versions, it keeps the old ones, too. What was private by its old settings is opened only if
     the database says now that its row is public.
@@ -57,11 +58,11 @@ def apply_settings_command(
 
 _REMEDIES: dict[str, str] = {
     "hidden": deferred(
-        "was stored as public, and nobody reads it without credentials: Mastodon may have hidden it since, which the"
-        " next `mastosync plan` tells; if it should be read, `mastosync verify --public` finds it after that plan, and"
+        "stored as public, but nobody can read it without credentials. Mastodon may have hidden it since: the next"
+        " `mastosync plan` tells. If it should be public, `mastosync verify --public` finds it after that plan, and"
         " `mastosync copy` stores it again"
     ),
-    "different": deferred("another object lies there than was recorded, or none: run `mastosync verify` first"),
+    "different": deferred("the object there is missing, or is not the recorded one: run `mastosync verify` first"),
     "failed": deferred("the store refused it or kept failing: run the same command again"),
 }
 
@@ -71,7 +72,7 @@ def render_applying(result: ApplyResult) -> str:
     from mastosync.applying.one_object import ApplyStatus
 
     if not result.others:
-        return tr("nothing to do: whatever is done was stored under the settings of today")
+        return tr("nothing to do: everything done was stored with the current settings")
     counts = result.counts
     checked = counts.total()
     line = trn(
@@ -87,13 +88,13 @@ def render_applying(result: ApplyResult) -> str:
         "in_line": f"{counts[ApplyStatus.IN_LINE]:,}",
     }
     line = (
-        tr("{told}; to be stored again: at most {objects}, in line already: {in_line}", **values)
+        tr("{told}; to be stored again: at most {objects}, already as configured: {in_line}", **values)
         if result.dry_run
-        else tr("{told}; stored again: {objects}, in line before: {in_line}", **values)
+        else tr("{told}; stored again: {objects}, already as configured: {in_line}", **values)
     )
     lines = [line]
     if result.goes_on:
-        lines.append(tr("an earlier run had come some of the way; only the rest was looked at"))
+        lines.append(tr("an earlier run has done a part; only the rest was checked"))
     lines += _left_as_they_are(counts)
     lines += [
         f"{status.value}: {counts[status]:,}: {say(_REMEDIES[status])}"
@@ -113,8 +114,8 @@ def _left_as_they_are(counts: Counter[ApplyStatus]) -> list[str]:
     if kept := counts[ApplyStatus.KEPT_BACK]:
         lines.append(
             trn(
-                "{objects} private object is left as it is: no ACL is sent that would keep it so",
-                "{objects} private objects are left as they are: no ACL is sent that would keep them so",
+                "{objects} private object is left as it is: no ACL is sent that would keep it private",
+                "{objects} private objects are left as they are: no ACL is sent that would keep them private",
                 kept,
                 objects=f"{kept:,}",
             )
@@ -122,10 +123,10 @@ def _left_as_they_are(counts: Counter[ApplyStatus]) -> list[str]:
     if closed := counts[ApplyStatus.CLOSED]:
         lines.append(
             trn(
-                "{objects} object is not opened: its row is private or gone by now, which the next `mastosync plan`"
-                " takes in",
-                "{objects} objects are not opened: their rows are private or gone by now, which the next"
-                " `mastosync plan` takes in",
+                "{objects} object is not opened: its row has become private or was deleted, which the next"
+                " `mastosync plan` records",
+                "{objects} objects are not opened: their rows have become private or were deleted, which the next"
+                " `mastosync plan` records",
                 closed,
                 objects=f"{closed:,}",
             )
@@ -137,16 +138,19 @@ def _end(result: ApplyResult) -> str:
     if result.dry_run:
         return tr("a dry run: nothing was written")
     if result.in_line:
-        return tr("all well: everything that is done has the settings of today")
+        return tr("all well: everything done has the current settings")
     if result.left:
-        return tr("not all is in line: see above, then run the same command again")
+        return tr("some objects do not have the current settings: see above, then run the same command again")
     if pending := result.pending:
         return trn(
-            "what is done is in line; {objects} object is pending: run `mastosync copy`, then this again",
-            "what is done is in line; {objects} objects are pending: run `mastosync copy`, then this again",
+            "everything done has the current settings; {objects} object is pending: run `mastosync copy`, then this"
+            " again",
+            "everything done has the current settings; {objects} objects are pending: run `mastosync copy`, then this"
+            " again",
             pending,
             objects=f"{pending:,}",
         )
     return tr(
-        "what is done is in line; something lies there that is not done: run `mastosync copy`, then this once more"
+        "everything done has the current settings, but the destination also has objects that are not done: run"
+        " `mastosync copy`, then this again"
     )

@@ -9,8 +9,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.output import show
-from mastosync.cli.user_files import config_home, data_home, install_file
+from mastosync.cli.output import config_home, data_home, install_file, show
 from mastosync.errors import UsageError
 from mastosync.language import tr
 
@@ -49,7 +48,7 @@ def _users_shell() -> str:
     shell = Path(os.environ.get("SHELL", "")).name
     if shell not in _SHELLS:
         raise UsageError(
-            tr("$SHELL names none of {shells}", shells=", ".join(_SHELLS)),
+            tr("$SHELL is none of {shells}", shells=", ".join(_SHELLS)),
             hint=tr("name one: `mastosync completion bash`"),
         )
     return shell
@@ -64,12 +63,12 @@ def _script(root: click.Command, shell: str) -> str:
 def _place(shell: str) -> tuple[Path, str]:
     """Where the shell looks, and what is left to the user."""
     if shell == "fish":
-        return config_home() / "fish" / "completions" / "mastosync.fish", tr("a new shell has it")
+        return config_home() / "fish" / "completions" / "mastosync.fish", tr("new shells complete command lines")
     if shell == "bash":
         named = os.environ.get("BASH_COMPLETION_USER_DIR")
         folder = Path(named) if named else data_home() / "bash-completion"
-        needs = tr("a new shell has it, if the package bash-completion is installed")
+        needs = tr("new shells complete command lines, if the package bash-completion is installed")
         return folder / "completions" / "mastosync", needs
     folder = data_home() / "zsh" / "site-functions"
     lines = f"    fpath=({folder} $fpath)\n    autoload -Uz compinit && compinit"
-    return folder / "_mastosync", tr("a new shell has it, if ~/.zshrc says so:") + f"\n{lines}"
+    return folder / "_mastosync", tr("new shells complete command lines, if ~/.zshrc has these lines:") + f"\n{lines}"

@@ -13,10 +13,10 @@ from mastosync.errors import ExitCode
 @click.command(name="copy")
 @pace_options
 @types_option
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many entries in this run.")
+@click.option("--limit", type=click.IntRange(min=1), help="Copy at most this many entries in this run.")
 @click.pass_obj
 def copy_command(invocation: Invocation, pace: PaceOptions, types: tuple[str, ...], limit: int | None) -> ExitCode:
-    """Work through what is pending, until nothing is.
+    """Copy everything that is pending.
 
     Ctrl-C once finishes what is in flight; the same command goes on from there, also after a crash.
     """

@@ -50,16 +50,16 @@ def _media_options(command: Callable[..., R]) -> Callable[..., R]:
     @click.option(
         "--media-host",
         metavar="HOST[:PORT]",
-        help="What browsers ask for media, with its port if it has one of its own."
-        "  [default: public_url of the destination, or S3_ALIAS_HOST of --env]",
+        help="The host that browsers ask for media, with its port if it has one of its own.  [default: public_url of"
+        " the destination, or S3_ALIAS_HOST of --env]",
     )
     @click.option(
         "--source-url",
         metavar="URL",
         callback=_url,
-        help="Where everybody reads the old store.  [default: the bucket at the endpoint]",
+        help="Public URL of the old store.  [default: the bucket at the endpoint]",
     )
-    @click.option("--destination-url", metavar="URL", callback=_url, help="Where everybody reads the new one.")
+    @click.option("--destination-url", metavar="URL", callback=_url, help="Public URL of the new store.")
     @click.option(
         "--fallback",
         type=click.Choice(["all", "cache", "none"]),
@@ -88,8 +88,8 @@ def _media_options(command: Callable[..., R]) -> Callable[..., R]:
 @json_option
 @file_option(
     "--env",
-    help="Mastodon's .env.production as it is: only what has to change is told then. It is read, never written."
-    "  [default: [env] file]",
+    help="Mastodon's current .env.production: then only what has to change is shown. It is read, never written. "
+    " [default: [env] file]",
 )
 @file_option(
     "--nginx",
@@ -210,7 +210,7 @@ def _losses(report: CutoverReport) -> str:
         LossOutcome.FOR_GOOD: tr("lost for good"),
         LossOutcome.FETCHABLE: tr("other servers may have it"),
         LossOutcome.UNIDENTIFIED: tr("something lies at the new store"),
-        LossOutcome.DISPENSABLE: tr("Mastodon does without, or makes it anew"),
+        LossOutcome.DISPENSABLE: tr("not needed, or Mastodon makes it again"),
     }
     rows = [
         (tr("{table}, of other servers", table=name) if remote else name, f"{objects:,}", meanings[loss])
@@ -230,16 +230,16 @@ def _verdict(report: CutoverReport) -> str:
 
     if report.switched and _is_no_go(report):
         return tr(
-            "By its settings, Mastodon uses the new store already. Do what is told at each line with NO-GO above, then"
-            " the steps that are left."
+            "By its settings, Mastodon already uses the new store. Do what each line with NO-GO above says, then the"
+            " steps that are left."
         )
     if report.done:
         return tr(
-            "By its settings, Mastodon uses the new store already, and by what the manifest knows all is done but what"
-            " is left below."
+            "By its settings, Mastodon already uses the new store. As far as the manifest knows, only the steps below"
+            " are left."
         )
     if report.switched:
-        return tr("By its settings, Mastodon uses the new store already: go on with the steps that are left.")
+        return tr("By its settings, Mastodon already uses the new store: go on with the steps that are left.")
     return {
         CutoverVerdict.GO: tr("GO: you can switch Mastodon over now, by the steps below."),
         CutoverVerdict.GO_WITH_FALLBACK: tr(
@@ -247,7 +247,7 @@ def _verdict(report: CutoverReport) -> str:
             " nginx has to ask the old store for it."
         ),
         CutoverVerdict.NO_GO: tr(
-            "NO-GO: do not switch yet. Do what is told at each line with NO-GO above, and run this again."
+            "NO-GO: do not switch yet. Do what each line with NO-GO above says, and run this again."
         ),
     }[report.cutover.verdict]
 
@@ -262,7 +262,7 @@ def _verdict_alone(verdict: CutoverVerdict) -> str:
             "GO, with the fallback: you can switch Mastodon over. Until the rest has arrived, nginx has to ask the old"
             " store for it."
         ),
-        CutoverVerdict.NO_GO: tr("NO-GO: do not switch yet. `mastosync cutover` tells what is to be done before."),
+        CutoverVerdict.NO_GO: tr("NO-GO: do not switch yet. `mastosync cutover` tells what to do first."),
     }[verdict]
 
 

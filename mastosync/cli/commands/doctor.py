@@ -13,11 +13,19 @@ from mastosync.cli.options import json_option
 from mastosync.cli.output import show, show_json
 from mastosync.cli.terminal import PAINT_OF, Paint, paint
 from mastosync.errors import ExitCode
-from mastosync.language import tr
-from mastosync.terminal_text import one_line
+from mastosync.language import deferred, say, tr
+from mastosync.terminal_text import one_line, padded
 
 if TYPE_CHECKING:
     from mastosync.doctor import Diagnosis, Finding
+
+_WORDS = {
+    **{"ok": deferred("ok"), "warning": deferred("warning"), "failure": deferred("failure")},
+    "skipped": deferred("skipped"),
+    **{"source": deferred("source"), "destination": deferred("destination"), "database": deferred("database")},
+    **{"manifest": deferred("manifest"), "machine": deferred("machine")},
+}
+"""Grades and subjects, for people."""
 
 
 @click.command(name="doctor")
@@ -48,15 +56,14 @@ def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
 
 def render_findings(findings: Sequence[Finding]) -> str:
     """What was found about one subject, a line each, with the remedy below."""
-    lines = [paint(str(findings[0].subject), Paint.HEADING)]
+    lines = [paint(say(_WORDS[str(findings[0].subject)]), Paint.HEADING)]
     for _, group in groupby(findings, key=lambda found: found.message if found.grade == "skipped" else found.check):
         finding, *others = group  # what was skipped for the same reason is one line
         if others or finding.grade == "skipped":
-            lines.append(
-                f"  skipped  {', '.join(each.check for each in (finding, *others))}: {one_line(finding.message)}"
-            )
+            checks = ", ".join(each.check for each in (finding, *others))
+            lines.append(f"  {padded(say(_WORDS[finding.grade]), 8)} {checks}: {one_line(finding.message)}")
             continue
-        grade = paint(f"{finding.grade.value:<8}", PAINT_OF.get(finding.grade.value))
+        grade = paint(padded(say(_WORDS[finding.grade]), 8), PAINT_OF.get(finding.grade.value))
         lines.append(f"  {grade} {finding.check:<14} {one_line(finding.message)}")
         lines += [f"{'':<26}-> {line}" for line in finding.remedy.splitlines()]
     return "\n".join([*lines, ""])
@@ -65,7 +72,7 @@ def render_findings(findings: Sequence[Finding]) -> str:
 def render_summary(diagnosis: Diagnosis) -> str:
     """What it all comes to."""
     counts = ", ".join(
-        paint(f"{grade.value} {count}", PAINT_OF.get(grade.value) if count else None)
+        paint(f"{say(_WORDS[grade])} {count}", PAINT_OF.get(grade.value) if count else None)
         for grade, count in diagnosis.summary().items()
     )
     return f"{counts}: " + (

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     "--every",
     metavar="DURATION",
     callback=duration,
-    help="From the beginning of a round to that of the next one: 10m, 1h30m, 45s.  [default: 10m, or [follow] every]",
+    help="Time from the start of a round to the start of the next one: 10m, 1h30m, 45s.  [default: 10m, or [follow]"
+    " every]",
 )
-@click.option("--once", is_flag=True, help="One round, and no more.")
+@click.option("--once", is_flag=True, help="Run one round, and no more.")
 @click.option("--full", is_flag=True, help="Read all of the database in the first round.")
 @click.option("--prune", is_flag=True, help="Remove at the destination what has left the database, as `prune` does.")
 @at_most_option
@@ -46,9 +47,9 @@ def follow_command(
 ) -> ExitCode:
     """Plan and copy again and again, until told to stop.
 
-    Each round reads what has come or changed since the last one, and once a day everything. Between rounds the
-    manifest is free for other commands. A round that finds database or stores out of reach is told, and tried again.
-    What the last plan took in is what is followed: --type, --only and --max-age have to be those that it was given.
+    Each round reads what was added or changed since the last one, and once a day everything. Between rounds, other
+    commands can use the manifest. A round that cannot reach the database or a store says so, and is tried again. What
+    the last plan took in is what is followed: give the same --type, --only and --max-age.
 
     A round that finds another instance's database, an older copy of the right one, one that lacks all rows of a
     table, or that much of what was planned is gone, says so, and copies what is pending and what is new (exit code 6

@@ -30,7 +30,7 @@ _USUAL = "config.ini"
 @click.option(
     "--env-syntax",
     type=click.Choice(SYNTAXES),
-    help="Who reads that file to Mastodon: dotenv or Docker Compose, or `docker run --env-file`.  [default: dotenv]",
+    help="How Mastodon reads that file: by dotenv or Docker Compose, or by `docker run --env-file`.  [default: dotenv]",
 )
 @click.option("--copy-secrets", is_flag=True, help="Copy the secrets of that file, instead of referring to them.")
 @click.option(

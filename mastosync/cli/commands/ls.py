@@ -22,7 +22,7 @@ from mastosync.model import EntryState, Reason
 @click.option("--new", "losses", flag_value="new", help="Only what failed and was not accepted.")
 @click.option("--format", "form", type=click.Choice(LIST_FORMATS), default="text", help="text: keys only.")
 @print0_option
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
+@click.option("--limit", type=click.IntRange(min=1), help="List at most this many.")
 @click.pass_obj
 def ls_command(
     invocation: Invocation,

@@ -14,8 +14,7 @@ import click
 from mastosync import __version__
 from mastosync.cli.help import environment, exit_codes, files
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.output import show
-from mastosync.cli.user_files import data_home, install_file
+from mastosync.cli.output import data_home, install_file, show
 from mastosync.language import spoken, tr
 
 _SPELLED = str.maketrans(

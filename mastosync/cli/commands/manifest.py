@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from mastosync.manifest import Soundness
 
 _COMMANDS = {
-    "check": "Tell whether it is sound.",
+    "check": "Check that it is sound.",
     "backup": "Copy it while others work on it.",
     "export": "Write all of it as JSON lines.",
-    "import": "Make a new one of an export.",
+    "import": "Make a new one from an export.",
 }
 _SHOWN = 20  # faults of one part
 
@@ -34,14 +34,14 @@ def manifest_command() -> None:
 
 
 @click.command(name="check")
-@click.option("--quick", is_flag=True, help="Do not hold the file's indexes against its lines.")
-@click.option("--repair", is_flag=True, help="Count anew if only the counters are wrong, after a backup.")
+@click.option("--quick", is_flag=True, help="Skip the check of the file's indexes against its rows.")
+@click.option("--repair", is_flag=True, help="Rebuild the counters, after a backup, if only they are wrong.")
 @json_option
 @click.pass_obj
 def manifest_check_command(invocation: Invocation, quick: bool, repair: bool, as_json: bool) -> ExitCode:
-    """Tell whether the manifest is sound: the file, its entries, counters, claims and plans.
+    """Check that the manifest is sound: the file, its entries, counters, claims and plans.
 
-    It can be asked while a copy is at work.
+    It can run while a copy is at work.
     """
     from mastosync.app.manifest import check
 
@@ -63,7 +63,7 @@ def manifest_check_command(invocation: Invocation, quick: bool, repair: bool, as
 def manifest_backup_command(invocation: Invocation, file: Path | None, force: bool) -> None:
     """Copy the manifest to FILE, or beside it, as it stands at one moment.
 
-    Whoever works on it goes on meanwhile. The copy is looked at before it gets its name. It is a manifest itself.
+    Other commands go on meanwhile. The copy is checked before it gets its name. It is a manifest itself.
     """
     from mastosync.app.manifest import back_up
 
@@ -101,9 +101,9 @@ def manifest_export_command(invocation: Invocation, file: Path | None, force: bo
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True, exists=True, dir_okay=False))
 @click.pass_obj
 def manifest_import_command(invocation: Invocation, file: Path) -> None:
-    """Make a new manifest of FILE (-: standard input), which `manifest export` wrote.
+    """Make a new manifest from FILE (-: standard input), which `manifest export` wrote.
 
-    Whole or not at all, and never over a manifest that is there: `mastosync --manifest new.db manifest import FILE`.
+    It is made whole or not at all, and never replaces a manifest: `mastosync --manifest new.db manifest import FILE`.
     """
     from mastosync.app.manifest import import_archive
 

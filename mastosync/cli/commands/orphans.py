@@ -30,7 +30,7 @@ _PREFIXES = 40  # that are shown
     type=click.Choice(LIST_FORMATS),
     help="List them; text: keys only.  [default: count]",
 )
-@click.option("--missing", is_flag=True, help="List what rows refer to and the source lacks instead.")
+@click.option("--missing", is_flag=True, help="Instead, list objects that rows refer to and the source lacks.")
 @print0_option
 @workers_option
 @json_option
@@ -38,10 +38,10 @@ _PREFIXES = 40  # that are shown
 def orphans_command(
     invocation: Invocation, form: str | None, missing: bool, print0: bool, workers: int | None, as_json: bool
 ) -> None:
-    """Tell what lies at the source and no row refers to, and what rows refer to in vain.
+    """Find source objects that no database row refers to, and objects that rows refer to and the source lacks.
 
-    Nothing is deleted. It is compared with the last whole plan: what came to the source since, or shortly before, is
-    counted apart: its row may not have been there to be seen.
+    Nothing is deleted. The source is compared with the last whole plan. Objects that came since, or shortly before, are
+    counted apart, because the plan may not have seen their rows.
     """
     from mastosync.app.verify import orphans
     from mastosync.listing import FIELDS
@@ -81,10 +81,12 @@ def _render_newer(result: OrphansResult) -> str:
     newer = result.newer
     if not newer.objects:
         return ""
-    return tr(
-        "{objects:,} more ({size}) are newer than {newer_than:%F %T} UTC, and the plan may not know their "
-        "rows yet: to find out, run `mastosync plan` and `mastosync orphans` again later",
-        objects=newer.objects,
+    return trn(
+        "{count:,} more ({size}) is newer than {newer_than:%F %T} UTC, and the plan may not know its row yet: to find "
+        "out, run `mastosync plan` and `mastosync orphans` again later",
+        "{count:,} more ({size}) are newer than {newer_than:%F %T} UTC, and the plan may not know their rows yet: to "
+        "find out, run `mastosync plan` and `mastosync orphans` again later",
+        newer.objects,
         size=human_bytes(newer.size_bytes),
         newer_than=result.newer_than,
     )
@@ -106,14 +108,15 @@ def render_orphans(result: OrphansResult) -> str:
     ]
     if result.by_prefix:
         rows = [
-            (prefix, f"{tallied.objects:,}", human_bytes(tallied.size_bytes))
+            (say(prefix), f"{tallied.objects:,}", human_bytes(tallied.size_bytes))
             for prefix, tallied in sorted(result.by_prefix.items(), key=lambda item: -item[1].size_bytes)[:_PREFIXES]
         ]
         lines += [table((tr("no row refers to"), tr("objects"), tr("bytes")), rows), ""]
     lines.append(
-        tr(
-            "no row refers to {objects:,} objects ({size}); nothing was deleted",
-            objects=orphans.objects,
+        trn(
+            "no row refers to {count:,} object ({size}); nothing was deleted",
+            "no row refers to {count:,} objects ({size}); nothing was deleted",
+            orphans.objects,
             size=human_bytes(orphans.size_bytes),
         )
     )
@@ -146,7 +149,11 @@ def _missing_lines(result: OrphansResult) -> list[str]:
         ]
         lines += ["", table((tr("missing at the source, by age"), *map(say, ages), tr("total")), missing), ""]
     lines.append(
-        tr("rows refer to {missing_total:,} objects that are missing at the source", missing_total=result.missing_total)
+        trn(
+            "rows refer to {count:,} object that is missing at the source",
+            "rows refer to {count:,} objects that are missing at the source",
+            result.missing_total,
+        )
     )
     if result.optional_missing:
         lines.append(

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @click.command(name="plan")
 @scope_options
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many rows of each type.")
+@click.option("--limit", type=click.IntRange(min=1), help="Plan at most this many rows of each type.")
 @click.option("--dry-run", is_flag=True, help="Count, tell what a copy will take, and write nothing.")
 @click.option(
     "--accept-gone",
     is_flag=True,
     help="Go on though much of what was planned is gone, or the database is another, an older one, or not whole.",
 )
-@click.option("--delta", is_flag=True, help="Read only what has changed since the last plan, where that will do.")
+@click.option("--delta", is_flag=True, help="Read only what has changed since the last plan, if that is enough.")
 @rate_option
 @bwlimit_option
 @json_option
@@ -48,10 +48,10 @@ def plan_command(
 ) -> None:
     """Snapshot every key that the database refers to into the manifest.
 
-    Planning again adds what is new, marks what is gone, and leaves what is done alone. A plan that is cut off leaves
-    nothing behind. With --delta only rows are read that came or changed since the last plan, which takes seconds;
-    rows that were deleted are found by the next plan without it. A dry run tells requests, time and money before
-    anything is moved; --rate and --bwlimit are those that `copy` would be given.
+    Planning again adds what is new, marks what is gone, and leaves what is done alone. A plan that is interrupted
+    leaves nothing behind. With --delta, only rows that were added or changed since the last plan are read, which takes
+    seconds; rows that were deleted are found by the next plan without it. A dry run estimates requests, time and money
+    before anything is moved; give it the --rate and --bwlimit that you would give `copy`.
 
     A plan that finds another instance's database, an older copy of the right one, one that lacks all rows of a table,
     or that much of what was planned is gone, changes nothing and ends with 6; --accept-gone goes on.

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 @click.command(name="prune")
-@click.option("--apply", is_flag=True, help="Remove. Without it, only tell what that would be.")
-@click.option("--adopted", is_flag=True, help="Also what was adopted: maybe the only copy, or somebody else's.")
+@click.option("--apply", is_flag=True, help="Remove them. Without it, only tell what would be removed.")
+@click.option(
+    "--adopted", is_flag=True, help="Remove adopted objects, too: each may be the only copy, or somebody else's."
+)
 @at_most_option
 @source_gone_option
 @workers_option
@@ -36,9 +38,9 @@ def prune_command(
 ) -> ExitCode:
     """Remove objects at the destination whose rows have left the database since they were copied.
 
-    Never at the source, and only what this manifest knows to have brought. The last plan has to be whole, and not
-    older than an hour. What was adopted stays without --adopted: what Mastodon has stored at the destination since the
-    switch lies nowhere else, and Mastodon itself removes it there.
+    Only objects that this manifest records as copied are removed, and nothing at the source. The last plan has to be
+    whole, and not older than an hour. Adopted objects stay unless --adopted is given: what Mastodon has stored at the
+    destination since the switch is nowhere else, and Mastodon itself removes it there.
     """
     from mastosync.app.follow import prune
     from mastosync.pruning import PruneOptions
@@ -70,10 +72,10 @@ def render_pruning(result: PruneResult, *, adopted: bool) -> str:
     if result.adopted:
         lines.append(
             trn(
-                "{count:,} of them stays: it was adopted, and may lie nowhere else, or belong to others who use this"
-                " bucket. If not: `mastosync prune --adopted --apply` removes it, too",
-                "{count:,} of them stay: they were adopted, and may lie nowhere else, or belong to others who use this"
-                " bucket. If not: `mastosync prune --adopted --apply` removes them, too",
+                "{count:,} of them stays: it was adopted. It may be the only copy, or belong to others who use this"
+                " bucket. If neither is so, `mastosync prune --adopted --apply` removes it, too",
+                "{count:,} of them stay: they were adopted. They may be the only copies, or belong to others who use"
+                " this bucket. If neither is so, `mastosync prune --adopted --apply` removes them, too",
                 result.adopted,
             )
         )

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 
 @click.command(name="refetch")
-@click.option("--apply", is_flag=True, help="Fetch, and write to the destination. Without it, nobody is asked.")
-@click.option("--limit", type=click.IntRange(min=1), help="Fetch so many files at most.")
+@click.option(
+    "--apply",
+    is_flag=True,
+    help="Fetch the files, and write them to the destination. Without it, no server is asked.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Fetch at most this many files.")
 @click.option("--workers", type=click.IntRange(min=1), help="Servers asked at once.  [default: 8, or [copy] workers]")
 @source_gone_option
 @types_option
@@ -35,7 +39,7 @@ def refetch_command(
     types: tuple[str, ...],
     as_json: bool,
 ) -> ExitCode:
-    """Fetch what the source has lost again, from the servers that it came from.
+    """Fetch files that the source has lost again, from the servers they came from.
 
     Of what failed as `missing`, originals whose row has a URL can come back, as far as Mastodon had stored them
     without change. Without --apply this only tells how many those are.

@@ -14,7 +14,7 @@ from mastosync.cli.options import file_option
 from mastosync.cli.output import json_text, show, show_exactly, show_fault
 from mastosync.cli.terminal import table
 from mastosync.errors import ExitCode, UsageError
-from mastosync.language import english_everywhere, tr
+from mastosync.language import english_everywhere, say, tr
 from mastosync.model import EntryState, Origin
 from mastosync.terminal_text import one_line, padded
 from mastosync.units import human_bytes, human_seconds
@@ -27,7 +27,9 @@ _STANDARD_OUTPUT = Path("-")
 
 
 @click.command(name="report")
-@click.option("--format", "form", type=click.Choice(["text", "json", "html"]), help="How to tell it.  [default: text]")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "html"]), help="Format of the report.  [default: text]"
+)
 @click.option(
     "-o",
     "--output",
@@ -36,7 +38,11 @@ _STANDARD_OUTPUT = Path("-")
 )
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @click.option(
-    "--failures", type=click.IntRange(min=0), default=50, show_default=True, help="List so many of what failed."
+    "--failures",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="List at most this many failed entries.",
 )
 @file_option(
     "--env",
@@ -58,7 +64,7 @@ def report_command(
     env: Path | None,
     kept: Path | None,
 ) -> ExitCode:
-    """Tell all that the manifest remembers: what was moved, when, how fast, what failed and why, what is proven.
+    """Report everything the manifest records: what was moved, when, how fast, what failed and why, what is proven.
 
     As html it is one file to keep: the record that the old store may be deleted, or why not yet. Neither database nor
     stores are asked.
@@ -232,7 +238,7 @@ def _proofs(report: Report) -> Iterator[str]:
     rows = [
         (
             moment(proof.started_at),
-            ", ".join(proof.ways) or "-",
+            ", ".join(map(say, proof.ways)) or "-",
             f"{proof.checked:,}",
             f"{proof.read_back:,}",
             ", ".join(f"{name} {count:,}" for name, count in proof.faults.items()) or tr("all well"),

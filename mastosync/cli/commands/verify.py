@@ -26,12 +26,12 @@ _EXAMPLES = 10
 
 @click.command(name="verify")
 @click.option("--deep", is_flag=True, help="Read objects back and compare their digests.")
-@click.option("--sample", type=click.IntRange(min=1), help="Read so many of them only, or ask for so many in public.")
+@click.option("--sample", type=click.IntRange(min=1), help="Read (with --public: check) only this many objects.")
 @click.option(
     "--public",
     is_flag=True,
-    help=f"Ask for a sample ({USUAL_SAMPLE}, or --sample; of each kind) as anybody may, where `public_url` says: are"
-    " they public, with their headers, and can nobody read private ones or list the bucket?",
+    help=f"Read a sample ({USUAL_SAMPLE}, or --sample; of each kind) without credentials at `public_url`: can public"
+    " objects be read, with their headers, and can nobody read private ones or list the bucket?",
 )
 @workers_option
 @types_option
@@ -46,7 +46,7 @@ def verify_command(
     types: tuple[str, ...],
     as_json: bool,
 ) -> ExitCode:
-    """Hold the destination against the manifest: it must have everything that is done.
+    """Check that the destination has every object the manifest marks done.
 
     Listings tell size and digest of every object. What is lost or different goes back to pending, unless its row was
     deleted: run `mastosync plan`, then `mastosync copy`, and a second `verify` is clean.
@@ -55,7 +55,7 @@ def verify_command(
     from mastosync.verifying.verifier import VerifyOptions
 
     if sample is not None and not (deep or public):
-        raise UsageError(tr("--sample goes with --deep or --public"), hint=tr("without them everything is looked at"))
+        raise UsageError(tr("--sample goes with --deep or --public"), hint=tr("without them, everything is checked"))
     options = VerifyOptions(workers or invocation.config.copy.workers, types, deep, sample)
     with invocation.running() as context:
         result = verify(context, options, (sample or USUAL_SAMPLE) if public else None)
@@ -86,10 +86,12 @@ def render_verification(result: Verification) -> str:
     lines += _row_lines(result.rows)
     if result.reopened:
         lines.append(
-            tr(
-                "{reopened:,} entries are pending again: run `mastosync plan`, then `mastosync copy`, then"
+            trn(
+                "{count:,} entry is pending again: run `mastosync plan`, then `mastosync copy`, then"
                 " `mastosync verify` again",
-                reopened=result.reopened,
+                "{count:,} entries are pending again: run `mastosync plan`, then `mastosync copy`, then"
+                " `mastosync verify` again",
+                result.reopened,
             )
         )
     if result.total()[CheckStatus.UNREAD]:
@@ -122,8 +124,8 @@ def _row_lines(rows: RowsNow) -> list[str]:
     if rows.private:
         lines.append(
             trn(
-                "{count:,} entry is private by now, as its row says: no copy opens it",
-                "{count:,} entries are private by now, as their rows say: no copy opens them",
+                "{count:,} entry is private now, by its row: no copy makes it public",
+                "{count:,} entries are private now, by their rows: no copy makes them public",
                 rows.private,
             )
         )
@@ -158,7 +160,9 @@ def _public_lines(public: PublicResult) -> list[str]:
     ]
     lines += [one_line(f"  {fault.key}: {fault.detail}") for fault in public.faults[:_EXAMPLES]]
     if public.all_private and public.served:
-        line = tr("what is public by its row was asked for at the bucket alone: who serves it decides who reads it")
+        line = tr(
+            "public objects were checked at the bucket alone: the server in front of it decides who can read them"
+        )
         lines.append(f"  {line}")
     if public.faults:
         lines.append(_by_kind(public))
@@ -172,7 +176,9 @@ def _public_lines(public: PublicResult) -> list[str]:
             )
         )
     if public.nothing_is_right:
-        line = tr("none of them was right: check `public_url` of the destination and the policy of its bucket")
+        line = tr(
+            "none of them was as it should be: check `public_url` of the destination and the policy of its bucket"
+        )
         lines.append(f"  {line}")
     return lines
 

@@ -42,7 +42,7 @@ _MOUNT_HINT = deferred(
 _OF_ANOTHER = deferred("in the {name}, the link {link!r} belongs to somebody else, and is not followed")
 _NEW = deferred("in the {name}, the link {link!r} was made since this run began")
 _MOVED = deferred("in the {name}, the link {link!r} leads to another folder than before")
-_LEADS_BACK = deferred("in the {name}, the link {link!r} leads to where other objects lie")
+_LEADS_BACK = deferred("in the {name}, the link {link!r} leads to a folder with other objects")
 _AGAIN_HINT = deferred("run the same command again: it looks first where the link leads")
 
 
@@ -291,8 +291,8 @@ class Volumes:
             if status.st_uid not in (0, os.geteuid()):
                 command = f"chown -h root: {shlex.quote(str(self._path / os.fsdecode(way)))}"
                 hint = tr(
-                    "where objects are written, a link must be root's, or of whoever runs mastosync. If an admin has"
-                    " made it, as root: `{command}`",
+                    "where objects are written, a link must belong to root or to the user who runs mastosync. If an"
+                    " admin has made it, run as root: `{command}`",
                     command=command,
                 )
                 raise self._unusable(way, _OF_ANOTHER, hint)

@@ -125,7 +125,7 @@ def test_keys_of_a_file_that_names_the_new_store_are_not_taken_for_those_of_the_
     """Mastodon has a key of its own there, which is not the one that the configuration has."""
     lines = ("S3_ENABLED=true", "S3_BUCKET=media", "S3_ENDPOINT=https://s3.example.com")
     config, path = with_env(tmp_path, *lines, *alias), tmp_path / "config.ini"
-    with pytest.raises(ConfigError, match="names the new store already"):
+    with pytest.raises(ConfigError, match="already names the new store"):
         pin(config, {})
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover_from(config, manifest, CutoverOptions())
@@ -268,7 +268,7 @@ def test_who_has_switched_is_told_the_steps_that_are_left(tmp_path: Path) -> Non
         "mastosync copy",
     ]
     assert not any("--new-env" in command for command in commands)
-    assert "uses the new store already" in render_cutover(report)
+    assert "already uses the new store" in render_cutover(report)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_keys_of_the_new_store_are_not_kept_as_those_of_the_old(tmp_path: Path) 
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         text = cutover_from(config, manifest, CutoverOptions()).new_env().reveal()
     (tmp_path / ".env.production").write_text(text)
-    with pytest.raises(ConfigError, match="names the new store already"):
+    with pytest.raises(ConfigError, match="already names the new store"):
         pin(load_config(tmp_path / "config.ini", {}), {})
     assert not (tmp_path / "config.secrets").exists()
 

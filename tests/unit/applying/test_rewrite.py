@@ -66,7 +66,7 @@ def test_a_copy_without_an_acl_hides_one_object_at_most(large: str, hidden: int,
             place.object(number).acl = "private"
         if large == "by the store":
             place.store.fail("copy_from", *[ObjectTooLarge("400 EntityTooLarge")] * 100)
-        with pytest.raises(AccessLost, match=r"everybody could read .* and nobody can any more") as caught:
+        with pytest.raises(AccessLost, match=r"everybody could read .* but nobody can now") as caught:
             place.apply(USUAL._replace(acl="none"), workers=8, largest=5 if large == "from the start" else 1 << 40)
         assert "`acl = auto`" in (caught.value.hint or "")
         read = [number for number in range(1, 41) if place.object(number).acl == "public-read"]
@@ -141,7 +141,7 @@ def test_a_store_that_passes_over_the_acl_of_a_copy_hides_one_object_at_most(tmp
         note_settings(place.manifest, USUAL._replace(acl="private"))  # so these are opened first
         passing = PassingOver()
         passing.objects, place.store = place.store.objects, passing
-        with pytest.raises(AccessLost, match="nobody can any more") as caught:
+        with pytest.raises(AccessLost, match="but nobody can now") as caught:
             place.apply(workers=1)
         assert "s3:PutObjectAcl" in (caught.value.hint or "")
         assert "acl = none" not in (caught.value.hint or "")

@@ -124,7 +124,7 @@ def test_what_is_accepted_is_counted_stays_failed_and_can_be_taken_back(run: Run
     assert (found["totals"]["failed"], found["totals"]["accepted"]) == (1, 1)
     assert (found["reasons"], found["accepted"], found["news"]) == ({"missing": 1}, {"missing": 1}, {})
     assert "accepted as lost: missing 1" in run("copy")[0]
-    assert "nothing has failed" in run("accept", "--reason", "missing")[0]
+    assert "there are no other failures" in run("accept", "--reason", "missing")[0]
     assert "1 entry would count as new again" in run("accept", "--undo", "--dry-run")[0]
     assert "1 entry counts as new again" in run("accept", "--undo", "--reason", "missing")[0]
     assert "nothing was accepted" in run("accept", "--undo")[0]

@@ -94,7 +94,7 @@ def test_the_environment_overrides_a_reference_which_may_then_lead_nowhere(load:
         (None, ["DB_PASS", "which is not in the environment"], "[env] file"),
         ("", ["DB_PASS", "which is neither in", ".env.production", "nor in the environment"], "[env] file"),
         ("\nDB_PASS=", ["DB_PASS", "has no value in", ".env.production, line 2"], "Write it down"),
-        ("DB_PASS=$(cat secret)", ["DB_PASS", "shell command", "line 1", "none is run"], "Write it down"),
+        ("DB_PASS=$(cat secret)", ["DB_PASS", "shell command", "line 1", "runs none"], "Write it down"),
         ("DB_PASS='two\nlines'", ["spans several lines"], "one line"),
     ],
 )

@@ -65,7 +65,7 @@ def test_what_may_lie_at_the_new_store_is_not_called_lost() -> None:
     assert result.losses == {("backups", False, LossOutcome.UNIDENTIFIED): 2}
     told = {each.check: each for each in result.findings}
     assert "lost" not in told
-    assert "something lies at the new store" in told["unproven"].message
+    assert "the new store has something" in told["unproven"].message
     assert result.verdict is CutoverVerdict.GO
     part = assess_cutover(evidence(failed(BACKUP, Reason.MISSING, 2), unidentified={BACKUP: 1}))
     assert part.losses == {("backups", False, LossOutcome.UNIDENTIFIED): 1, ("backups", False, LossOutcome.FOR_GOOD): 1}

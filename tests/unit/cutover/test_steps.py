@@ -51,7 +51,7 @@ def test_the_way_back_says_which_store_is_which_and_when_its_orphans_can_be_told
     assert f"the new store is {OLD}" in over.what
     assert f"deleted at the end, is {NEW}" in over.what
     assert f"still at {OLD}" in orphaned.what
-    assert "not before 15 minutes after the last upload" in orphaned.what
+    assert "at least 15 minutes after the last upload" in orphaned.what
     words = [str(command) for command in bring.commands]
     assert words.index("mastosync -c back.ini --manifest back.db copy") + 1 == words.index(
         "mastosync -c back.ini --manifest back.db apply-settings"

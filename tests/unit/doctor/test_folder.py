@@ -79,7 +79,7 @@ def test_modes_and_groups_tell_what_it_can_do_with_files_of_others(
     [
         (None, "", ""),
         (OWN, "", ""),
-        (BY_ROOT, "runs as root, and /new disk belongs to 12345:12345", "find '/new disk' ! -type l ! -user 12345"),
+        (BY_ROOT, "runs as root. /new disk, and the files", "find '/new disk' ! -type l ! -user 12345"),
         (STRAY, "such as 'cache'", CHOWN),
         (OF_ROOT, "/new disk belongs to root", "/new disk to the user that Mastodon runs as"),
     ],

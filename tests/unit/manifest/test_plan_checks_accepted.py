@@ -194,4 +194,4 @@ def test_accept_gone_says_what_it_does(
     assert "100 entries would count as deleted" in run("--gone", "--dry-run")
     assert "nothing was accepted before" in run("--undo")
     assert "100 entries count as deleted" in run("--gone")
-    assert "no entry is missing" in run("--gone")
+    assert "is still missing" in run("--gone")

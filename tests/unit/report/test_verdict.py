@@ -96,7 +96,7 @@ def test_what_is_missing_is_told_apart_from_what_lies_at_the_new_store_unproven(
     findings = {each.check: each for each in assess_deletion(told).findings}
     assert findings["lost"].message.startswith("2 objects are missing at the old store too, so deleting it loses")
     assert findings["lost"].message.endswith("; you accepted 2 of them as lost")
-    assert findings["unproven"].message.startswith("1 object is missing at the source, but something lies")
+    assert findings["unproven"].message.startswith("1 object is missing at the source, but the new store has something")
     assert grades(replace(told, unidentified=3)) == {"unproven": "warning"}
 
 
@@ -244,7 +244,7 @@ def test_the_verdict_names_the_store_that_it_is_about(path: Path, old: StoreIden
         ([{"fault": "headers"}] * 21, "21 objects can be read, with other headers than they should have"),
         ([{"fault": "unreadable"}], "1 public object could not be read without credentials"),
         ([{"fault": "exposed", "exposed": True}] * 2, "2 private objects could be read without credentials"),
-        ([{"fault": "unclear"}], "of 1 object it is not clear who can read it"),
+        ([{"fault": "unclear"}], "it is unclear who can read 1 object"),
         (
             [{"fault": "unreadable"}, {"fault": "headers"}],
             "1 public object could not be read without credentials; 1 object can be read, with other headers than it"
@@ -252,7 +252,7 @@ def test_the_verdict_names_the_store_that_it_is_about(path: Path, old: StoreIden
         ),
         (
             [{"exposed": True}, {}],
-            "1 private object could be read without credentials; 1 object was not right without credentials",
+            "1 private object could be read without credentials; 1 object was not as it should be without credentials",
         ),
     ],
 )

@@ -197,14 +197,14 @@ class TestASignalHandler:
     def test_ends_at_once_what_is_kept_whole_or_not_at_all(self) -> None:
         with (
             handling_signals(StopSignal(), NoProgress(), at_once=True),
-            pytest.raises(Interrupted, match="before it was whole"),
+            pytest.raises(Interrupted, match="before it was complete"),
         ):
             signal.raise_signal(signal.SIGINT)
         stop = StopSignal()
         with (
             handling_signals(stop, NoProgress()),
             stop.breaking_off(),
-            pytest.raises(Interrupted, match="before it was whole"),
+            pytest.raises(Interrupted, match="before it was complete"),
         ):
             signal.raise_signal(signal.SIGINT)
 

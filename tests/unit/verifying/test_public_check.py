@@ -198,7 +198,7 @@ def test_what_only_the_old_store_gives_is_told() -> None:
     (fault,) = result.faults
     assert "from the old store" in fault.detail
     assert not fault.exposed
-    assert "gone when the fallback is" in result.remedies[0]
+    assert "disappear with the fallback" in result.remedies[0]
 
 
 def test_what_is_private_and_given_by_the_old_store_alone_is_not_written_again() -> None:
