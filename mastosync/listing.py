@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mastosync.manifest import Manifest, ManifestReport
+from mastosync.manifest import Manifest, ManifestReader
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import EntryState, Reason, Record
 
@@ -48,7 +48,7 @@ def iter_listed(manifest: Manifest, chosen: ListFilter) -> Iterator[dict[str, An
     `key` is the canonical key at the destination; `source_key` is where the object was found, or
     will be looked for first. Raises: ManifestError.
     """
-    report = ManifestReport(manifest)
+    report = ManifestReader(manifest)
     source, destination = report.store("source"), report.store("destination")
     source_prefix = source.key_prefix if source else ""
     destination_prefix = destination.key_prefix if destination else ""

@@ -24,17 +24,17 @@ from mastosync.language import deferred, tr
 from mastosync.manifest import (
     ALWAYS,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     count_removable,
     forget_arrival,
     is_wanted,
     iter_removable,
-    mark_older_losses,
+    mark_older_drops,
 )
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
 from mastosync.model import End, Entry, EntryState, Presence, Record
 from mastosync.runtime.outages import FailureCounter
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
@@ -91,7 +91,7 @@ class Pruner:
     """
 
     manifest: Manifest
-    opened: Callable[[], AbstractContextManager[StoreAccess]]
+    opened: Callable[[], AbstractContextManager[StoreSession]]
     prefix: str
     options: PruneOptions
     stop: StopSignal
@@ -106,7 +106,7 @@ class Pruner:
         self._require_plan()
         unknown = unknown_deletions_message(Deleted.in_manifest(self.manifest), time.time())
         with self.manifest.transaction():
-            mark_older_losses(self.manifest)
+            mark_older_drops(self.manifest)
         gone = count_removable(self.manifest)
         left_alone = 0 if self.options.adopted else gone.adopted
         result = PruneResult(self.options.apply, *gone[:2], adopted=left_alone, lost=gone.lost, unknown=unknown)
@@ -121,8 +121,8 @@ class Pruner:
         if first is None:
             return result
         with (
-            self.opened() as store_access,
-            WorkerPool(partial(self._steps, store_access), self.options.workers, self.stop) as pool,
+            self.opened() as store_session,
+            WorkerPool(partial(self._steps, store_session), self.options.workers, self.stop) as pool,
         ):
             try:
                 self._remove(pool, chain((first,), removable), result)
@@ -155,16 +155,16 @@ class Pruner:
                 tr("stopped on request"), hint=tr("run the same command again: it goes on where this one stopped")
             )
 
-    def _steps(self, store_access: StoreAccess, record: Record) -> Steps[ObjectError | None]:
+    def _steps(self, store_session: StoreSession, record: Record) -> Steps[ObjectError | None]:
         """Delete an object; what a store refused is the outcome."""
-        key, store = canonical_key(record.entry, self.prefix), RetryingStore(store_access)
+        key, store = canonical_key(record.entry, self.prefix), RetryingStore(store_session)
         try:
             if Presence.IN_DOUBT in record.presence:  # maybe in parts, of which nobody knows
                 yield BlockingCall(partial(store.abort_unfinished, key))
             yield BlockingCall(partial(store.delete, key))
         except ObjectError as error:
             return error
-        _log.info("removed %r at %s", key, store_access.store.name)
+        _log.info("removed %r at %s", key, store_session.store.name)
         return None
 
     def _may_go(self, record: Record, result: PruneResult) -> bool:
@@ -178,7 +178,7 @@ class Pruner:
             self._removed.clear()
 
     def _require_plan(self) -> None:
-        plan = ManifestReport(self.manifest).snapshot()
+        plan = ManifestReader(self.manifest).snapshot()
         if plan is None or not plan.leaves_nothing_out:
             raise ManifestError(
                 tr(
@@ -199,7 +199,7 @@ class Pruner:
 
     def _require_likely(self, result: PruneResult) -> None:
         """Refuse to remove a large part of everything: the plan may be of a wrong or empty database."""
-        done = sum(line.objects for line in ManifestReport(self.manifest).counts() if line.state is EntryState.DONE)
+        done = sum(line.objects for line in ManifestReader(self.manifest).counts() if line.state is EntryState.DONE)
         likely = max(ALWAYS, min(FEW, done), done // SHARE)
         most = likely if self.options.at_most is None else self.options.at_most
         found = result.found - result.adopted

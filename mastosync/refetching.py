@@ -31,14 +31,23 @@ from mastosync.errors import (
     telling_of,
 )
 from mastosync.language import deferred, tr
-from mastosync.manifest import ACCESS, Manifest, ManifestReport, claim, correct, found_wrong, note_access, release
+from mastosync.manifest import (
+    ACCESS,
+    Manifest,
+    ManifestReader,
+    claim,
+    found_wrong,
+    note_access,
+    record_findings,
+    release,
+)
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Arrival, Claim, Entry, EntryState, Origin, Outcome, Presence, Reason, Record, RemoteFile
 from mastosync.progress import CheckProgress, ProgressListener, shown
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.outages import FailureCounter
-from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreAccess
+from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreSession
 from mastosync.runtime.stop import StopSignal, waiting
 from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ObjectStore
@@ -174,7 +183,7 @@ class Refetcher:
         result, began = RefetchResult(self.options.apply), time.monotonic()
         progress = CheckProgress(
             "refetch",
-            ManifestReport(self.manifest).entries(reasons=(Reason.MISSING,), types=self.options.types),
+            ManifestReader(self.manifest).entries(reasons=(Reason.MISSING,), types=self.options.types),
             finding=deferred("refetched"),
         )
         try:
@@ -244,7 +253,7 @@ class Refetcher:
         """Files of one server, one after the other, in a thread of its own."""
         host, wanted = files
         limiter = EndpointLimiter(self.stop, self.options.requests_per_second)
-        store_access = StoreAccess(self.tools.staging, limiter, _PATIENCE, self.stop)
+        store_session = StoreSession(self.tools.staging, limiter, _PATIENCE, self.stop)
         with closing(self.tools.fetcher()) as fetcher:
             for each in wanted:
                 if self._host_failures[host] >= _FAILURES_IN_A_ROW:
@@ -256,7 +265,7 @@ class Refetcher:
                     continue
                 try:
                     self.stop.require_going_on()
-                    found = self._one(each, host, store_access, fetcher)
+                    found = self._one(each, host, store_session, fetcher)
                 except Interrupted as error:
                     if isinstance(error, MayBePublic):
                         self._in_doubt.append(error)
@@ -265,11 +274,11 @@ class Refetcher:
                     del self._host_failures[host]
                 yield found
 
-    def _one(self, wanted: _Wanted, host: str, store_access: StoreAccess, fetcher: OriginFetcher) -> _Examined:
+    def _one(self, wanted: _Wanted, host: str, store_session: StoreSession, fetcher: OriginFetcher) -> _Examined:
         record, entry = wanted.record, wanted.record.entry
         spec = spec_of(entry.kind.table, entry.kind.attachment)
         try:
-            fetched = RetryingStore(store_access).ask(_fetched, fetcher, wanted.url, spec.most_bytes)
+            fetched = RetryingStore(store_session).ask(_fetched, fetcher, wanted.url, spec.most_bytes)
         except ObjectError as error:
             status = next((status for kind, status in _STATUSES if isinstance(error, kind)), RefetchStatus.UNREACHED)
             self._host_failures[host] += _FAILURES_IN_A_ROW if isinstance(error, ObjectRejected) else 1
@@ -311,7 +320,7 @@ class Refetcher:
                     f"{found.status.value}: {canonical_key(entry, self.tools.prefix)}: {found.detail}"
                 )
         if outcome is not None:
-            correct(self.manifest, [(found.record, outcome)])
+            record_findings(self.manifest, [(found.record, outcome)])
 
 
 def _host_of(url: str) -> str:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from mastosync.manifest import (
     CountLine,
     Exposed,
-    ManifestReport,
+    ManifestReader,
     Noted,
     ObjectSettings,
     Outage,
+    PlanRecord,
     RunInfo,
-    SnapshotRecord,
     VerificationRecord,
     count_exposed,
     holder_of,
@@ -100,11 +100,11 @@ class Status:
     totals: Tally
     by_type: dict[str, Tally]
     reasons: dict[str, int]  # failed and skipped entries
-    snapshot: SnapshotRecord | None
+    snapshot: PlanRecord | None
     run: RunInfo | None
     verification: VerificationRecord | None = None
     stores: dict[str, str] = field(default_factory=dict)
-    last_reading: SnapshotRecord | None = None  # the last plan that was not incremental
+    last_reading: PlanRecord | None = None  # the last plan that was not incremental
     surveyed: Surveyed | None = None
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the destination
     running: bool = False  # the last copy is at work right now
@@ -182,7 +182,7 @@ class Status:
         return {"plan": number, "taken_at": taken_at.isoformat(), **survey.as_json()}
 
 
-def status_of(report: ManifestReport, settings: ObjectSettings | None = None) -> Status:
+def status_of(report: ManifestReader, settings: ObjectSettings | None = None) -> Status:
     """Sum up the counters. `settings`: as in `Status`. Raises: ManifestError."""
     totals = Tally()
     by_type = {table: Tally() for table in TABLES}
@@ -220,7 +220,7 @@ def status_of(report: ManifestReport, settings: ObjectSettings | None = None) ->
     )
 
 
-def _is_at_work(run: RunInfo | None, report: ManifestReport) -> bool:
+def _is_at_work(run: RunInfo | None, report: ManifestReader) -> bool:
     """Whether the process of a run is alive: then it has held the manifest since before the run began.
 
     Somebody else may hold it after a run has died, so where its holder does not say since when, a late sign decides.
@@ -233,5 +233,5 @@ def _is_at_work(run: RunInfo | None, report: ManifestReport) -> bool:
     return holder.taken_at <= run.started_at
 
 
-def _surveyed(plan: SnapshotRecord | None) -> Surveyed | None:
+def _surveyed(plan: PlanRecord | None) -> Surveyed | None:
     return Surveyed(plan.number, plan.taken_at, Survey.of_json(plan.details["survey"])) if plan else None

@@ -19,10 +19,10 @@ from mastosync.manifest import (
     StoreIdentity,
     WorkQueue,
     is_there,
+    recover_claims_now,
     require_local_disk,
     require_right,
     require_same,
-    take_over,
     warn_of_gap,
     warn_of_network,
     writer_lock,
@@ -84,7 +84,7 @@ class Context:
         """The same, where a plan is needed that was made for the stores of the configuration."""
         with self.writing(command) as manifest:
             self.require_plan(manifest)
-            take_over(manifest)
+            recover_claims_now(manifest)
             yield manifest
 
     def require_plan(self, manifest: Manifest) -> None:

@@ -24,12 +24,12 @@ from mastosync.copying.copier import Copier, CopyOptions, still_gives
 from mastosync.copying.transfer import Transfer
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
-from mastosync.manifest import ManifestReport, WorkQueue, in_one_bucket, other_settings, reopen
+from mastosync.manifest import ManifestReader, WorkQueue, in_one_bucket, other_settings, reopen
 from mastosync.model import FAILURE_REASONS, Reason
 from mastosync.progress import CopyProgress, EndpointState
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget, return_large_blocks
-from mastosync.runtime.retry import StoreAccess
+from mastosync.runtime.retry import StoreSession
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.status import pending_by_folder
 from mastosync.store.filesystem import FilesystemStore
@@ -84,7 +84,7 @@ class _Again(NamedTuple):
 
     def waiting(self, manifest: Manifest, types: tuple[str, ...]) -> int:
         """How many entries that is."""
-        counts = ManifestReport(manifest).counts()
+        counts = ManifestReader(manifest).counts()
         chosen = [each for each in counts if each.reason in self.reasons and (not types or each.kind.table in types)]
         return sum(each.objects - (0 if self.accepted else each.accepted) for each in chosen)
 
@@ -136,11 +136,11 @@ def copy_pending(
         return progress
 
 
-def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
+def warn_of_little_room(destination: StoreSession, manifest: Manifest) -> None:
     """Warn before the copy if what is pending does not fit on a disk, as far as sizes are known."""
     if not isinstance(destination.store, FilesystemStore):
         return
-    pending = pending_by_folder(ManifestReport(manifest).counts())
+    pending = pending_by_folder(ManifestReader(manifest).counts())
     try:
         rooms = destination.store.disks(pending)
     except (ObjectError, StoreUnusable) as error:  # no reason to stop: this run may write nothing to that folder
@@ -159,14 +159,14 @@ def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
             )
 
 
-def _endpoint_states(source: StoreAccess, destination: StoreAccess) -> tuple[EndpointState, ...]:
+def _endpoint_states(source: StoreSession, destination: StoreSession) -> tuple[EndpointState, ...]:
     """Rates and pauses of both endpoints, which may be one."""
     by_name = {"source": source, "destination": destination}
     if source.limiter is destination.limiter:
         by_name = {"store": source}
     states = []
-    for name, store_access in by_name.items():
-        state, downtime = store_access.limiter.state(), store_access.downtime
+    for name, store_session in by_name.items():
+        state, downtime = store_session.limiter.state(), store_session.downtime
         outage = downtime.outage if downtime else None
         states.append(EndpointState(name, state.rate, state.paused_seconds, state.throttles, outage))
     return tuple(states)
@@ -187,7 +187,7 @@ def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = Fa
     with context.writing_planned("refetch") as manifest, ExitStack() as stack:
         staging = stack.enter_context(StagingFolder())
         pace = CopyOptions(workers=options.workers, rate=config.copy.rate)
-        here = there = StoreAccess(staging.store, EndpointLimiter(stop), retry_policy(config), stop)
+        here = there = StoreSession(staging.store, EndpointLimiter(stop), retry_policy(config), stop)
         if options.apply:  # a dry run asks nobody but the database
             (there,) = stack.enter_context(
                 stores_to_write(context, manifest, pace, ("destination",), source_gone=source_gone)
@@ -211,7 +211,7 @@ def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = Fa
             )
 
         ways = RefetchTools(context.files_now, fetcher, is_as_named, staging.store, staging.holding, transfer, prefix)
-        missing = ManifestReport(manifest).iter_failures(Reason.MISSING, options.types)
+        missing = ManifestReader(manifest).iter_failures(Reason.MISSING, options.types)
         if options.apply and config.refetch.allow_networks:
             named = ", ".join(map(str, config.refetch.allow_networks))
             _log.warning("addresses in %s are connected to, as [refetch] allow_networks says", named)
@@ -244,18 +244,18 @@ def apply_settings(context: Context, options: ApplyOptions, rate: int | None = N
         if not others:
             return ApplyResult(current, others, options.dry_run, in_line=True)
         pace = CopyOptions(workers=options.workers, rate=rate or config.copy.rate)
-        (store_access,) = stack.enter_context(
+        (store_session,) = stack.enter_context(
             open_stores(context, pace, ("destination",), some_arrived=True)
             if options.dry_run
             else stores_to_write(context, manifest, pace, ("destination",), some_arrived=True)
         )
-        in_place = InPlaceRewriter(store_access, transfer_options(config), config.destination.bucket or "")
+        in_place = InPlaceRewriter(store_session, transfer_options(config), config.destination.bucket or "")
         opening = None
         if opens(current, others) and not options.dry_run:
             with context.right_database():  # before anything is looked at
                 pass
             opening = RowCheck(context.files_now)
-        bringing = ObjectApplier(store_access, in_place, current, others, options.dry_run, opening)
+        bringing = ObjectApplier(store_session, in_place, current, others, options.dry_run, opening)
         return Applier(
-            manifest, store_access, bringing, current, others, options, stop, context.listener, CurlMultiplexer
+            manifest, store_session, bringing, current, others, options, stop, context.listener, CurlMultiplexer
         ).run()

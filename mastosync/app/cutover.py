@@ -47,7 +47,7 @@ from mastosync.cutover import (
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.findings.deleted import Deleted, gone_as_json, shared_bucket
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, verifications
+from mastosync.manifest import Manifest, ManifestReader, count_dropped, last_change, relation, verifications
 from mastosync.mastodon.settings import HOSTS, Setting, changed, is_rereadable, storage_settings
 from mastosync.model import Ownership, Reason
 from mastosync.mountinfo import same_file
@@ -204,7 +204,7 @@ def cutover(context: Context, options: CutoverOptions) -> CutoverReport:
 
 def cutover_from(config: Config, manifest: Manifest, options: CutoverOptions) -> CutoverReport:
     """The same, of a manifest that is open already."""
-    about = ManifestReport(manifest)
+    about = ManifestReader(manifest)
     status = status_of(about, settings_of(config))
     known = _known(config, options, status)
     fallback, refusal = _fallback(known)
@@ -261,7 +261,7 @@ def _fallback(known: _Known) -> tuple[MediaHost | None, UsageError | None]:
 
 
 def _evidence(
-    known: _Known, manifest: Manifest, about: ManifestReport, status: Status, refusal: UsageError | None
+    known: _Known, manifest: Manifest, about: ManifestReader, status: Status, refusal: UsageError | None
 ) -> CutoverEvidence:
     """What the manifest remembers, beside what else is known."""
     source, destination = known.stores
@@ -294,7 +294,7 @@ def _evidence(
         unseen=unseen,
         settings=status.settings,
         other_settings=status.other_settings,
-        lost_by_plan=count_lost(manifest),
+        dropped_by_plan=count_dropped(manifest),
         change=last_change(manifest),
         gap=manifest.gap,
     )
@@ -339,7 +339,7 @@ def _switchover(known: _Known, evidence: CutoverEvidence, refusal: UsageError | 
         fallback=options.fallback,
         shared=evidence.shared,
         gone=evidence.deleted.gone,
-        lost_by_plan=evidence.lost_by_plan,
+        dropped_by_plan=evidence.dropped_by_plan,
         env=env,
         env_kept=kept,
         secrets=_secrets(known),

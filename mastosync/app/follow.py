@@ -20,7 +20,7 @@ from mastosync.errors import PlanRefused, UsageError
 from mastosync.findings.deleted import PLAN_AT_MOST_OLD
 from mastosync.following import Rounds
 from mastosync.language import tr
-from mastosync.manifest import ManifestReport, in_one_bucket, take_over, try_again
+from mastosync.manifest import ManifestReader, in_one_bucket, recover_claims_now, try_again
 from mastosync.mastodon.standby import AT_MOST
 from mastosync.progress import CopyProgress
 from mastosync.pruning import PruneOptions, Pruner, PruneResult, TooMuchGone
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mastosync.following import Round
     from mastosync.manifest import Manifest, StoreIdentity
     from mastosync.planning.planner import PlanOptions, PlanResult
-    from mastosync.runtime.retry import StoreAccess
+    from mastosync.runtime.retry import StoreSession
 
 _log = logging.getLogger(__name__)
 
@@ -85,12 +85,12 @@ def _prune(context: Context, manifest: Manifest, options: PruneOptions, *, sourc
         raise nothing_removed()
 
     @contextmanager
-    def opened() -> Iterator[StoreAccess]:
-        pace = CopyOptions(workers=options.workers)
+    def opened() -> Iterator[StoreSession]:
+        pace = CopyOptions(workers=options.workers, rate=context.config.copy.rate)
         with stores_to_write(
             context, manifest, pace, ("destination",), some_arrived=True, removing=True, source_gone=source_gone
-        ) as (store_access,):
-            yield store_access
+        ) as (store_session,):
+            yield store_session
 
     return Pruner(manifest, opened, context.config.destination.key_prefix, options, context.stop).run()
 
@@ -125,7 +125,7 @@ class Following:
 
     def _go_round_with(self, context: Context, stores: tuple[StoreIdentity, StoreIdentity]) -> FollowResult:
         with context.writing("follow", create=True) as manifest:
-            self._require_same_scope(ManifestReport(manifest))
+            self._require_same_scope(ManifestReader(manifest))
             planned, refusal = self._plan(context, manifest, stores)
             copied = CopyProgress(total=0)
             held_back = not self._knows_access(manifest)
@@ -136,7 +136,7 @@ class Following:
                 change = planned.total()
                 new = change.added + change.revived
                 _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
-            news = status_of(ManifestReport(manifest)).news_of()
+            news = status_of(ManifestReader(manifest)).news_of()
             if self.options.prune is None or planned is None:
                 return FollowResult(planned, copied, news, refusal=refusal, held_back=held_back)
             try:
@@ -156,7 +156,7 @@ class Following:
                 planned = plan_into(context, manifest, stores, self.options.plan, delta=not self._reads_all)
         except PlanRefused as refusal:
             _log.warning("not planned: %s", refusal.message)
-            take_over(manifest)  # as a plan would have
+            recover_claims_now(manifest)  # as a plan would have
             with suppress(PlanRefused), self.context.stop.breaking_off():  # of another database, nothing is new
                 added = add_into(context, manifest, stores, self.options.plan)
                 _log.info("added: %d new", added or 0)
@@ -171,7 +171,7 @@ class Following:
 
         What became private since would be stored for everybody.
         """
-        last = ManifestReport(manifest).snapshot()
+        last = ManifestReader(manifest).snapshot()
         if self._access_read or last is None or time.time() - last.began_at <= PLAN_AT_MOST_OLD.total_seconds():
             return True
         _log.warning(
@@ -179,7 +179,7 @@ class Following:
         )
         return False
 
-    def _require_same_scope(self, report: ManifestReport) -> None:
+    def _require_same_scope(self, report: ManifestReader) -> None:
         """Refuse options that differ from those of the last plan: they would change what is migrated by oversight."""
         last, wanted = report.snapshot(), self.options.plan.as_details()
         if last is None:

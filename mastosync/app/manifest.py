@@ -20,10 +20,10 @@ from mastosync.manifest import (
     Checker,
     Manifest,
     Soundness,
-    accept_lost,
+    accept_dropped,
     backup_name,
+    count_dropped,
     count_losses,
-    count_lost,
     repair_counters,
     take_back_acceptance,
 )
@@ -55,9 +55,9 @@ def accept(
 def accept_gone(context: Context, *, dry_run: bool) -> int:
     """Accept that what plans have lost by `--accept-gone` was deleted. Returns: how many entries."""
     with _reading_or_writing(context, dry_run=dry_run) as manifest:
-        lost = count_lost(manifest)
+        lost = count_dropped(manifest)
         if lost and not dry_run:
-            accept_lost(manifest)
+            accept_dropped(manifest)
     return lost
 
 

@@ -16,14 +16,14 @@ from mastosync.errors import ManifestError, PlanRefused
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
-    ManifestReport,
+    ManifestReader,
+    PlanRecord,
     PlanWriter,
-    SnapshotRecord,
     Writes,
     accepted_wanting,
     age_details,
     least_losses,
-    mark_older_losses,
+    mark_older_drops,
     remember_database,
     remembered_database,
     require_likely,
@@ -68,7 +68,7 @@ def _count(context: Context, options: PlanOptions) -> PlanResult:
         result = Planner(database, options, context.listener, _surveyor(context.config)).run(counter)
         try:
             with Manifest.glance(context.manifest_path) as manifest:
-                last = ManifestReport(manifest).snapshot() if manifest else None
+                last = ManifestReader(manifest).snapshot() if manifest else None
                 if not options.accept_gone:
                     require_whole(found, age, accepted_wanting(last))
                 if manifest is not None and not options.accept_gone:
@@ -105,20 +105,20 @@ def plan_into(
         accepted = _Acceptance(options.accept_gone)
         with accepted.respected():
             require_right(manifest, found, age)
-        mark_older_losses(manifest)
+        mark_older_drops(manifest)
         base = _delta_base(context, database, found, manifest, options) if delta else None
         result = _planner(context, database, options, base).run(writer)
         losses = writer.losses(incremental=base is not None)
         with accepted.respected():
             require_likely(losses, found)
-        writer.settle_losses(accepted=accepted.was_needed)
+        writer.take_back_marks(accepted=accepted.was_needed)
         remember_database(manifest, found)
         details = _details(result, options) | age_details(manifest, age)
         details |= {"accepted_gone": losses.all.gone if options.accept_gone else 0, "marks_gone": True}
         # by the clock of Mastodon's files, which that of the database need not be
         details["began_at"] = max(database.began_at - database.lag_seconds, 0.0)
         taken_at = result.snapshot.taken_at
-        writer.finish(taken_at, details, whole=SnapshotRecord(0, taken_at, details).whole)
+        writer.finish(taken_at, details, whole=PlanRecord(0, taken_at, details).whole)
         return result
 
 
@@ -208,7 +208,7 @@ def _delta_base(
     terms = DeltaTerms(timedelta(minutes=follow.overlap_minutes), full_every)
     known = remembered_database(manifest)
     mark = SnapshotMark(snapshot.database, snapshot.snapshot_id, known is not None and found.has_moved(known))
-    report = ManifestReport(manifest)
+    report = ManifestReader(manifest)
     base, why = delta_base(report, options.as_details(), mark, snapshot.taken_at, terms)
     if why and not however_old:
         context.listener.message(tr("reading all of the database: {why}", why=why))

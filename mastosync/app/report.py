@@ -16,7 +16,7 @@ from mastosync.app.mastodon_settings import own_settings
 from mastosync.config import FilesystemConfig, S3Config
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
-from mastosync.manifest import ArchiveReader, ManifestReport
+from mastosync.manifest import ArchiveReader, ManifestReader
 from mastosync.report import (
     DIGEST_NAME,
     FORMAT,
@@ -94,7 +94,7 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
 
     The manifest tells what its stores are: there may be no configuration, or that of another migration.
     """
-    stores = [_store(ManifestReport(manifest).store(role)) for role in ("source", "destination")]
+    stores = [_store(ManifestReader(manifest).store(role)) for role in ("source", "destination")]
     try:
         mastodon = own_settings(config, named)
     except ConfigError as error:

@@ -12,7 +12,7 @@ from mastosync.app.stores import copies_by_itself, settings_of
 from mastosync.config import FilesystemConfig, preset_of
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport
+from mastosync.manifest import Manifest, ManifestReader
 from mastosync.planning.forecast import Bound, Outlook, Tariff, Terms, outlook
 from mastosync.status import status_of
 
@@ -33,7 +33,7 @@ def status(context: Context) -> Status:
     """Where the migration stands, with a forecast for all that the last whole plan has seen. Raises: ManifestError."""
     with context.reading() as manifest:
         manifest.require_plan()
-        found = status_of(ManifestReport(manifest), settings_of(context.config))
+        found = status_of(ManifestReader(manifest), settings_of(context.config))
     if found.surveyed is not None:
         found.outlook = outlook_of(context.config, found.surveyed.survey, measured=found.rate)
     return found
@@ -70,7 +70,7 @@ def measured_rate(manifest: Path) -> float | None:
     """Objects a second in the last copy by this manifest; None if there is none, or it has to be brought up to date."""
     try:
         with Manifest.glance(manifest) as opened:
-            return None if opened is None else status_of(ManifestReport(opened)).rate
+            return None if opened is None else status_of(ManifestReader(opened)).rate
     except ManifestError:
         return None  # the commands that need the manifest say what is wrong with it
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mastosync.copying.copier import CopyOptions
     from mastosync.copying.transfer import TransferOptions
     from mastosync.manifest import Manifest
-    from mastosync.runtime.retry import RetryPolicy, StoreAccess
+    from mastosync.runtime.retry import RetryPolicy, StoreSession
     from mastosync.store.base import ObjectStore
 
 _log = logging.getLogger(__name__)  # of which people hear, see `cli.logs`
@@ -38,7 +38,7 @@ def open_stores(
     *,
     some_arrived: bool = False,
     unchecked: tuple[Role, ...] = (),
-) -> Iterator[tuple[StoreAccess, ...]]:
+) -> Iterator[tuple[StoreSession, ...]]:
     """Stores to read from, checked to be usable, each behind its limiter; one endpoint has one limiter.
 
     A store that is down at the start is an error at once; one that has answered before is waited for.
@@ -48,7 +48,7 @@ def open_stores(
     """
     from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
     from mastosync.runtime.outages import Downtime
-    from mastosync.runtime.retry import StoreAccess
+    from mastosync.runtime.retry import StoreSession
 
     config, stop = context.config, context.stop
     policy = retry_policy(config)
@@ -65,10 +65,10 @@ def open_stores(
             stack.callback(store.close)
             limiter = limiters.setdefault(store.endpoint, EndpointLimiter(stop, options.rate or published))
             downtime = downtimes.setdefault(store.endpoint, Downtime(limiter, stop, config.copy.outage_patience))
-            store_access = StoreAccess(store, limiter, policy, stop, bandwidth, downtime)
+            store_session = StoreSession(store, limiter, policy, stop, bandwidth, downtime)
             if role not in unchecked:
-                _require_usable(store_access, config, role)
-            opened.append(store_access)
+                _require_usable(store_session, config, role)
+            opened.append(store_session)
         yield tuple(opened)
 
 
@@ -82,7 +82,7 @@ def stores_to_write(
     some_arrived: bool = False,
     removing: bool = False,
     source_gone: bool = False,
-) -> Iterator[tuple[StoreAccess, ...]]:
+) -> Iterator[tuple[StoreSession, ...]]:
     """As `open_stores`, for commands that write to the destination or remove objects there: both stores are not one.
 
     That is probed once for each manifest, and again before anything is removed (`removing`). `source_gone`: the user
@@ -104,7 +104,7 @@ def stores_to_write(
             source_gone=source_gone,
             checked=not needless,
         )
-        both: dict[Role, StoreAccess] = {"source": source, "destination": destination}
+        both: dict[Role, StoreSession] = {"source": source, "destination": destination}
         yield tuple(both[role] for role in both if role in roles)
 
 
@@ -127,8 +127,8 @@ def _is_settled(manifest: Manifest) -> bool:
 def _require_two(
     config: Config,
     manifest: Manifest,
-    source: StoreAccess,
-    destination: StoreAccess,
+    source: StoreSession,
+    destination: StoreSession,
     *,
     removing: bool,
     source_gone: bool,
@@ -266,12 +266,12 @@ def copies_by_itself(config: Config) -> bool:
     return same_endpoint and source.access_key == destination.access_key
 
 
-def _require_usable(store_access: StoreAccess, config: Config, role: Role) -> None:
+def _require_usable(store_session: StoreSession, config: Config, role: Role) -> None:
     """Raises: StoreUnusable, also for what kept failing in a way that may pass."""
     from mastosync.runtime.retry import RetryingStore
 
     try:
-        RetryingStore(store_access).check()
+        RetryingStore(store_session).check()
     except ObjectError as error:
         unusable = StoreUnusable(error.message, hint=error.hint or tr("try again later"))
         raise passing(unusable, may_pass=error.transient) from error

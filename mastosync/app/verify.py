@@ -16,11 +16,11 @@ from mastosync.checking.public_access import Audience, audience_of
 from mastosync.checking.row_check import RowCheck
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
-from mastosync.findings.public_looks import public_summary
+from mastosync.findings.public_summary import public_summary
 from mastosync.language import tr
 from mastosync.manifest import (
     LastChange,
-    ManifestReport,
+    ManifestReader,
     Scratch,
     WorkQueue,
     in_one_bucket,
@@ -33,7 +33,7 @@ from mastosync.mastodon.paperclip import root_of
 from mastosync.model import TABLES, EntryState
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget, return_large_blocks
-from mastosync.runtime.retry import StoreAccess
+from mastosync.runtime.retry import StoreSession
 from mastosync.runtime.stop import leaving
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
@@ -41,7 +41,7 @@ from mastosync.store.s3.curl_store import CurlStore
 from mastosync.verifying.adopter import Adopter, Adoption, AdoptOptions
 from mastosync.verifying.listing_merge import RandomSample, Sample
 from mastosync.verifying.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
-from mastosync.verifying.public_check import PublicCheck, PublicSample, access_to_site
+from mastosync.verifying.public_check import PublicCheck, PublicSample, site_session
 from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public
     row_check = RowCheck(context.files_now)
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
-    with leaving(left), open_stores(context, pace, ("destination",), some_arrived=some_arrived) as (store_access,):
+    with leaving(left), open_stores(context, pace, ("destination",), some_arrived=some_arrived) as (store_session,):
         verifier = Verifier(
-            manifest, manifest.path, store_access, prefix, options, stop, context.listener, samples, row_check
+            manifest, manifest.path, store_session, prefix, options, stop, context.listener, samples, row_check
         )
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
@@ -98,7 +98,7 @@ def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public
             exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
             records = [*exposed, *to_ask.records()]
             there = _done(manifest, options.types, unshown)
-            result.public = _as_anybody(context, store_access, records, options.workers, there)
+            result.public = _as_anybody(context, store_session, records, options.workers, there)
             result.public.sample, result.public.types = public, options.types or TABLES
             verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
@@ -110,7 +110,7 @@ def _read_back(context: Context, verifier: Verifier, drawn: list[Record] | None)
     config = context.config
     return_large_blocks()
     memory, threshold = MemoryBudget(config.copy.memory), config.copy.multipart_threshold
-    check = DeepCheck(verifier.store_access, memory, verifier.prefix, threshold)
+    check = DeepCheck(verifier.store_session, memory, verifier.prefix, threshold)
     with WorkerPool(check.steps, verifier.options.workers, context.stop, CurlMultiplexer) as pool:
         if drawn is None:
             verifier.by_reading(pool, verifier.iter_done(), verifier.entries())
@@ -156,15 +156,15 @@ def orphans(context: Context, workers: int) -> Iterator[tuple[OrphanFinder, Orph
     prefix = config.source.key_prefix
     left = tr("nothing was changed; run the same command again to start over")
     with context.reading_planned() as manifest, ExitStack() as stack:
-        report = ManifestReport(manifest)
+        report = ManifestReader(manifest)
         planned_at = report.whole_snapshot().taken_at
         entries = sum(line.objects for line in report.counts())
         stack.enter_context(leaving(left))
-        (store_access,) = stack.enter_context(open_stores(context, _pace(config, workers), ("source",)))
+        (store_session,) = stack.enter_context(open_stores(context, _pace(config, workers), ("source",)))
         there = config.destination.key_prefix if in_one_bucket(manifest) else None
         finder = OrphanFinder(
             manifest.path,
-            store_access,
+            store_session,
             prefix,
             planned_at,
             entries,
@@ -184,28 +184,28 @@ def _pace(config: Config, workers: int) -> CopyOptions:
 
 def _wrong_before(manifest: Manifest, prefix: str, acl: str) -> set[str]:
     """Keys, without the prefix, that an earlier `verify --public` found wrong."""
-    looks = public_summary(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange(), acl)
+    looks = public_summary(reversed(verifications(manifest)), ManifestReader(manifest).counts(), LastChange(), acl)
     return {key.removeprefix(root_of(prefix) or "") for key in looks.keys}
 
 
 def _done(manifest: Manifest, types: tuple[str, ...], unshown: Collection[str]) -> Counter[Kind]:
     """How many entries are done, by kind; without kinds that strangers are never shown."""
     found: Counter[Kind] = Counter()
-    for line in ManifestReport(manifest).counts():
+    for line in ManifestReader(manifest).counts():
         if line.state is EntryState.DONE and line.kind.table in (types or TABLES) and line.kind.table not in unshown:
             found[line.kind] += line.objects
     return found
 
 
 def _as_anybody(
-    context: Context, store_access: StoreAccess, records: list[Record], workers: int, of: Counter[Kind]
+    context: Context, store_session: StoreSession, records: list[Record], workers: int, of: Counter[Kind]
 ) -> PublicResult:
     from mastosync.store.http.public_site import HttpPublicSite
 
     config, stop = context.config, context.stop
     destination = config.destination
     with ExitStack() as stack:
-        store = store_access.store
+        store = store_session.store
         bucket_url = store.bucket_url if isinstance(store, CurlStore) else store.endpoint
 
         def opened(url: str) -> HttpPublicSite:
@@ -213,8 +213,8 @@ def _as_anybody(
 
         site = opened(destination.public_url or bucket_url)
         bucket = opened(bucket_url) if destination.public_url else None
-        of_site = StoreAccess(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
-        of_site = access_to_site(site, of_site, config.copy.outage_patience)
+        of_site = StoreSession(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
+        of_site = site_session(site, of_site, config.copy.outage_patience)
         try:
             check = PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop, destination.acl)
             return check.run(records, of)

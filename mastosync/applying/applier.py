@@ -34,12 +34,11 @@ from mastosync.language import deferred, tr
 from mastosync.manifest import (
     AppliedUpTo,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     Noted,
     ObjectSettings,
     applied_to,
     begin_applying,
-    correct,
     end_applying,
     found_wrong,
     found_wrong_access,
@@ -47,12 +46,13 @@ from mastosync.manifest import (
     last_change,
     note_applied,
     noted_as_json,
+    record_findings,
     take_back_change,
 )
 from mastosync.model import End, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener, shown
 from mastosync.runtime.outages import IN_A_ROW, FailureCounter
-from mastosync.runtime.retry import StoreAccess
+from mastosync.runtime.retry import StoreSession
 from mastosync.runtime.steps import Ended, Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
@@ -121,7 +121,7 @@ class Applier:
     """One run. The manifest belongs to this thread."""
 
     manifest: Manifest
-    store_access: StoreAccess
+    store_session: StoreSession
     object_applier: ObjectApplier
     current: ObjectSettings
     others: Noted
@@ -151,7 +151,7 @@ class Applier:
             begin_applying(self.manifest, self.current)
         self.result.goes_on, self.result.left_before = place is not None, place.left if place else 0
         self._checkpoint = _Checkpoint(place)
-        done = ManifestReport(self.manifest).entries(states=(EntryState.DONE,))
+        done = ManifestReader(self.manifest).entries(states=(EntryState.DONE,))
         progress = CheckProgress("apply-settings", done, finding=_TO_BE_STORED if self.options.dry_run else _STORED)
         try:
             with shown(progress, self.listener):
@@ -167,7 +167,7 @@ class Applier:
             self.result.in_line = end_applying(
                 self.manifest, self.current, left=self.result.left, gone=self._checkpoint.gone
             )
-        self.result.pending = ManifestReport(self.manifest).entries(states=(EntryState.PENDING,))
+        self.result.pending = ManifestReader(self.manifest).entries(states=(EntryState.PENDING,))
         return self.result
 
     def _work(self, progress: CheckProgress) -> None:
@@ -232,7 +232,7 @@ class Applier:
                     "none of {count} objects at {name} can be read without credentials, although all were stored as"
                     " public",
                     count=IN_A_ROW,
-                    name=self.store_access.store.name,
+                    name=self.store_session.store.name,
                 ),
                 hint=tr(
                     "if they should be public here, run `mastosync verify --public`, which finds them, then `mastosync"
@@ -263,7 +263,7 @@ class Applier:
     def _record(self) -> None:
         """Let the manifest know what was found, and then how far everything has come."""
         if self._corrections:
-            correct(self.manifest, self._corrections)
+            record_findings(self.manifest, self._corrections)
             self._corrections.clear()
         place = self._checkpoint.to_record()
         if place is not None and not self.options.dry_run:

@@ -16,7 +16,7 @@ from mastosync.copying.server_side import CopiedObject
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
 from mastosync.manifest import Noted, ObjectSettings, found_wrong, found_wrong_access
 from mastosync.model import Entry, EntryState, ObjectInfo, Outcome, Presence, Record
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall
 
 _ATTEMPTS = 3  # at an object that keeps changing
@@ -58,7 +58,7 @@ class Applied(NamedTuple):
 class ObjectApplier:
     """Brings objects in line, any number of them at once."""
 
-    store_access: StoreAccess
+    store_session: StoreSession
     in_place: InPlaceRewriter
     current: ObjectSettings
     others: Noted  # under which they may have been stored
@@ -75,7 +75,7 @@ class ObjectApplier:
 
         Raises: StoreUnusable and DatabaseError, after which no other would fare better; Interrupted.
         """
-        key, store = self.in_place.key_of(record.entry), RetryingStore(self.store_access)
+        key, store = self.in_place.key_of(record.entry), RetryingStore(self.store_session)
         try:
             return (yield from self._brought_in_line(record, key, store, answer))
         except PrivateKeptBack:

@@ -38,7 +38,7 @@ from mastosync.language import tr
 from mastosync.manifest import Noted, ObjectSettings
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, ObjectHeaders, ObjectInfo, Origin, Record
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
 from mastosync.store.base import Piece, PutOptions, UploadedPart
 
@@ -110,7 +110,7 @@ class InPlaceRewriter:
     """Stores objects onto themselves. Shared by all workers: what one finds out of the store holds for all."""
 
     def __init__(
-        self, destination: StoreAccess, options: TransferOptions, bucket: str, largest: int = LARGEST_COPY
+        self, destination: StoreSession, options: TransferOptions, bucket: str, largest: int = LARGEST_COPY
     ) -> None:
         """`bucket`: as the store knows it. `largest`: bytes that it copies in one request."""
         self._destination, self._options, self._bucket, self._largest = destination, options, bucket, largest
@@ -220,13 +220,13 @@ class InPlaceRewriter:
         try:
             parts: list[UploadedPart] = []
             for number, start in enumerate(range(0, whole, size), 1):
-                store.store_access.stop.require_going_on()
+                store.store_session.stop.require_going_on()
                 piece = Piece(self._bucket, task.key, task.info, start, min(size, whole - start))
                 parts.append(store.copy_part(task.key, upload, number, piece))
             return store.complete_multipart(task.key, upload, parts)
         except BaseException:
             with suppress(MastosyncError):  # the next run throws it away
-                store.store_access.store.abort_multipart(task.key, upload)  # this one request waits for nobody
+                store.store_session.store.abort_multipart(task.key, upload)  # this one request waits for nobody
             raise
 
 
@@ -243,8 +243,8 @@ class _First:
     def before_others(self, task: RewriteTask, steps: Steps[CopiedObject]) -> Steps[CopiedObject]:
         """The result of steps that store one, which goes first or waits until another has gone."""
         if not self.is_over:
-            yield WaitFor(partial(self.may_go, task.entry), task.store.store_access.stop)
-            task.store.store_access.stop.require_going_on()  # whoever went first may have been stopped
+            yield WaitFor(partial(self.may_go, task.entry), task.store.store_session.stop)
+            task.store.store_session.stop.require_going_on()  # whoever went first may have been stopped
         with self.turn_of(task.entry):
             copied = yield from steps
             self.is_over = True

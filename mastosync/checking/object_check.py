@@ -19,7 +19,7 @@ from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMi
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, ObjectInfo, Origin, Outcome, Record
 from mastosync.runtime.memory import MemoryBudget, Reservation
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall
 from mastosync.store.base import Buffer, FetchedObject
 
@@ -91,15 +91,15 @@ def described(store: RetryingStore, key: str, record: Record) -> CheckResult:
 class DeepCheck:
     """Reads objects back, any number of them at once."""
 
-    def __init__(self, store_access: StoreAccess, memory: MemoryBudget, prefix: str, whole_bytes: int) -> None:
+    def __init__(self, store_session: StoreSession, memory: MemoryBudget, prefix: str, whole_bytes: int) -> None:
         """`whole_bytes`: objects up to this size are read in one request."""
-        self._store_access, self._memory, self._prefix, self._whole_bytes = store_access, memory, prefix, whole_bytes
+        self._store_session, self._memory, self._prefix, self._whole_bytes = store_session, memory, prefix, whole_bytes
 
     def steps(self, record: Record) -> Steps[CheckResult]:
         """Check one object by its bytes. Raises: StoreUnusable, Interrupted."""
         key = canonical_key(record.entry, self._prefix)
         memory = self._memory.reserve()
-        store = RetryingStore(self._store_access, memory)
+        store = RetryingStore(self._store_session, memory)
         try:
             fetched: FetchedObject = yield StoreCall(store, "read", (key, self._whole_bytes))
             if fetched.info.size != record.entry.size:
@@ -155,7 +155,7 @@ def _by_bytes(
     if fetched.data is not None:
         check.update(fetched.data)
     else:
-        memory.wait(_RANGE_BYTES, store.store_access.stop)
+        memory.wait(_RANGE_BYTES, store.store_session.stop)
         for start in range(0, info.size, _RANGE_BYTES):
             check.update(store.read_range(key, info, start, min(_RANGE_BYTES, info.size - start)))
     return CheckResult(record, CheckStatus.FINE, size_bytes=info.size) if check.fits() else _unproven(record)

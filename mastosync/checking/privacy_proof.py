@@ -30,7 +30,7 @@ from mastosync.errors import (
 from mastosync.language import deferred, english, say, tr
 from mastosync.model import Entry, ObjectInfo
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps, T, WaitFor
 from mastosync.runtime.stop import StopSignal
 
@@ -138,7 +138,7 @@ class PrivacyProof:
 
     def __init__(
         self,
-        destination: StoreAccess,
+        destination: StoreSession,
         key_of: Callable[[Entry], str],
         *,
         refusals_prove: bool = True,
@@ -265,7 +265,7 @@ class PrivacyProof:
         _log.warning("%r at %s may be public: it is being removed", key, self._destination.store.name)
         stop, policy = StopSignal(), self._destination.policy
         policy = replace(policy, throttle_budget_seconds=_REMOVAL_SECONDS).within(_REMOVAL_SECONDS)
-        store = RetryingStore(StoreAccess(self._destination.store, EndpointLimiter(stop), policy, stop))
+        store = RetryingStore(StoreSession(self._destination.store, EndpointLimiter(stop), policy, stop))
         with english():  # as all that went wrong with one object
             try:
                 wholly = store.withdraw(key)

@@ -33,7 +33,7 @@ from mastosync.errors import (
 )
 from mastosync.language import deferred, tr
 from mastosync.model import Entry, ObjectHeaders, Presence
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Step, Steps
 from mastosync.store.base import PutOptions
 
@@ -101,7 +101,7 @@ class AclRule:
     @classmethod
     def of_run(
         cls,
-        destination: StoreAccess,
+        destination: StoreSession,
         key_of: Callable[[Entry], str],
         options: TransferOptions,
         *,

@@ -29,12 +29,12 @@ from mastosync.errors import (
     telling_of,
 )
 from mastosync.language import english, tr
-from mastosync.manifest import ACCESS, Manifest, ManifestReport, Outage, WorkQueue
+from mastosync.manifest import ACCESS, Manifest, ManifestReader, Outage, WorkQueue
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Claim, EntryState, Order, Origin, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described, shown
 from mastosync.runtime.outages import FailureCounter
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 
@@ -216,14 +216,14 @@ def _named(error: BaseException) -> str:
     return str(error) if isinstance(error, MastosyncError) else type(error).__name__
 
 
-def still_gives(source: StoreAccess, manifest: Manifest, prefix: str) -> bool:
+def still_gives(source: StoreSession, manifest: Manifest, prefix: str) -> bool:
     """Whether the source still gives anything that it gave in earlier runs. Unknown counts as yes, nothing as no.
 
     A source that has given nothing in this run is asked: its key, or what it has, may be another by now.
 
     Raises: StoreUnusable; Interrupted.
     """
-    records = ManifestReport(manifest).iter_records((EntryState.DONE,))
+    records = ManifestReader(manifest).iter_records((EntryState.DONE,))
     for record in list(islice((each for each in records if each.origin is not Origin.REFETCHED), _ASKED_AGAIN)):
         try:
             RetryingStore(source).head(record.source_key or canonical_key(record.entry, prefix))

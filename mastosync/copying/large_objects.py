@@ -140,7 +140,7 @@ class LargeObject:
             check.update(data)
             parts.append(part)
 
-        with _MovingParts(self.shared, self.destination.store_access.stop, take_in) as moving:
+        with _MovingParts(self.shared, self.destination.store_session.stop, take_in) as moving:
             for number, start in enumerate(range(0, self.info.size, size), 1):
                 length = min(size, self.info.size - start)
                 moving.begin(length, partial(self._move_part, upload, number, start, length))
@@ -183,7 +183,7 @@ class LargeObject:
             try:
                 self.destination.abort_multipart(self.key, upload)
             except Interrupted:  # while it waited for its turn, which this one request does not
-                self.destination.store_access.store.abort_multipart(self.key, upload)
+                self.destination.store_session.store.abort_multipart(self.key, upload)
         except ObjectMissing:  # of an upload that is none any more
             pass
         except MastosyncError:

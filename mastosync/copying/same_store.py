@@ -20,7 +20,7 @@ from mastosync.language import tr
 from mastosync.manifest import Manifest, Relation, note_probe, probe_left_behind, record_relation, relation
 from mastosync.model import ObjectHeaders
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import FetchedObject, PutOptions
 
@@ -81,8 +81,8 @@ class SameStoreCheck:
     """One check of two stores, by the process that has the manifest open."""
 
     manifest: Manifest
-    source: StoreAccess
-    destination: StoreAccess
+    source: StoreSession
+    destination: StoreSession
     source_prefix: str
     destination_prefix: str
     acl: str | None  # that keeps the probe private; None: it is private without one
@@ -160,9 +160,9 @@ def _cannot_find_out(kind: type[StoreUnusable], error: ObjectError | StoreUnusab
     return kind(message, hint=error.hint or tr("try again later"))
 
 
-def _unstopped(store_access: StoreAccess) -> StoreAccess:
+def _unstopped(store_session: StoreSession) -> StoreSession:
     """The same store for a few requests more, after somebody has asked to stop."""
     stop = StopSignal()
     return replace(
-        store_access, stop=stop, limiter=EndpointLimiter(stop), policy=store_access.policy.within(_AFTER_STOP_SECONDS)
+        store_session, stop=stop, limiter=EndpointLimiter(stop), policy=store_session.policy.within(_AFTER_STOP_SECONDS)
     )

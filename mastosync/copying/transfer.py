@@ -31,7 +31,7 @@ from mastosync.manifest import ACCESS, Approach, is_misplaced, rewritten_in_plac
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import NOTHING, Claim, End, Entry, EntryState, ObjectInfo, Outcome, Presence, Reason
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor, run_to_end
 from mastosync.store.base import FetchedObject, PutOptions
 
@@ -67,8 +67,8 @@ class Transfer:
 
     def __init__(
         self,
-        source: StoreAccess,
-        destination: StoreAccess,
+        source: StoreSession,
+        destination: StoreSession,
         options: TransferOptions,
         memory: MemoryBudget,
         note: NoteAccess | None = None,
@@ -168,12 +168,12 @@ class Transfer:
             job.approach = Approach.REWRITE
 
     def _follow_source_first(self, job: Job) -> Steps[None]:
-        """As `_follow_source`, before anything is read: what the source keeps from everybody is hidden, or stays so."""
+        """Hide what the source hides, before anything is read."""
         try:
             info: ObjectInfo = yield StoreCall(job.source, "head", (job.claim.arrival.source_key or job.source_key,))
         except ObjectError:  # what to make of that, the copy will see
             return
-        yield from self._follow_source(job, info)
+        yield from self._hide_as_source_does(job, info)
         job.approach = approach_of(job.claim)
 
     def _find_arrived(self, job: Job) -> Steps[Outcome | None]:
@@ -270,7 +270,7 @@ class Transfer:
         """Store what was fetched; an object that was replaced or damaged on the way is read again."""
         for restart in range(_RESTARTS_AT_MOST):
             try:
-                yield from self._follow_source(job, fetched.info)
+                yield from self._hide_as_source_does(job, fetched.info)
                 yield from self._record_access(job)
                 if fetched.data is None or fetched.md5 is None:
                     return (yield from self._deliver_in_parts(job, source_key, fetched.info))
@@ -282,7 +282,7 @@ class Transfer:
             fetched = yield self._read(job, source_key)
         raise AssertionError("unreachable")
 
-    def _follow_source(self, job: Job, info: ObjectInfo) -> Steps[None]:
+    def _hide_as_source_does(self, job: Job, info: ObjectInfo) -> Steps[None]:
         """Treat an entry as private if the source itself keeps the object from everybody.
 
         Its row may be behind: a moderator is faster than the next plan. Raises: as `AclRule.allow`.
@@ -300,7 +300,7 @@ class Transfer:
         access = (
             write_started(job.presence, private=job.entry.private) & ACCESS
         )  # also of what this job has tried before
-        yield WaitFor(self._note(job.entry, access), job.source.store_access.stop)
+        yield WaitFor(self._note(job.entry, access), job.source.store_session.stop)
         job.access_unrecorded = False
 
     def _deliver_whole(self, job: Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:

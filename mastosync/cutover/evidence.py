@@ -14,8 +14,8 @@ from mastosync.manifest import (
     LastChange,
     Noted,
     ObjectSettings,
+    PlanRecord,
     Relation,
-    SnapshotRecord,
     VerificationRecord,
 )
 from mastosync.model import EntryState, Kind, Ownership
@@ -52,7 +52,7 @@ class CutoverEvidence:
     """What the verdict rests on."""
 
     counts: Sequence[CountLine]
-    plans: Sequence[SnapshotRecord]  # the newest first, and at least one
+    plans: Sequence[PlanRecord]  # the newest first, and at least one
     verifications: Sequence[VerificationRecord]  # the newest first
     running: bool  # a copy is at work
     done_since: int  # entries that arrived after the last verification
@@ -75,7 +75,7 @@ class CutoverEvidence:
     unseen: tuple[str, str] | None = None  # why that cannot be looked at, and what to do
     settings: ObjectSettings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
-    lost_by_plan: int = 0  # entries that accepted plans (--accept-gone) have lost, and no plan has found again
+    dropped_by_plan: int = 0  # entries that accepted plans (--accept-gone) have lost, and no plan has found again
     change: LastChange = field(default_factory=LastChange)  # at the destination, by another command than `copy`
     gap: Gap | None = None  # what the manifest lacks
     unidentified: Mapping[Kind, int] = field(default_factory=dict)  # missing, but the destination has something

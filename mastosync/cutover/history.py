@@ -16,9 +16,9 @@ from mastosync.findings.messages import (
     uncovered_notice,
     undigested_message,
 )
-from mastosync.findings.public_looks import PublicCheckStatus, PublicSummary, public_summary
+from mastosync.findings.public_summary import PublicCheckStatus, PublicSummary, public_summary
 from mastosync.language import tr, trn
-from mastosync.manifest import Relation, SnapshotRecord
+from mastosync.manifest import PlanRecord, Relation
 from mastosync.mastodon.catalog import CATALOG
 from mastosync.model import TABLES, EntryState
 from mastosync.units import human_seconds
@@ -35,8 +35,8 @@ _OWN = frozenset(TABLES) - {"preview_cards"} - DISPENSABLE
 
 def planned(evidence: CutoverEvidence) -> Iterator[Finding]:
     """Whether the plans took everything in, and how long ago."""
-    if evidence.lost_by_plan:
-        yield Finding("lost-by-plan", Grade.FAILURE, *lost_by_plan_notice(evidence.lost_by_plan))
+    if evidence.dropped_by_plan:
+        yield Finding("lost-by-plan", Grade.FAILURE, *lost_by_plan_notice(evidence.dropped_by_plan))
     own, cache = (_covered(evidence.plans, remote=remote) for remote in (False, True))
     if missed := sorted(_OWN - own.keys()):
         yield Finding(
@@ -61,7 +61,7 @@ def planned(evidence: CutoverEvidence) -> Iterator[Finding]:
         yield Finding("cache-plan", Grade.WARNING, told, remedy, needs_fallback=True)
 
 
-def _covered(plans: Sequence[SnapshotRecord], *, remote: bool) -> dict[str, float]:
+def _covered(plans: Sequence[PlanRecord], *, remote: bool) -> dict[str, float]:
     """When a plan took in, for the last time, all of a table that is of other servers, or of this one."""
     covered: dict[str, float] = {}
     for plan in plans:
@@ -80,7 +80,7 @@ def deleted(evidence: CutoverEvidence) -> Iterator[Finding]:
     """Which objects at the destination have no row any more, and whether that would be known."""
     deleted, gone, by_hand = evidence.deleted, evidence.deleted.gone, evidence.shared is not None
     if gone.objects or gone.lost:
-        remedy = removal_remedy(gone, by_hand=by_hand, lost=evidence.lost_by_plan > 0)
+        remedy = removal_remedy(gone, by_hand=by_hand, lost=evidence.dropped_by_plan > 0)
         yield Finding("gone", Grade.WARNING, gone_message(gone), remedy)
     if deleted.is_known(evidence.now):
         if not gone.objects and not gone.lost:
@@ -88,7 +88,7 @@ def deleted(evidence: CutoverEvidence) -> Iterator[Finding]:
         return
     message = unknown_deletions_message(deleted, evidence.now)
     remedy = (
-        "mastosync plan; " + removal_remedy(gone, by_hand=True, lost=evidence.lost_by_plan > 0)
+        "mastosync plan; " + removal_remedy(gone, by_hand=True, lost=evidence.dropped_by_plan > 0)
         if by_hand
         else tr("mastosync plan && mastosync prune, shortly before the switch and once more after it")
     )

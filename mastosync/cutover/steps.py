@@ -99,7 +99,7 @@ class Switchover:
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
     host: str = "CHANGE-ME"  # what browsers ask for media
     gone: Removable = field(default_factory=Removable)  # what is to be removed at the new store, as far as is known
-    lost_by_plan: int = 0  # entries that accepted plans (--accept-gone) have lost
+    dropped_by_plan: int = 0  # entries that accepted plans (--accept-gone) have lost
     by_hand: str = ""  # why no configuration of nginx can be written; empty: it can
     read: bool = True  # everybody has to be able to read at the new store
 
@@ -249,7 +249,7 @@ def _narrowing(facts: Switchover) -> Iterator[Step]:
 
 def _removal(facts: Switchover) -> Iterator[Step]:
     """None while plans have lost entries by `--accept-gone`: nobody knows what was deleted."""
-    if facts.lost_by_plan:
+    if facts.dropped_by_plan:
         return
     plan = facts.mastosync("plan")
     if facts.shared:

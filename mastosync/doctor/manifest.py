@@ -18,7 +18,7 @@ from mastosync.findings.messages import settings_notice
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
-    ManifestReport,
+    ManifestReader,
     ObjectSettings,
     StoreIdentity,
     WorkQueue,
@@ -191,7 +191,7 @@ def _check_file(reporter: Reporter, place: ManifestTarget, path: Path, facts: Ma
                 stores = place.stores()
             except (ConfigError, StoreUnusable):
                 stores = None  # which has been told of the stores
-            report = ManifestReport(manifest)
+            report = ManifestReader(manifest)
             if report.snapshot() is None:
                 yield reporter.ok("manifest", tr("{path} has no plan yet: `mastosync plan` makes one", path=path))
                 return
@@ -240,7 +240,7 @@ def _check_database(reporter: Reporter, path: Path, found: DatabaseIdentity | No
         yield reporter.ok("database", tr("nothing suggests that it is another one than the last plan has read"))
 
 
-def _described(report: ManifestReport, path: Path, facts: ManifestFacts, *, compared: bool) -> str:
+def _described(report: ManifestReader, path: Path, facts: ManifestFacts, *, compared: bool) -> str:
     """`compared`: its stores are those of the configuration."""
     status = status_of(report)
     totals = status.totals

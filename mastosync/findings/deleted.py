@@ -15,9 +15,9 @@ from mastosync.language import joined, tr, trn
 from mastosync.manifest import (
     CountLine,
     Manifest,
-    ManifestReport,
+    ManifestReader,
+    PlanRecord,
     Removable,
-    SnapshotRecord,
     StoreIdentity,
     count_removable,
     in_one_bucket,
@@ -43,7 +43,7 @@ class Deleted:
         cls,
         removable: Removable,
         counts: Sequence[CountLine],
-        plans: Sequence[SnapshotRecord],
+        plans: Sequence[PlanRecord],
         copied_at: float | None,
     ) -> Deleted:
         """`copied_at`: when a copy was last at work, in seconds since the epoch."""
@@ -63,13 +63,13 @@ class Deleted:
     @classmethod
     def in_manifest(cls, manifest: Manifest) -> Deleted:
         """What this manifest says. Raises: ManifestError."""
-        report = ManifestReport(manifest)
+        report = ManifestReader(manifest)
         return cls.known_from(manifest, report.counts(), list(report.iter_snapshots()))
 
     @classmethod
-    def known_from(cls, manifest: Manifest, counts: Sequence[CountLine], plans: Sequence[SnapshotRecord]) -> Deleted:
+    def known_from(cls, manifest: Manifest, counts: Sequence[CountLine], plans: Sequence[PlanRecord]) -> Deleted:
         """The same, where counters and plans have been read already. Raises: ManifestError."""
-        last_run = ManifestReport(manifest).last_run()
+        last_run = ManifestReader(manifest).last_run()
         return cls.of(count_removable(manifest), counts, plans, last_run.updated_at if last_run else None)
 
     def is_known(self, now: float) -> bool:
@@ -216,7 +216,7 @@ class SharedBucket:
 
 def shared_bucket(manifest: Manifest) -> SharedBucket | None:
     """The bucket that is both stores of a manifest; None if they are two. Raises: ManifestError."""
-    source, destination = (ManifestReport(manifest).store(role) for role in ("source", "destination"))
+    source, destination = (ManifestReader(manifest).store(role) for role in ("source", "destination"))
     if source is None or destination is None or source.is_folder:
         return None
     if not in_one_bucket(manifest):

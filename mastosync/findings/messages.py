@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mastosync.findings import Finding, Grade
-from mastosync.findings.public_looks import PublicSummary
+from mastosync.findings.public_summary import PublicSummary
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Gap, Noted, ObjectSettings, Relation
 from mastosync.model import EntryState, Ownership

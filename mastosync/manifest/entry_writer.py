@@ -110,7 +110,7 @@ WHERE state = {SKIPPED} AND state <> {DONE} AND reason = {GONE} AND accepted IS 
 """
 
 
-class Settlement(NamedTuple):
+class EntryChange(NamedTuple):
     """What became of an entry, and how it was found: claimed, unless told otherwise."""
 
     outcome: Outcome
@@ -180,7 +180,7 @@ def _row_at(connection: sqlite3.Connection, place: EntryPlace) -> EntryRow | Non
     return None if found is None else EntryRow._make(found)
 
 
-def write_outcomes(manifest: Manifest, entries: Sequence[Settlement]) -> None:
+def write_outcomes(manifest: Manifest, entries: Sequence[EntryChange]) -> None:
     """Record what became of entries, and drop their claims, within a transaction.
 
     What is not done keeps its digest, and what is known of the destination unless the outcome tells otherwise.
@@ -211,7 +211,7 @@ def write_outcomes(manifest: Manifest, entries: Sequence[Settlement]) -> None:
     connection.executemany(_DROP_CLAIM, places)
 
 
-def correct(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -> int:
+def record_findings(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -> int:
     """Record what became of entries that nobody copied, in one transaction; return how many stood as their records say.
 
     `verify` finds that something done is lost, `adopt` that something pending has arrived, `refetch` brings what had
@@ -219,7 +219,7 @@ def correct(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -
     """
     with manifest.transaction() as connection:
         current = [
-            Settlement(outcome, record.state, record.reason, record.presence)
+            EntryChange(outcome, record.state, record.reason, record.presence)
             for record, outcome in corrections
             if connection.execute(_STATE, place_of(manifest, record.entry)).fetchone()
             == (STATE_CODE[record.state], REASON_CODE[record.reason])
@@ -270,7 +270,7 @@ def recover_claims(manifest: Manifest) -> None:
     connection.execute(_DROP_CLAIMS)
 
 
-def take_over(manifest: Manifest) -> None:
+def recover_claims_now(manifest: Manifest) -> None:
     """The same, in a transaction of its own, when a command begins to write. Raises: ManifestError."""
     with translated(manifest.path):
         any_left = manifest.connection.execute(_ANY_CLAIM).fetchone()[0]
@@ -353,7 +353,7 @@ def take_back_acceptance(manifest: Manifest, types: tuple[str, ...], reasons: Se
             connection.execute(_FORGET_ACCEPTED, (kind, REASON_CODE[reason]))
 
 
-def mark_lost(manifest: Manifest) -> None:
+def mark_dropped(manifest: Manifest) -> None:
     """Mark all that is gone as lost by `plan --accept-gone`, within a transaction: see `gone`.
 
     For what an older version was told: it knew how many those were, and not which. A `prune` may have been there since.
@@ -361,7 +361,7 @@ def mark_lost(manifest: Manifest) -> None:
     manifest.connection.execute(_MARK_LOST)
 
 
-def forget_lost(manifest: Manifest) -> None:
+def forget_dropped(manifest: Manifest) -> None:
     """Take these marks back, within a transaction: what is gone was deleted."""
     manifest.connection.execute(_FORGET_LOST)
 

@@ -81,7 +81,7 @@ _WANTED: dict[str, dict[str, Any]] = {"snapshots": _PLAN, "verifications": _VERI
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotRecord:
+class PlanRecord:
     """A plan."""
 
     number: int
@@ -200,10 +200,10 @@ def _newest(manifest: Manifest, limit: int) -> list[VerificationRecord]:
         return [VerificationRecord(began, ended, details_of("verifications", found)) for began, ended, found in rows]
 
 
-def snapshot_of(row: tuple[int, str, str]) -> SnapshotRecord:
+def snapshot_of(row: tuple[int, str, str]) -> PlanRecord:
     """A line of `snapshots`. Raises: ValueError or TypeError, which say what is wrong."""
     number, taken_at, details = row
-    return SnapshotRecord(number, datetime.fromisoformat(taken_at), details_of("snapshots", details))
+    return PlanRecord(number, datetime.fromisoformat(taken_at), details_of("snapshots", details))
 
 
 def get_meta(connection: sqlite3.Connection, name: str) -> str | None:

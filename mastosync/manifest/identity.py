@@ -1,8 +1,7 @@
 """A manifest knows its source and its destination, refuses any other, and remembers whether they were found to be two.
 
-Names of one store are compared in one spelling (`store_names`); they are remembered and shown as they were written.
-
-Which names mean one store. Pure functions: nothing is looked up, so different names may still be one store.
+Names of one store are compared in one spelling, and remembered and shown as they were written. Nothing is looked up, so
+different names may still be one store.
 
 Scheme, default port, case and the dot at the end of a host make no other store of one. Amazon's endpoints are one as
 well, whatever region, stack or style they name: a bucket's name is given once in all its regions of a partition

@@ -22,9 +22,9 @@ from typing import Any
 from mastosync.errors import PlanRefused
 from mastosync.language import tr, trn
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.entry_writer import forget_lost, mark_lost
-from mastosync.manifest.history import SnapshotRecord, get_meta, set_meta
-from mastosync.manifest.reader import ManifestReport
+from mastosync.manifest.entry_writer import forget_dropped, mark_dropped
+from mastosync.manifest.history import PlanRecord, get_meta, set_meta
+from mastosync.manifest.reader import ManifestReader
 from mastosync.manifest.rows import DONE, EXCLUDED, GONE, MISSING, OPTIONAL_MISSING, PENDING
 from mastosync.manifest.sqlite_errors import sound
 from mastosync.model import CACHE_TABLES, DatabaseAge, DatabaseIdentity, Kind
@@ -109,20 +109,20 @@ def described(database: DatabaseIdentity) -> str:
 
 def age_details(manifest: Manifest, age: DatabaseAge) -> dict[str, Any]:
     """For the record of a plan. Of tables that it has not looked at, what the one before knew."""
-    last = ManifestReport(manifest).snapshot()
+    last = ManifestReader(manifest).snapshot()
     then = {name: newest for name, newest in (_newest(last) if last else {}).items() if name not in age.empty}
     return {"tables": age.tables, "newest": {**then, **age.newest}, "wanting": sorted(map(list, age.wanting))}
 
 
 def require_right(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge) -> None:
     """Raises: PlanRefused unless this is all of the database of the last plan, and no older copy; ManifestError."""
-    last = ManifestReport(manifest).snapshot()
+    last = ManifestReader(manifest).snapshot()
     require_whole(found, age, accepted_wanting(last))
     require_same_database(manifest, found)
     require_not_older(manifest, found, age)
 
 
-def accepted_wanting(last: SnapshotRecord | None) -> Collection[tuple[str, str]]:
+def accepted_wanting(last: PlanRecord | None) -> Collection[tuple[str, str]]:
     """What the last plan lacked, and went on without, as somebody has accepted it (`plan --accept-gone`)."""
     return {(str(name), str(other)) for name, other in last.details.get("wanting", ())} if last else ()
 
@@ -150,7 +150,7 @@ def require_whole(found: DatabaseIdentity, age: DatabaseAge, accepted: Collectio
 
 def require_not_older(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge) -> None:
     """Raises: PlanRefused if this is an older copy of what the last plan read, or lacks a table; ManifestError."""
-    last = ManifestReport(manifest).snapshot()
+    last = ManifestReader(manifest).snapshot()
     if last is None:
         return
     then, is_another = _newest(last), _is_another_state(manifest, last, found, age)
@@ -162,7 +162,7 @@ def require_not_older(manifest: Manifest, found: DatabaseIdentity, age: Database
         raise _older(found, last, back)
 
 
-def _lacking(found: DatabaseIdentity, last: SnapshotRecord, emptied: list[str]) -> PlanRefused:
+def _lacking(found: DatabaseIdentity, last: PlanRecord, emptied: list[str]) -> PlanRefused:
     return PlanRefused(
         trn(
             "{database} lacks what the last plan read ({taken_at:%F %T} UTC): {tables} had rows, and has none now",
@@ -172,11 +172,11 @@ def _lacking(found: DatabaseIdentity, last: SnapshotRecord, emptied: list[str]) 
             taken_at=last.taken_at,
             tables=", ".join(emptied),
         ),
-        hint=asking_for_the_right_one(),
+        hint=wrong_database_hint(),
     )
 
 
-def _older(found: DatabaseIdentity, last: SnapshotRecord, back: Mapping[str, int]) -> PlanRefused:
+def _older(found: DatabaseIdentity, last: PlanRecord, back: Mapping[str, int]) -> PlanRefused:
     then = _newest(last)
     return PlanRefused(
         tr(
@@ -195,7 +195,7 @@ def _older(found: DatabaseIdentity, last: SnapshotRecord, back: Mapping[str, int
     )
 
 
-def _is_another_state(manifest: Manifest, last: SnapshotRecord, found: DatabaseIdentity, age: DatabaseAge) -> bool:
+def _is_another_state(manifest: Manifest, last: PlanRecord, found: DatabaseIdentity, age: DatabaseAge) -> bool:
     """Whether it is another copy than the last plan read, or the same as it was before."""
     known = remembered_database(manifest)
     if known is not None and found.has_moved(known):
@@ -204,7 +204,7 @@ def _is_another_state(manifest: Manifest, last: SnapshotRecord, found: DatabaseI
     return is_copy or last_transaction(age.snapshot_id) < last_transaction(str(last.details.get("snapshot_id")))
 
 
-def _newest(plan: SnapshotRecord) -> dict[str, int]:
+def _newest(plan: PlanRecord) -> dict[str, int]:
     """The newest ids that a plan saw; of an older version's: of rows with files."""
     return dict(plan.details.get("newest") or plan.details.get("highest") or {})
 
@@ -216,7 +216,7 @@ def last_transaction(snapshot_id: str) -> int:
 
 
 @dataclass(slots=True)
-class LostRows:
+class DroppedCount:
     """So many entries that were planned, and that the source may have, are gone."""
 
     gone: int = 0
@@ -237,16 +237,16 @@ class LostRows:
 class Losses:
     """What a plan has lost, of what it has looked at."""
 
-    own: LostRows = field(default_factory=LostRows)
-    profiles: LostRows = field(default_factory=LostRows)
-    cache: LostRows = field(default_factory=LostRows)
+    own: DroppedCount = field(default_factory=DroppedCount)
+    profiles: DroppedCount = field(default_factory=DroppedCount)
+    cache: DroppedCount = field(default_factory=DroppedCount)
     emptied: dict[str, int] = field(default_factory=dict)  # tables, and how many entries of this server each has lost
-    alone: dict[str, LostRows] = field(default_factory=dict)  # of this server, by table: too much, and not all
+    alone: dict[str, DroppedCount] = field(default_factory=dict)  # of this server, by table: too much, and not all
 
     @classmethod
     def of(cls, counted: Iterable[tuple[Kind, int, int]], came: Collection[str] = ()) -> Losses:
         """Of entries that are gone, and that were planned, by kind. `came`: tables with new ones of this server."""
-        losses, tables = cls(), defaultdict[str, LostRows](LostRows)
+        losses, tables = cls(), defaultdict[str, DroppedCount](DroppedCount)
         for kind, gone, planned in counted:
             loss = losses.cache if kind.table in CACHE_TABLES else losses.profiles
             for each in (loss,) if kind.remote else (losses.own, tables[kind.table]):
@@ -260,10 +260,10 @@ class Losses:
         return losses
 
     @property
-    def all(self) -> LostRows:
+    def all(self) -> DroppedCount:
         """Together."""
         each = (self.own, self.profiles, self.cache)
-        return LostRows(sum(loss.gone for loss in each), sum(loss.planned for loss in each))
+        return DroppedCount(sum(loss.gone for loss in each), sum(loss.planned for loss in each))
 
     @property
     def are_likely(self) -> bool:
@@ -291,7 +291,7 @@ def least_losses(manifest: Manifest, seen: Mapping[Kind, int], kinds: Iterable[i
     return Losses.of(((kind, max(0, objects - seen.get(kind, 0)), objects) for kind, objects in counted), came)
 
 
-def marked_losses(manifest: Manifest) -> Losses:
+def dropped_entries(manifest: Manifest) -> Losses:
     """What plans have lost by `--accept-gone`, and none has seen since, beside what is wanted now.
 
     Within a transaction the counters have to be written first. Raises: ManifestError.
@@ -320,7 +320,7 @@ def require_likely(losses: Losses, database: DatabaseIdentity) -> None:
             database=described(database),
             emptied="".join(_tables_told(losses)),
         ),
-        hint=asking_for_the_right_one(),
+        hint=wrong_database_hint(),
     )
 
 
@@ -331,7 +331,7 @@ def _tables_told(losses: Losses) -> Iterator[str]:
         yield tr(", among them {count:,} of {planned:,} of {table}", count=loss.gone, planned=loss.planned, table=table)
 
 
-def asking_for_the_right_one() -> str:
+def wrong_database_hint() -> str:
     """What to do where a database lacks much."""
     return tr(
         "is this the right database, and is all of it restored? If so, and that much was deleted:"
@@ -339,29 +339,29 @@ def asking_for_the_right_one() -> str:
     )
 
 
-def count_lost(manifest: Manifest) -> int:
+def count_dropped(manifest: Manifest) -> int:
     """How many entries are lost so. Raises: ManifestError."""
-    return marked_losses(manifest).all.gone or _unmarked(manifest)
+    return dropped_entries(manifest).all.gone or _unmarked(manifest)
 
 
-def mark_older_losses(manifest: Manifest) -> None:
+def mark_older_drops(manifest: Manifest) -> None:
     """Mark, within a transaction, what is gone by a plan of an older version, if that counted until now."""
     if _unmarked(manifest):
-        mark_lost(manifest)
+        mark_dropped(manifest)
         manifest.connection.execute(_NOTE_MARKS)
 
 
-def accept_lost(manifest: Manifest) -> None:
+def accept_dropped(manifest: Manifest) -> None:
     """Record that all of it was deleted. Raises: ManifestError."""
     with manifest.transaction():
-        mark_older_losses(manifest)
-        forget_lost(manifest)
+        mark_older_drops(manifest)
+        forget_dropped(manifest)
 
 
 def _unmarked(manifest: Manifest) -> int:
     """How many entries plans of an older version have lost since the last whole plan, that one included."""
     lost = 0
-    for plan in ManifestReport(manifest).iter_snapshots():
+    for plan in ManifestReader(manifest).iter_snapshots():
         if plan.details.get("marks_gone"):
             break
         lost += plan.accepted_gone

@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 
 from mastosync.manifest.backup import close_gap
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import PlannedChange, forget_lost, move_rows, recover_claims, write_changes
+from mastosync.manifest.entry_writer import PlannedChange, forget_dropped, move_rows, recover_claims, write_changes
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import DesiredEntry, TrackedEntry, gone, seen
-from mastosync.manifest.plan_checks import Losses, marked_losses, wanted_by_kind
+from mastosync.manifest.plan_checks import Losses, dropped_entries, wanted_by_kind
 from mastosync.manifest.reader import NEXT_PAGE, iter_pages
 from mastosync.manifest.rows import (
     COLUMNS,
@@ -182,7 +182,7 @@ class PlanWriter:
         came = {kind.table for kind in map(self.manifest.kind, self._came) if not kind.remote}
         return Losses.of(counted, came)
 
-    def settle_losses(self, *, accepted: bool) -> None:
+    def take_back_marks(self, *, accepted: bool) -> None:
         """Take back the marks of this plan if nothing had to be `accepted`; to be called when all is merged.
 
         It has lost what an instance loses then. Older marks stay: a database that shows something again may be a
@@ -192,8 +192,8 @@ class PlanWriter:
             return
         self._loader.settle()
         self.manifest.write_counts()
-        if marked_losses(self.manifest).all.gone == self._marked:  # else nobody knows which of them are older
-            forget_lost(self.manifest)
+        if dropped_entries(self.manifest).all.gone == self._marked:  # else nobody knows which of them are older
+            forget_dropped(self.manifest)
 
     @property
     def _connection(self) -> sqlite3.Connection:

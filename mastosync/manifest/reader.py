@@ -1,7 +1,7 @@
 """Reading entries: counters, lists, what may be removed, what is exposed. None of it needs the writer's lock.
 
 A long list is read page by page (`iter_pages`), so that the log of changes can begin anew while one is handed out.
-`ManifestReport` also answers questions about plans and runs (`history`).
+`ManifestReader` also answers questions about plans and runs (`history`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.history import LAST_END, RunInfo, SnapshotRecord, get_meta, snapshot_of
+from mastosync.manifest.history import LAST_END, PlanRecord, RunInfo, get_meta, snapshot_of
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.manifest.rows import (
     ARRIVED,
@@ -249,7 +249,7 @@ class SegmentReader:
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestReport:
+class ManifestReader:
     """Questions to a manifest. Each raises ManifestError if the file cannot be read."""
 
     manifest: Manifest
@@ -289,21 +289,21 @@ class ManifestReport:
             and (not types or line.kind.table in types)
         )
 
-    def snapshot(self) -> SnapshotRecord | None:
+    def snapshot(self) -> PlanRecord | None:
         """The last plan; None if there is none."""
         return next(self.iter_snapshots(), None)
 
-    def surveyed(self) -> SnapshotRecord | None:
+    def surveyed(self) -> PlanRecord | None:
         """The last plan that has added up what it saw, under `survey` in its details; None if there is none."""
         with sound(self.manifest.path):
             row = self.manifest.connection.execute(_SELECT_SURVEYED).fetchone()
             return snapshot_of(row) if row else None
 
-    def last_reading(self) -> SnapshotRecord | None:
+    def last_reading(self) -> PlanRecord | None:
         """The last plan that was not incremental: none before it has found rows that left since."""
         return next((plan for plan in self.iter_snapshots() if not plan.incremental), None)
 
-    def whole_snapshot(self) -> SnapshotRecord:
+    def whole_snapshot(self) -> PlanRecord:
         """The last plan that read everything and left nothing out. Raises: ManifestError if there was none."""
         for plan in self.iter_snapshots():
             if plan.whole:
@@ -313,7 +313,7 @@ class ManifestReport:
             hint=tr("run `mastosync plan` once without --type, --only and --limit, and with `[plan] types = all`"),
         )
 
-    def iter_snapshots(self) -> Iterator[SnapshotRecord]:
+    def iter_snapshots(self) -> Iterator[PlanRecord]:
         """All plans, the last one first."""
         with sound(self.manifest.path):
             for number, taken_at, details in self.manifest.connection.execute(_SELECT_SNAPSHOTS):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from mastosync.errors import ExitCode
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.entry_writer import Settlement, claim, note_access, recover_claims, release, write_outcomes
+from mastosync.manifest.entry_writer import EntryChange, claim, note_access, recover_claims, release, write_outcomes
 from mastosync.manifest.history import LAST_END, delete_meta, meta_of, set_meta
 from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.reader import NEXT_PAGE, iter_pages
@@ -174,7 +174,7 @@ class WorkQueue:
             note_waiting(self.manifest, outages)
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
-        write_outcomes(self.manifest, [Settlement(outcome) for outcome in outcomes])
+        write_outcomes(self.manifest, [EntryChange(outcome) for outcome in outcomes])
         tally = dict.fromkeys(EntryState, 0)
         sent_bytes = 0
         for outcome in outcomes:

@@ -56,14 +56,14 @@ class Changes:
         if above is None or query is None:
             yield from self.database.stream(rows, select_named(rows))
             return
-        withheld = self.database.withheld(rows)
+        in_removed_posts = self.database.in_removed_posts(rows)
         with self.database.reading(table):
             # few rows of a large table: to read it from end to end is quicker than by its index
             self.database.connection.execute(_WHOLE_RESULT)
             with ReadAhead(self.database.connection, query, BATCH_ROWS) as batches:
                 last_id = None
                 for some in batches:
-                    for row in zip(*columns_of(some, last_id, withheld), strict=True):
+                    for row in zip(*columns_of(some, last_id, in_removed_posts), strict=True):
                         last_id = row[0]
                         columns = [(value,) for value in row]
                         media = [(spec, media_of(columns, at)) for at, spec in enumerate(rows.specs)]

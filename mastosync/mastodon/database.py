@@ -180,18 +180,18 @@ class MastodonDatabase:
 
     def stream(self, rows: Selection, query: sql.Composed, after_id: int | None = None) -> Iterator[RowBatch]:
         """What a query for the fields of a selection gives by ascending id, in batches that leave no gap."""
-        withheld = self.withheld(rows)
+        in_removed_posts = self.in_removed_posts(rows)
         # a cursor makes the planner walk the index of the ids, where a plain query may sort on the server's disk
         with self.reading(rows.name), ReadAhead(self.connection, query, BATCH_ROWS) as batches:
             for some in batches:
-                columns = columns_of(some, after_id, withheld)
+                columns = columns_of(some, after_id, in_removed_posts)
                 if columns:
                     last_id = columns[0][-1]
                     media = [(spec, media_of(columns, at)) for at, spec in enumerate(rows.specs)]
                     yield RowBatch(after_id, last_id, media)
                     after_id = last_id
 
-    def withheld(self, rows: Selection) -> Sequence[int]:
+    def in_removed_posts(self, rows: Selection) -> Sequence[int]:
         """Ids of rows, ascending, whose post was removed and is kept: Mastodon makes their objects private.
 
         Read once in a snapshot, eight bytes each.
@@ -229,18 +229,19 @@ class MastodonDatabase:
         if not found or not found.has("id", f"{spec.attachment}_file_name"):
             return {}
         self.require_readable(spec.table)
-        withheld = self._withheld_of(Selection(self.found, (spec,), "all", self.blanks), ids)
+        in_removed_posts = self._in_removed_posts_of(Selection(self.found, (spec,), "all", self.blanks), ids)
         query = select_remote_files(self.found, spec, ids, self.blanks)
         with self.reading(spec.table):
             rows = self.connection.execute(query).fetchall()
         return {
-            row_id: RemoteFile(name, address, private or row_id in withheld) for row_id, name, address, private in rows
+            row_id: RemoteFile(name, address, private or row_id in in_removed_posts)
+            for row_id, name, address, private in rows
         }
 
-    def _withheld_of(self, rows: Selection, ids: Sequence[int]) -> AbstractSet[int]:
-        """Those of a few rows that are `withheld`: only their own posts are looked at."""
+    def _in_removed_posts_of(self, rows: Selection, ids: Sequence[int]) -> AbstractSet[int]:
+        """Those of a few rows that are `in_removed_posts`: only their own posts are looked at."""
         if not rows.knows_removed:
-            return frozenset(self.withheld(rows))
+            return frozenset(self.in_removed_posts(rows))
         query = select_of_removed(self.found, ids)
         with self.reading(STATUSES):
             return {row_id for (row_id,) in self.connection.execute(query)}

@@ -7,11 +7,11 @@ holds is therefore replaced too; `_interpolate` follows its order where a colon 
 
 In which order keys lie, so that the manifest can be read in the order in which stores list.
 
-Stores list keys by their bytes, the manifest keeps entries by kind and id. Within a *strand* the two
+Stores list keys by their bytes, the manifest keeps entries by kind and id. Within a *segment* the two
 agree: the entries of one kind whose ids have equally many digits, under one form of their keys. An id
 fills the digits of its key from the left, so ascending ids make ascending keys; where the last digits
 are dropped, ids next to each other share all but the name. The order of everything is that of all
-strands merged.
+segments merged.
 """
 
 from __future__ import annotations
@@ -335,8 +335,8 @@ def root_of(prefix: str) -> str | None:
     return f"{prefix}/".removeprefix("/") if prefix else ""
 
 
-def iter_strands(kind: Kind, *, every_form: bool = False) -> Iterator[SortedSegment]:
-    """The strands of a kind, without prefix: of its canonical keys, or of every key its objects may have."""
+def iter_segments(kind: Kind, *, every_form: bool = False) -> Iterator[SortedSegment]:
+    """The segments of a kind, without prefix: of its canonical keys, or of every key its objects may have."""
     for form in key_forms(kind, "", every_form=every_form):
         head = key_head(kind, form)
         if form.width == 9:

@@ -267,23 +267,23 @@ def _has_removed(found: Mapping[str, Table]) -> bool:
     return STATUSES in found and found[STATUSES].has(*STATUS_COLUMNS)
 
 
-def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None, withheld: Sequence[int] = ()) -> Columns:
+def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None, in_removed_posts: Sequence[int] = ()) -> Columns:
     """Columns of rows whose ids ascend from `after_id` on, each id once: a view in place of a table may repeat it.
 
-    `withheld`: ids, ascending, that are private whatever their row says. Empty if no id is new.
+    `in_removed_posts`: ids, ascending, that are private whatever their row says. Empty if no id is new.
     """
     columns = list(zip(*rows, strict=True))
     ids = columns[0]
     if ids[0] == after_id or len(set(ids)) < len(ids):
         unique = {row[0]: row for row in rows if row[0] != after_id}
         columns = list(zip(*unique.values(), strict=True))
-    return _withholding(columns, withheld) if columns else columns
+    return _as_private(columns, in_removed_posts) if columns else columns
 
 
-def _withholding(columns: list[tuple[Any, ...]], withheld: Sequence[int]) -> Columns:
+def _as_private(columns: list[tuple[Any, ...]], in_removed_posts: Sequence[int]) -> Columns:
     """The same with these ids made private. Most batches have none of them."""
     ids = columns[0]
-    among = frozenset(withheld[bisect_left(withheld, ids[0]) : bisect_right(withheld, ids[-1])])
+    among = frozenset(in_removed_posts[bisect_left(in_removed_posts, ids[0]) : bisect_right(in_removed_posts, ids[-1])])
     if among:
         columns[2] = tuple(private or row_id in among for row_id, private in zip(ids, columns[2], strict=True))
     return columns

@@ -16,7 +16,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from mastosync.language import tr
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, ManifestReport, PlanDelta, last_transaction
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, ManifestReader, PlanDelta, last_transaction
 from mastosync.mastodon.paperclip import groups_of
 from mastosync.model import CACHE_TABLES, TABLES, EntryGroup, Kind
 from mastosync.planning.survey import DAY_SECONDS, Survey, Surveyor
@@ -212,7 +212,7 @@ class Planner:
 
 
 def delta_base(
-    report: ManifestReport, options: Mapping[str, Any], snapshot: SnapshotMark, now: datetime, terms: DeltaTerms
+    report: ManifestReader, options: Mapping[str, Any], snapshot: SnapshotMark, now: datetime, terms: DeltaTerms
 ) -> tuple[DeltaBase | None, str]:
     """From where on to read, or None and the reason why everything has to be read.
 

@@ -11,7 +11,7 @@ from mastosync.findings import Finding, Grade
 from mastosync.findings.deleted import SharedBucket
 from mastosync.findings.messages import READ_BACK_SAMPLE
 from mastosync.language import tr
-from mastosync.manifest import CountLine, Exposed, Gap, LastChange, Relation, Removable, SnapshotRecord
+from mastosync.manifest import CountLine, Exposed, Gap, LastChange, PlanRecord, Relation, Removable
 from mastosync.model import EntryState, Origin, Reason
 from mastosync.report.history import CopyRun, VerificationRun, moment
 
@@ -32,7 +32,7 @@ class DeletionEvidence:
     """What the verdict rests on: the manifest, and what Mastodon's settings say."""
 
     counts: Sequence[CountLine]
-    plans: Sequence[SnapshotRecord]  # the oldest first, as are the following
+    plans: Sequence[PlanRecord]  # the oldest first, as are the following
     runs: Sequence[CopyRun]
     verifications: Sequence[VerificationRun]
     running: bool  # a copy is at work
@@ -44,7 +44,7 @@ class DeletionEvidence:
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     switch: Switch = field(default_factory=Switch)
     newest: Mapping[Origin, int] = field(default_factory=dict)  # when the newest of what is done was uploaded
-    lost_by_plan: int = 0  # entries that accepted plans (--accept-gone) have lost, and no plan has found again
+    dropped_by_plan: int = 0  # entries that accepted plans (--accept-gone) have lost, and no plan has found again
     change: LastChange = field(default_factory=LastChange)  # at the new store, by another command than `copy`
     gap: Gap | None = None  # what the manifest lacks
     unidentified: int = 0  # of what is missing at the source: the new store has something that nothing identifies

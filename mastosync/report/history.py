@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mastosync.findings.public_looks import has_asked
+from mastosync.findings.public_summary import has_asked
 from mastosync.language import deferred
 from mastosync.manifest import VerificationRecord
 from mastosync.units import iso

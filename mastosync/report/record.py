@@ -28,11 +28,11 @@ from mastosync.manifest import (
     ArchiveReader,
     CountLine,
     Manifest,
-    ManifestReport,
+    ManifestReader,
+    PlanRecord,
     Removable,
-    SnapshotRecord,
     StoreIdentity,
-    count_lost,
+    count_dropped,
     count_removable,
     last_change,
     relation,
@@ -140,7 +140,7 @@ class Report:
     contents: Contents
     totals: Tally
     counts: Sequence[TypeCount]
-    plans: Sequence[SnapshotRecord]  # the oldest first, as are runs and verifications
+    plans: Sequence[PlanRecord]  # the oldest first, as are runs and verifications
     runs: Sequence[CopyRun]
     paces: Sequence[RunPace]
     failures: Sequence[dict[str, Any]]  # the first of them, as `ls` has them
@@ -157,7 +157,7 @@ class Report:
         return min(planned), max(planned + ends)
 
     @property
-    def last_whole_plan(self) -> SnapshotRecord | None:
+    def last_whole_plan(self) -> PlanRecord | None:
         """The last one that left nothing out."""
         return next((plan for plan in reversed(self.plans) if plan.whole), None)
 
@@ -212,12 +212,12 @@ def evidence_of(manifest: Manifest, reader: ArchiveReader, switch: Switch, acl: 
 
     `acl`: of the destination, as configured. Raises: ManifestError.
     """
-    head, about = reader.head(), ManifestReport(manifest)
+    head, about = reader.head(), ManifestReader(manifest)
     status, records = status_of(about), head.records
     return DeletionEvidence(
         counts=about.counts(),
         plans=[
-            SnapshotRecord(each["id"], datetime.fromisoformat(each["taken_at"]), each["details"])
+            PlanRecord(each["id"], datetime.fromisoformat(each["taken_at"]), each["details"])
             for each in records["snapshots"]
         ],
         runs=runs_of(records["runs"], records["samples"]),
@@ -232,7 +232,7 @@ def evidence_of(manifest: Manifest, reader: ArchiveReader, switch: Switch, acl: 
         exposed=status.exposed,
         relation=relation(manifest),
         switch=switch,
-        lost_by_plan=count_lost(manifest),
+        dropped_by_plan=count_dropped(manifest),
         change=last_change(manifest),
         gap=manifest.gap,
         unidentified=about.lying_there().total(),
@@ -247,7 +247,7 @@ def report_of(
 
     Raises: ManifestError.
     """
-    about = ManifestReport(manifest)
+    about = ManifestReader(manifest)
     source, destination = about.store("source"), about.store("destination")
     assert source is not None and destination is not None  # noqa: S101, PT018 - the evidence has told
     contents = sound_contents_of(reader, destination.key_prefix, note)
@@ -296,7 +296,7 @@ def sound_contents_of(reader: ArchiveReader, destination_prefix: str, note: Call
     return contents
 
 
-def _iter_failed(about: ManifestReport, reasons: Container[Reason | None]) -> Iterator[Record]:
+def _iter_failed(about: ManifestReader, reasons: Container[Reason | None]) -> Iterator[Record]:
     """What the old store may have comes first: of what it lacks there may be a great deal."""
     for reason in sorted(FAILURE_REASONS, key=lambda each: each is Reason.MISSING):
         if reason in reasons:

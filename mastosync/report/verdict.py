@@ -23,7 +23,7 @@ from mastosync.findings.messages import (
     unidentified_finding,
     with_accepted_losses,
 )
-from mastosync.findings.public_looks import PublicCheckStatus, public_summary
+from mastosync.findings.public_summary import PublicCheckStatus, public_summary
 from mastosync.language import joined, tr, trn
 from mastosync.manifest import Relation
 from mastosync.model import EntryState, Reason
@@ -165,8 +165,8 @@ def _planned(evidence: DeletionEvidence) -> Finding:
     if not whole:
         remedy = tr("mastosync plan, without --type, --only and --limit and with `[plan] types = all`; then copy")
         return Finding("plan", Grade.FAILURE, tr("every plan left something out"), remedy)
-    if evidence.lost_by_plan:
-        return Finding("plan", Grade.FAILURE, *lost_by_plan_notice(evidence.lost_by_plan))
+    if evidence.dropped_by_plan:
+        return Finding("plan", Grade.FAILURE, *lost_by_plan_notice(evidence.dropped_by_plan))
     age = max(evidence.now - whole[-1].taken_at.timestamp(), 0.0)
     said = tr("the last whole plan is {age} old", age=human_seconds(age))
     if age < _OLD_SECONDS:
@@ -181,7 +181,7 @@ def _gone(evidence: DeletionEvidence) -> Finding:
     if not gone.objects and not gone.lost:
         said = tr("nothing that the plans found deleted is still at the new store")
         return Finding("gone", Grade.OK, said)
-    remedy = removal_remedy(gone, by_hand=evidence.shared is not None, lost=evidence.lost_by_plan > 0)
+    remedy = removal_remedy(gone, by_hand=evidence.shared is not None, lost=evidence.dropped_by_plan > 0)
     return Finding("gone", Grade.WARNING, gone_message(gone), remedy)
 
 

@@ -55,7 +55,7 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreAccess:
+class StoreSession:
     """What all requests to one store share."""
 
     store: ObjectStore
@@ -72,16 +72,16 @@ class RetryingStore:
     One is made for each entry, so that `retries` tells what that entry cost.
     """
 
-    __slots__ = ("_counting", "_looks_first", "memory", "retries", "retries_in_outages", "store_access")
+    __slots__ = ("_counting", "_looks_first", "memory", "retries", "retries_in_outages", "store_session")
 
     def __init__(
-        self, store_access: StoreAccess, memory: Reservation | None = None, *, looks_first: bool = False
+        self, store_session: StoreSession, memory: Reservation | None = None, *, looks_first: bool = False
     ) -> None:
         """`memory`: where room for whole objects is taken from; None: nobody counts it.
 
         `looks_first`: a write that began before its store was down is not repeated: it raises StoreRecovered.
         """
-        self.store_access = store_access
+        self.store_session = store_session
         self.memory = memory
         self.retries = 0
         self.retries_in_outages = 0  # of these: while the store was down
@@ -90,83 +90,83 @@ class RetryingStore:
 
     @property
     def name(self) -> str:  # noqa: D102 - see ObjectStore, here and below
-        return self.store_access.store.name
+        return self.store_session.store.name
 
     @property
     def endpoint(self) -> str:  # noqa: D102
-        return self.store_access.store.endpoint
+        return self.store_session.store.endpoint
 
     def check(self) -> None:  # noqa: D102
-        self.ask(self.store_access.store.check)
+        self.ask(self.store_session.store.check)
 
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
-        return self.ask(self.store_access.store.list_page, prefix, after)
+        return self.ask(self.store_session.store.list_page, prefix, after)
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
-        return self.ask(self.store_access.store.head, key)
+        return self.ask(self.store_session.store.head, key)
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         self._make_room(max_bytes)
-        return self._fitted(self.ask(self.store_access.store.read, key, max_bytes))
+        return self._fitted(self.ask(self.store_session.store.read, key, max_bytes))
 
     def read_cached(self, key: str, max_bytes: int) -> FetchedObject | None:
         """What `read` gives, if nothing has to be waited for: the store, its limiter, memory. Raises: nothing."""
-        store, memory = self.store_access.store, self.memory
-        if not isinstance(store, CachingStore) or self.store_access.limiter.reserve():
+        store, memory = self.store_session.store, self.memory
+        if not isinstance(store, CachingStore) or self.store_session.limiter.reserve():
             return None
         fetched = store.read_cached(key, max_bytes, memory.request if memory is not None else lambda _: True)
         if fetched is not None:
-            self.store_access.limiter.succeeded()
+            self.store_session.limiter.succeeded()
         return fetched
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
-        return self.ask(self.store_access.store.read_range, key, info, start, length)
+        return self.ask(self.store_session.store.read_range, key, info, start, length)
 
     def digest(self, key: str, info: ObjectInfo) -> bytes:  # noqa: D102
-        return self.ask(self.store_access.store.digest, key, info)
+        return self.ask(self.store_session.store.digest, key, info)
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
         self._pay(data)
-        return self.ask(self.store_access.store.write, key, data, md5, options)
+        return self.ask(self.store_session.store.write, key, data, md5, options)
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
     ) -> str:
-        return self.ask(self.store_access.store.copy_from, source_bucket, source_key, info, key, options)
+        return self.ask(self.store_session.store.copy_from, source_bucket, source_key, info, key, options)
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
-        return self.ask(self.store_access.store.start_multipart, key, options)
+        return self.ask(self.store_session.store.start_multipart, key, options)
 
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
         self._pay(data)
-        return self.ask(self.store_access.store.write_part, key, upload_id, number, data, md5)
+        return self.ask(self.store_session.store.write_part, key, upload_id, number, data, md5)
 
     def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
-        return self.ask(self.store_access.store.copy_part, key, upload_id, number, piece)
+        return self.ask(self.store_session.store.copy_part, key, upload_id, number, piece)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
-        return self.ask(self.store_access.store.complete_multipart, key, upload_id, parts)
+        return self.ask(self.store_session.store.complete_multipart, key, upload_id, parts)
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
-        self.ask(self.store_access.store.abort_multipart, key, upload_id)
+        self.ask(self.store_session.store.abort_multipart, key, upload_id)
 
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
-        return self.ask(self.store_access.store.abort_unfinished, key)
+        return self.ask(self.store_session.store.abort_unfinished, key)
 
     def delete(self, key: str) -> None:  # noqa: D102
-        self.ask(self.store_access.store.delete, key)
+        self.ask(self.store_session.store.delete, key)
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
-        return self.ask(self.store_access.store.anybody_reads, key)
+        return self.ask(self.store_session.store.anybody_reads, key)
 
     def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
-        return self.ask(self.store_access.store.anybody_finds, key, info)
+        return self.ask(self.store_session.store.anybody_finds, key, info)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
-        return self.ask(self.store_access.store.withdraw, key)
+        return self.ask(self.store_session.store.withdraw, key)
 
     def close(self) -> None:  # noqa: D102
-        self.store_access.store.close()
+        self.store_session.store.close()
 
     def ask(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a request to this store, or another one to its endpoint, gives in the end.
@@ -185,14 +185,14 @@ class RetryingStore:
 
         `throttled_since`: see `RetryPolicy.patience_ends`.
         """
-        access = self.store_access
+        access = self.store_session
         access.limiter.note(error, access.policy.patience_ends(throttled_since))
         if isinstance(error, ObjectError):
             error.store = access.store.name
 
     def repeat(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
         """What a method of `ObjectStore` gives whose first attempt has failed like this, its bandwidth being paid."""
-        request = getattr(self.store_access.store, operation)
+        request = getattr(self.store_session.store, operation)
         if operation != "read":
             return self._repeat(failure, request, *arguments)
         _, max_bytes = arguments
@@ -203,7 +203,7 @@ class RetryingStore:
         """Reserve memory for an object of a size that is not known yet."""
         if self.memory is not None:
             self.memory.release()  # of an attempt that failed
-            self.memory.wait(size_bytes, self.store_access.stop)
+            self.memory.wait(size_bytes, self.store_session.stop)
 
     def _fitted(self, fetched: FetchedObject) -> FetchedObject:
         """Reserve no more than what came."""
@@ -213,18 +213,18 @@ class RetryingStore:
 
     def _pay(self, data: Buffer) -> None:
         """Wait for the bandwidth. Bytes count when they are written, once: so reading keeps to it as well."""
-        if self.store_access.bandwidth is not None:
-            self.store_access.bandwidth.take(len(data))
+        if self.store_session.bandwidth is not None:
+            self.store_session.bandwidth.take(len(data))
 
     def _repeat(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass, and anew when its store was down."""
-        downtime = self.store_access.downtime if self.store_access.policy.deadline == math.inf else None
+        downtime = self.store_session.downtime if self.store_session.policy.deadline == math.inf else None
         while True:
             series = _Series(0 if downtime is None else downtime.ended_outages)
             try:
                 return self._repeat_within_policy(series, failure, request, *args, **kwargs)
             except (NetworkFailure, ServerFailure, Throttled) as error:
-                if downtime is None or not downtime.wait_if_down(self.store_access.store, error, series.ended_outages):
+                if downtime is None or not downtime.wait_if_down(self.store_session.store, error, series.ended_outages):
                     raise
                 failure = error
             self._require_nothing_written(series, failure, request)
@@ -238,22 +238,22 @@ class RetryingStore:
 
     def _require_nothing_written(self, series: _Series, failure: ObjectError, request: Callable[P, T]) -> None:
         """Raises: StoreRecovered, if what a write may have stored before its store was down is to be looked for."""
-        downtime = self.store_access.downtime
+        downtime = self.store_session.downtime
         if downtime is None or downtime.ended_outages == series.ended_outages:
             return
-        if self._looks_first and request == self.store_access.store.write:
+        if self._looks_first and request == self.store_session.store.write:
             raise StoreRecovered(failure.message) from failure
 
     def _repeat_within_policy(
         self, series: _Series, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         last, is_first = failure, True
-        policy = self.store_access.policy
+        policy = self.store_session.policy
         budget = _Budget(policy)
 
         def attempt() -> T:
             nonlocal last, is_first
-            if is_first or not self.store_access.limiter.wait(policy.deadline):
+            if is_first or not self.store_session.limiter.wait(policy.deadline):
                 is_first = False
                 raise last
             self._require_nothing_written(series, last, request)
@@ -270,14 +270,14 @@ class RetryingStore:
             retry=retry_if_exception(lambda error: isinstance(error, ObjectError) and error.transient),
             stop=budget,
             wait=_WaitUnlessAsked(policy),
-            sleep=self.store_access.stop.sleep,
+            sleep=self.store_session.stop.sleep,
             reraise=True,
         )
         return repeated(attempt)
 
     def _send(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make an attempt as soon as the limiter lets it through."""
-        self.store_access.limiter.wait()
+        self.store_session.limiter.wait()
         return self._attempt(None, request, *args, **kwargs)
 
     def _attempt(self, throttled_since: float | None, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -306,7 +306,7 @@ class TransferLoop(Generic[C, R]):
             self._run_in_thread(transfer, step.run)
 
     def _begin_call(self, transfer: _Transfer[C, R], call: StoreCall) -> None:
-        multiplexer, store = self._multiplexer, call.store.store_access.store
+        multiplexer, store = self._multiplexer, call.store.store_session.store
         if multiplexer is None or not multiplexer.takes(store, call.operation, call.arguments):
             answer = call.cached_answer()
             if answer is None:
@@ -332,13 +332,13 @@ class TransferLoop(Generic[C, R]):
 
     def _delay(self, transfer: _Transfer[C, R], call: StoreCall) -> float:
         """Seconds after which to try again to send a request; 0.0: now."""
-        store_access = call.store.store_access
-        if store_access.bandwidth is not None and call.operation == "write" and not transfer.paid:
+        store_session = call.store.store_session
+        if store_session.bandwidth is not None and call.operation == "write" and not transfer.paid:
             _, data, *_ = call.arguments
-            if wait := store_access.bandwidth.reserve(len(data)):
+            if wait := store_session.bandwidth.reserve(len(data)):
                 return wait
             transfer.paid = True
-        return store_access.limiter.reserve()
+        return store_session.limiter.reserve()
 
     def _run_in_thread(self, transfer: _Transfer[C, R], work: Callable[[], object]) -> None:
         future = self._shared.threads.submit(work)

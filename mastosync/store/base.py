@@ -1,9 +1,9 @@
-"""`ObjectStore`: the contract between the engine and anything that holds objects.
+"""`ObjectStore`: the contract between the runtime and anything that holds objects.
 
 What every method promises:
 
 * **One attempt.** A method makes its request once (`abort_unfinished`: one, and one for each upload
-  it finds; `withdraw` a few). Retrying, waiting and slowing down belong to `engine`, in one layer around this
+  it finds; `withdraw` a few). Retrying, waiting and slowing down belong to `runtime`, in one layer around this
   contract; an implementation switches its client's own retries off, and follows no redirect.
 * **One vocabulary of errors.** A failure of one object is an `ObjectError`: `ObjectMissing` only
   for a true 404 of a key that is read (`certain` if the store said so in its own words, and never

@@ -21,17 +21,17 @@ from mastosync.language import deferred
 from mastosync.manifest import (
     Approach,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     ObjectSettings,
     SegmentReader,
     approach_to,
-    correct,
     note_settings,
+    record_findings,
 )
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates
 from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
 from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ListedObject
@@ -122,8 +122,8 @@ class Adopter:
 
     manifest: Manifest
     path: Path
-    source: StoreAccess
-    destination: StoreAccess
+    source: StoreSession
+    destination: StoreSession
     prefixes: tuple[str, str]  # of source and destination
     options: AdoptOptions
     stop: StopSignal
@@ -138,7 +138,7 @@ class Adopter:
         result, began = Adoption(), time.monotonic()
         space = KeySpace(self.options.types)
         listings = self._listings()  # so that nothing is begun that cannot be done
-        total = ManifestReport(self.manifest).entries(states=_OPEN, types=self.options.types)
+        total = ManifestReader(self.manifest).entries(states=_OPEN, types=self.options.types)
         with SegmentReader.opened(self.path, _OPEN) as reader:
             ranges = space.cut(reader, total, _RANGES_A_WORKER * self.options.workers)
         progress = CheckProgress("adopt", total, finding=deferred("adopted"))
@@ -276,7 +276,7 @@ class Adopter:
             if self.settings is not None and not self._noted:
                 note_settings(self.manifest, self.settings, by_others=True)
                 self._noted = True
-            correct(self.manifest, corrections)
+            record_findings(self.manifest, corrections)
         for decision in batch:
             counts = result.by_type.setdefault(decision.record.entry.kind.table, Counter())
             counts[decision.status] += 1

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import joined, tr
 from mastosync.manifest import RawRow, SegmentReader, record_of
-from mastosync.mastodon.paperclip import KeyRange, SortedSegment, iter_strands, root_of
+from mastosync.mastodon.paperclip import KeyRange, SortedSegment, iter_segments, root_of
 from mastosync.model import Record
 from mastosync.runtime.retry import RetryingStore
 from mastosync.store.base import ListedObject, Page
@@ -53,7 +53,7 @@ class KeySpace(NamedTuple):
         samples = []
         if ranges > 1:
             for number, kind in reader.kinds(self.types).items():
-                (segment, *_) = iter_strands(kind)
+                (segment, *_) = iter_segments(kind)
                 samples += [f"{segment.folder(row_id)}{name}" for row_id, name in reader.iter_every(number, step)]
         samples.sort()
         cuts = sorted({samples[len(samples) * number // ranges] for number in range(1, ranges)}) if samples else []
@@ -63,7 +63,7 @@ class KeySpace(NamedTuple):
         """Entries with keys in a range, in the order of the keys; an entry comes once for each of its keys."""
         streams = []
         for number, kind in reader.kinds(self.types).items():
-            for segment in iter_strands(kind, every_form=self.every_form):
+            for segment in iter_segments(kind, every_form=self.every_form):
                 if ids := segment.ids_within(keys):
                     streams.append(_iter_segment(reader, number, segment, ids, keys))
         return heapq.merge(*streams)
@@ -104,7 +104,7 @@ class Listing:
 
     def page(self, after: str) -> Page:
         """What comes after a key, as much as is told at a time. Raises: as `iter_range`."""
-        self.store.store_access.stop.require_going_on()
+        self.store.store_session.stop.require_going_on()
         try:
             page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
         except (ObjectError, StoreUnusable) as error:

@@ -22,7 +22,7 @@ from mastosync.manifest import EntryPlace, Orphan, Scratch, SegmentReader, recor
 from mastosync.mastodon.paperclip import KeyRange, iter_candidates, root_of
 from mastosync.model import Entry, Record
 from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ListedObject
@@ -140,7 +140,7 @@ class OrphanFinder:
     """One comparison. What is found is in `scratch` afterwards."""
 
     path: Path  # of the manifest
-    store_access: StoreAccess
+    store_session: StoreSession
     prefix: str
     planned_at: datetime
     entries: int  # about how many the manifest has
@@ -154,7 +154,7 @@ class OrphanFinder:
     def run(self) -> OrphansResult:
         """List the source, and compare. Raises: MastosyncError."""
         result, began = OrphansResult(self.planned_at, self._newer_than), time.monotonic()
-        space, listing = KeySpace(every_form=True), Listing(RetryingStore(self.store_access), self.prefix)
+        space, listing = KeySpace(every_form=True), Listing(RetryingStore(self.store_session), self.prefix)
         with SegmentReader.opened(self.path) as reader:
             ranges = space.cut(reader, self.entries, _RANGES_A_WORKER * self.options.workers)
         progress = CheckProgress("orphans", 0, finding=deferred("that no row refers to"))
@@ -220,7 +220,7 @@ class OrphanFinder:
             yield place
 
     def _lies_somewhere(self, entry: Entry) -> bool:
-        store = RetryingStore(self.store_access)
+        store = RetryingStore(self.store_session)
         for key in iter_candidates(entry, self.prefix, self.destination_prefix):
             try:
                 store.head(key)

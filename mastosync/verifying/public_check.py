@@ -25,7 +25,7 @@ from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Kind, Record
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.probe import AnonymousAccess, ObjectTraits, PublicAnswer, PublicSite, access_by, access_by_status
@@ -115,19 +115,19 @@ class _SiteProbe:
         return self.site.read(key)
 
 
-def access_to_site(site: PublicSite, store_access: StoreAccess, patience_seconds: float) -> StoreAccess:
+def site_session(site: PublicSite, store_session: StoreSession, patience_seconds: float) -> StoreSession:
     """The same access for a `PublicCheck`: a site that is down is waited for, as a store is.
 
     The bucket is not waited for: many answer nobody who has no credentials.
     """
     return replace(
-        store_access, downtime=Downtime(store_access.limiter, store_access.stop, patience_seconds, _SiteProbe(site))
+        store_session, downtime=Downtime(store_session.limiter, store_session.stop, patience_seconds, _SiteProbe(site))
     )
 
 
 @dataclass(frozen=True, slots=True)
 class PublicCheck:
-    """Asks without credentials. `store_access` is that of the site: its requests share one limiter and patience.
+    """Asks without credentials. `store_session` is that of the site: its requests share one limiter and patience.
 
     `bucket` is asked for private objects as well, as they must be nowhere to be had; None: that is the site. `acl`: of
     the destination, as configured.
@@ -135,7 +135,7 @@ class PublicCheck:
 
     site: PublicSite
     bucket: PublicSite | None
-    store_access: StoreAccess
+    store_session: StoreSession
     prefix: str
     workers: int
     stop: StopSignal
@@ -146,7 +146,7 @@ class PublicCheck:
 
         Raises: NetworkFailure and the like if the site cannot be asked at all; Interrupted when asked to stop.
         """
-        lists = RetryingStore(self.store_access).ask(self.site.lists) or self._bucket_lists()
+        lists = RetryingStore(self.store_session).ask(self.site.lists) or self._bucket_lists()
         result = PublicResult(self.site.url, lists, self.acl, served=self.bucket is not None)
         result.of = Counter(record.entry.kind for record in records) | Counter(of or {})
         for record in records:
@@ -164,7 +164,7 @@ class PublicCheck:
         if self.bucket is None:
             return False
         try:
-            return RetryingStore(self.store_access).ask(self.bucket.lists)
+            return RetryingStore(self.store_session).ask(self.bucket.lists)
         except ObjectError as error:
             _log.warning("public: nobody can tell whether anybody may list the bucket: %s", error.message)
             return False
@@ -202,7 +202,7 @@ class PublicCheck:
 
         What is public has to lie at the store, and what is private has to be nowhere, not even in a cache.
         """
-        read = RetryingStore(self.store_access).ask
+        read = RetryingStore(self.store_session).ask
         if readers is Audience.NOBODY:
             return self._private_fault(read(site.read, key), site, record, key)
         answer = read(partial(site.read, fresh=True), key)
@@ -233,7 +233,7 @@ class PublicCheck:
         """What has served a private object. Raises: ObjectError."""
         if answer.from_old or site is self.bucket:
             return ServedBy.OLD_STORE if answer.from_old else None
-        again = RetryingStore(self.store_access).ask(partial(site.read, fresh=True), key)
+        again = RetryingStore(self.store_session).ask(partial(site.read, fresh=True), key)
         if again.from_old:
             return ServedBy.OLD_STORE
         return ServedBy.CACHE if access_by_status(again.status) is AnonymousAccess.REFUSED else None
@@ -242,7 +242,7 @@ class PublicCheck:
         """By what the store describes, and by what was recorded, as a cache may still have what the store has not."""
         known = []
         with suppress(ObjectError):
-            there = RetryingStore(self.store_access).head(key)
+            there = RetryingStore(self.store_session).head(key)
             known.append(ObjectTraits(there.size, there.etag))
         if record.entry.size is not None:
             known.append(ObjectTraits(record.entry.size, expected_etag(record.md5, record.etag) or ""))

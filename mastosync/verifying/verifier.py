@@ -31,16 +31,16 @@ from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
-    ManifestReport,
+    ManifestReader,
     SegmentReader,
-    correct,
     found_wrong,
     found_wrong_access,
+    record_findings,
 )
 from mastosync.mastodon.paperclip import KeyRange, canonical_key
 from mastosync.model import Entry, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool, side_by_side
 from mastosync.store.base import ListedObject
@@ -141,7 +141,7 @@ class Verifier:
 
     manifest: Manifest
     path: Path
-    store_access: StoreAccess
+    store_session: StoreSession
     prefix: str
     options: VerifyOptions
     stop: StopSignal
@@ -165,11 +165,11 @@ class Verifier:
         """Look for every entry that is done in listings of the destination. Raises: MastosyncError."""
         space = KeySpace(self.options.types)
         way_round = tr("run `mastosync verify --deep`, which needs no listing")
-        listing = Listing(RetryingStore(self.store_access), self.prefix, way_round)
+        listing = Listing(RetryingStore(self.store_session), self.prefix, way_round)
         entries = self.entries()
         with SegmentReader.opened(self.path, _DONE) as reader:
             ranges = space.cut(reader, entries, _RANGES_A_WORKER * self.options.workers)
-        _log.info("listing %s in %d ranges", self.store_access.store.name, len(ranges))
+        _log.info("listing %s in %d ranges", self.store_session.store.name, len(ranges))
 
         def batches(keys: KeyRange) -> Iterator[_EntryBatch]:
             with SegmentReader.opened(self.path, _DONE) as reader:
@@ -205,9 +205,9 @@ class Verifier:
         faulty = {(fault.record.entry.kind, fault.record.entry.id, fault.record.entry.name) for fault in public.faults}
         refused = [each for each in exposed if (each.entry.kind, each.entry.id, each.entry.name) not in faulty]
         was_hidden = [each for each in refused if public.something_is_given or self._was_removed(each)]
-        correct(self.manifest, [(each, hidden(each)) for each in was_hidden])
+        record_findings(self.manifest, [(each, hidden(each)) for each in was_hidden])
         rows = self.rows.of([fault.record for fault in public.faults if fault.refused])
-        self._heed(rows, public)
+        self._drop_hidden_or_deleted(rows, public)
         chosen = public.to_be_rewritten
         certain = [each for each in chosen if not each.refused or rows.get(each.record.entry) is RowState.PUBLIC]
         self.rows.unasked += len(chosen) - len(certain)
@@ -218,11 +218,11 @@ class Verifier:
             )
             for fault in certain
         ]
-        self.result.reopened += correct(self.manifest, corrections)
+        self.result.reopened += record_findings(self.manifest, corrections)
         for fault in public.faults:
             _log.warning("public: %s: %s", fault.key, fault.detail, extra={"about": {"key": fault.key}})
 
-    def _heed(self, rows: Mapping[Entry, RowState], public: PublicResult) -> None:
+    def _drop_hidden_or_deleted(self, rows: Mapping[Entry, RowState], public: PublicResult) -> None:
         """Strangers are not given these at the new store: what Mastodon has hidden or deleted since is no fault."""
         for fault in [
             each for each in public.faults if rows.get(each.record.entry, RowState.PUBLIC) is not RowState.PUBLIC
@@ -236,7 +236,7 @@ class Verifier:
                 continue
             self.rows.private += 1
             if not read:
-                self.result.reopened += correct(self.manifest, [(fault.record, private_by_now(fault.record))])
+                self.result.reopened += record_findings(self.manifest, [(fault.record, private_by_now(fault.record))])
             if read or fault.served_by is ServedBy.OLD_STORE:
                 public.expose(fault, None if read else fault.served_by)
             else:
@@ -245,7 +245,7 @@ class Verifier:
     def _was_removed(self, record: Record) -> bool:
         """Whether nothing lies there any more."""
         try:
-            RetryingStore(self.store_access).head(canonical_key(record.entry, self.prefix))
+            RetryingStore(self.store_session).head(canonical_key(record.entry, self.prefix))
         except ObjectMissing:
             return True
         except ObjectError as error:
@@ -254,7 +254,7 @@ class Verifier:
 
     def _strangers_read(self, fault: PublicFault) -> bool | None:
         """Whether the new store gives it to anybody, whatever another site says; None: that cannot be told."""
-        store = RetryingStore(self.store_access)
+        store = RetryingStore(self.store_session)
         try:
             return strangers_read(store, fault.key, store.head(fault.key))
         except ObjectError as error:
@@ -272,7 +272,7 @@ class Verifier:
 
     def entries(self) -> int:
         """How many entries are done, of the types that are looked at."""
-        return ManifestReport(self.manifest).entries(states=(EntryState.DONE,), types=self.options.types)
+        return ManifestReader(self.manifest).entries(states=(EntryState.DONE,), types=self.options.types)
 
     def _range(
         self, entries: Iterator[KeyedEntry], listed: Iterator[ListedObject], reader: SegmentReader
@@ -300,7 +300,7 @@ class Verifier:
         key = canonical_key(record.entry, self.prefix)
         if found is None and self._not_found >= _ASKED_AT_MOST and not self._listing_errs:
             return CheckResult(record, CheckStatus.LOST, f"no listing has {key!r}")
-        result = described(RetryingStore(self.store_access), key, record)
+        result = described(RetryingStore(self.store_session), key, record)
         if found is None:
             self._not_found += result.verdict is CheckStatus.LOST
             self._listing_errs = self._listing_errs or result.verdict is not CheckStatus.LOST
@@ -351,7 +351,7 @@ class Verifier:
                 corrections.append((each.record, outcome))
                 self.result.reopened += each.verdict in FAULTS
         if corrections:
-            correct(self.manifest, corrections)
+            record_findings(self.manifest, corrections)
 
     def _counts_of(self, table: str) -> Counter[CheckStatus]:
         return self.result.by_type.setdefault(table, Counter())

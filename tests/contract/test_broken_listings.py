@@ -17,7 +17,7 @@ import pytest
 
 from lab.addresses import S3Address
 from lab.configuration import s3_section
-from mastosync.manifest import Manifest, ManifestReport, Relation, StoreIdentity, correct, record_relation
+from mastosync.manifest import Manifest, ManifestReader, Relation, StoreIdentity, record_findings, record_relation
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import TABLES, Entry, EntryState, Outcome
 from tests.support.entries import LOCAL, REMOTE, entry
@@ -107,9 +107,9 @@ def site(tmp_path: Path, store: Store) -> Iterator[Site]:
 
 def all_done(site: Site) -> None:
     with Manifest.open(site.manifest, writing=True) as manifest:
-        records = list(ManifestReport(manifest).iter_records())
+        records = list(ManifestReader(manifest).iter_records())
         outcomes = [Outcome(each.entry, EntryState.DONE, size=len(DATA), etag="0" * 32) for each in records]
-        correct(manifest, list(zip(records, outcomes, strict=True)))
+        record_findings(manifest, list(zip(records, outcomes, strict=True)))
 
 
 def assert_plain(said: str, site: Site) -> None:

@@ -27,7 +27,7 @@ from mastosync.mastodon.paperclip import canonical_key, entries_of
 from mastosync.model import Claim, Entry, MediaRow, Reason
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import StoreAccess
+from mastosync.runtime.retry import StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
 from tests.support.acl_answers import (
@@ -80,7 +80,7 @@ class Way:
     def transfer(self, options: TransferOptions) -> Transfer:
         stop = StopSignal()
         source, destination = (
-            StoreAccess(store, EndpointLimiter(stop), IMPATIENT, stop) for store in (self.source, self.destination)
+            StoreSession(store, EndpointLimiter(stop), IMPATIENT, stop) for store in (self.source, self.destination)
         )
         return Transfer(source, destination, options, MemoryBudget(1 << 30))
 
@@ -112,7 +112,7 @@ def way(module_way: Way) -> Iterator[Way]:
 
 @dataclass(frozen=True)
 class Copied:
-    """What became of an entry, in the words of `acl_tastes`, and the requests that it took."""
+    """What became of an entry, in the words of `tests.support.acl_answers`, and the requests that it took."""
 
     fate: str
     exchanges: list[Exchange]

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lab.addresses import DatabaseAddress
-from mastosync.manifest import Manifest, ManifestReport, PlanWriter, WorkQueue
+from mastosync.manifest import Manifest, ManifestReader, PlanWriter, WorkQueue
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.queries import select_named
@@ -160,7 +160,7 @@ class Plans:
     def entries(self) -> dict[Place, Seen]:
         return {
             record.entry[:3]: (record.state, record.reason, record.entry.private, record.entry.updated)
-            for record in ManifestReport(self.manifest).iter_records()
+            for record in ManifestReader(self.manifest).iter_records()
         }
 
     def entries_but_of(self, deleted: set[int]) -> dict[Place, Seen]:

@@ -21,11 +21,11 @@ from mastosync.errors import (
 )
 from mastosync.manifest import (
     Manifest,
-    ManifestReport,
+    ManifestReader,
     ObjectSettings,
-    correct,
     note_settings,
     other_settings,
+    record_findings,
 )
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import (
@@ -44,7 +44,7 @@ from mastosync.store.base import PutOptions
 from tests.support.entries import entry
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore, StoredObject
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 
 NONE, USUAL, OTHER = ObjectSettings(), ObjectSettings(CACHE_CONTROL), ObjectSettings("max-age=60")
 
@@ -95,7 +95,7 @@ class Place:
         return self.store.objects[self.key(row_id)]
 
     def record(self, row_id: int) -> Record:
-        return next(each for each in ManifestReport(self.manifest).iter_records() if each.entry.id == row_id)
+        return next(each for each in ManifestReader(self.manifest).iter_records() if each.entry.id == row_id)
 
     def apply(
         self,
@@ -124,7 +124,7 @@ class Place:
         stop = stop or StopSignal()
         others = other_settings(self.manifest, current)
         given = TransferOptions(acl=AclMode(current.acl), storage_class=current.storage_class, **options)
-        at = store_access(self.store, stop)
+        at = store_session(self.store, stop)
         row_check = RowCheck(self.look_up) if opens(current, others) and not dry_run else None
         object_applier = ObjectApplier(
             at, InPlaceRewriter(at, given, "memory", largest), current, others, dry_run, row_check
@@ -142,14 +142,14 @@ def stored(
     with planned(path, entries) as manifest:
         place, outcomes = Place(manifest), []
         note_settings(manifest, under)
-        for record in ManifestReport(manifest).iter_records():
+        for record in ManifestReader(manifest).iter_records():
             of = record.entry
             data, own = data_of(of), (headers or {}).get(of.id, PLAIN)
             acl = None if under.acl == "none" else "private" if of.private or under.acl == "private" else "public-read"
             given = own._replace(cache_control=own.cache_control or under.cache_control)
             place.store.write(canonical_key(of, ""), data, md5_of(data), PutOptions(given, acl, under.storage_class))
             outcomes.append((record, Outcome(of, EntryState.DONE, size=len(data), md5=md5_of(data))))
-        correct(manifest, outcomes)
+        record_findings(manifest, outcomes)
         place.store.calls.clear()
         place.store.asked.clear()
         yield place
@@ -164,7 +164,7 @@ def file(name: str = "a.png", *, private: bool = False) -> RemoteFile:
 
 
 def reopened(place: Place) -> list[Record]:
-    return [each for each in ManifestReport(place.manifest).iter_records() if each.state is EntryState.PENDING]
+    return [each for each in ManifestReader(place.manifest).iter_records() if each.state is EntryState.PENDING]
 
 
 class Dropping(MemoryStore):

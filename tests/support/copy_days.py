@@ -22,7 +22,7 @@ from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanWriter,
     WorkQueue,
     reopen,
@@ -41,7 +41,7 @@ from mastosync.verifying.verifier import Verifier, VerifyOptions
 from tests.support.entries import entry, grouped
 from tests.support.manifests import DESTINATION, SOURCE, exported, imported
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access, transfer
+from tests.support.transfers import store_session, transfer
 
 PUBLIC, PRIVATE = "public-read", "private"
 
@@ -120,18 +120,18 @@ class Day:
 
     def verify(self) -> None:
         stop = StopSignal()
-        to = store_access(self.new, stop)
+        to = store_session(self.new, stop)
         Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(workers=1), stop, NoProgress()).by_listing()
 
     def verify_deep(self) -> None:
         stop = StopSignal()
-        to = store_access(self.new, stop)
+        to = store_session(self.new, stop)
         made = Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(), stop, NoProgress())
         made.by_reading(_Alone(DeepCheck(to, MemoryBudget(1 << 20), "", 1 << 20)), list(made.iter_done()), 1)  # type: ignore[arg-type]
 
     def adopt(self) -> dict[AdoptionStatus, int]:
         stop = StopSignal()
-        stores = store_access(self.old, stop), store_access(self.new, stop)
+        stores = store_session(self.old, stop), store_session(self.new, stop)
         options = AdoptOptions(workers=1)
         made = Adopter(self.manifest, self.manifest.path, *stores, ("", ""), options, stop, NoProgress())
         return dict(made.run().total())
@@ -139,7 +139,9 @@ class Day:
     def prune(self) -> int:
         stop = StopSignal()
         return (
-            Pruner(self.manifest, lambda: nullcontext(store_access(self.new, stop)), "", PruneOptions(apply=True), stop)
+            Pruner(
+                self.manifest, lambda: nullcontext(store_session(self.new, stop)), "", PruneOptions(apply=True), stop
+            )
             .run()
             .removed
         )
@@ -151,7 +153,7 @@ class Day:
 
     @property
     def record(self) -> Record:
-        (record,) = ManifestReport(self.manifest).iter_records()
+        (record,) = ManifestReader(self.manifest).iter_records()
         return record
 
     def fate(self) -> tuple[EntryState, Reason | None]:

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from mastosync.copying.copier import Copier, CopyOptions
 from mastosync.copying.transfer import Transfer, TransferOptions
-from mastosync.manifest import ManifestReport, WorkQueue
+from mastosync.manifest import ManifestReader, WorkQueue
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState
 from mastosync.progress import CopyProgress, EndpointState, NoProgress
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import StoreAccess
+from mastosync.runtime.retry import StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from tests.support.entries import entry
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import IMPATIENT, store_access
+from tests.support.transfers import IMPATIENT, store_session
 
 HOUR = 3600.0
 
@@ -33,7 +33,7 @@ class World:
         for each in self.entries:
             old.put(canonical_key(each, ""), b"%d" % each.id)
         self.manifest = planned(tmp_path / "m.db", self.entries)
-        self.open_stores = [store_access(store, self.stop, IMPATIENT, patience_seconds=HOUR) for store in (old, new)]
+        self.open_stores = [store_session(store, self.stop, IMPATIENT, patience_seconds=HOUR) for store in (old, new)]
         for made in self.open_stores:
             made.limiter.has_answered = True  # it was found usable
 
@@ -52,7 +52,7 @@ class World:
         self.manifest.close()
 
     def assert_all_is_well(self) -> None:
-        states = Counter(record.state for record in ManifestReport(self.manifest).iter_records())
+        states = Counter(record.state for record in ManifestReader(self.manifest).iter_records())
         assert states == {EntryState.DONE: len(self.entries)}
         assert self.manifest.connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
         wanted = {canonical_key(each, ""): b"%d" % each.id for each in self.entries}
@@ -61,5 +61,5 @@ class World:
         assert {key: stored.acl for key, stored in self.new.objects.items()} == acls
 
 
-def _state(of: StoreAccess) -> EndpointState:
+def _state(of: StoreSession) -> EndpointState:
     return EndpointState("destination", outage=of.downtime.outage if of.downtime else None)

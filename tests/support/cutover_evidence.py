@@ -18,9 +18,9 @@ from mastosync.findings import Finding
 from mastosync.findings.deleted import Deleted, SharedBucket
 from mastosync.manifest import (
     CountLine,
+    PlanRecord,
     Relation,
     Removable,
-    SnapshotRecord,
     StoreIdentity,
     VerificationRecord,
 )
@@ -42,8 +42,8 @@ def failed(kind: Kind, reason: Reason, objects: int = 1) -> CountLine:
     return CountLine(kind, EntryState.FAILED, reason, objects, 0)
 
 
-def plan(ago: float = HOUR, **details: object) -> SnapshotRecord:
-    return SnapshotRecord(1, datetime.fromtimestamp(NOW - ago, UTC), {**WHOLE, **details})
+def plan(ago: float = HOUR, **details: object) -> PlanRecord:
+    return PlanRecord(1, datetime.fromtimestamp(NOW - ago, UTC), {**WHOLE, **details})
 
 
 def proof(fine: int = 10, checked: int = 10, *, ago: float = HOUR, **details: object) -> VerificationRecord:
@@ -63,7 +63,7 @@ def public(asked: int = 10, faults: int = 0, *, exposed: int = 0, listed: bool =
     }
 
 
-def evidence(*counts: CountLine, plans: Sequence[SnapshotRecord] = (), **known: Any) -> CutoverEvidence:  # noqa: ANN401
+def evidence(*counts: CountLine, plans: Sequence[PlanRecord] = (), **known: Any) -> CutoverEvidence:  # noqa: ANN401
     """All is well but for what is said."""
     known = {"verifications": [proof(public=public())], "running": False, "done_since": 0, "public": True, **known}
     known.setdefault("relation", Relation.TWO)

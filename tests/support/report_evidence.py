@@ -17,8 +17,8 @@ from mastosync.app.files import new_file
 from mastosync.config import Config
 from mastosync.manifest import (
     CountLine,
+    PlanRecord,
     Relation,
-    SnapshotRecord,
 )
 from mastosync.model import TABLES, EntryState, Origin, Reason
 from mastosync.progress import NoProgress
@@ -76,8 +76,8 @@ def steadily(begin: float, seconds: float, each_minute: int) -> CopyRun:
 
 DONE = CountLine(LOCAL, EntryState.DONE, None, 10, 100)
 WHOLE = {"types": list(TABLES), "only": "all", "limit": None}
-PLAN = SnapshotRecord(1, datetime.fromtimestamp(NOON, UTC), WHOLE)
-DELTA = SnapshotRecord(1, PLAN.taken_at, WHOLE | {"incremental": True})
+PLAN = PlanRecord(1, datetime.fromtimestamp(NOON, UTC), WHOLE)
+DELTA = PlanRecord(1, PLAN.taken_at, WHOLE | {"incremental": True})
 COPY = run(NOON + 60, 60, 10)
 
 

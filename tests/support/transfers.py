@@ -7,7 +7,7 @@ from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.retry import RetryPolicy, StoreAccess
+from mastosync.runtime.retry import RetryPolicy, StoreSession
 from mastosync.runtime.stop import StopSignal
 from tests.support.memory_store import MemoryStore
 
@@ -16,19 +16,19 @@ IMPATIENT = RetryPolicy(
 )
 
 
-def store_access(
+def store_session(
     store: MemoryStore,
     stop: StopSignal | None = None,
     policy: RetryPolicy = IMPATIENT,
     bandwidth: Bandwidth | None = None,
     patience_seconds: float = 0,
-) -> StoreAccess:
+) -> StoreSession:
     stop = stop or StopSignal()
     limiter = EndpointLimiter(stop)
-    return StoreAccess(store, limiter, policy, stop, bandwidth, Downtime(limiter, stop, patience_seconds))
+    return StoreSession(store, limiter, policy, stop, bandwidth, Downtime(limiter, stop, patience_seconds))
 
 
 def transfer(
     old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None, note: NoteAccess | None = None
 ) -> Transfer:
-    return Transfer(store_access(old), store_access(new), options or TransferOptions(), MemoryBudget(1 << 30), note)
+    return Transfer(store_session(old), store_session(new), options or TransferOptions(), MemoryBudget(1 << 30), note)

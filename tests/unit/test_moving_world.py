@@ -36,11 +36,11 @@ from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanWriter,
     WorkQueue,
+    recover_claims_now,
     reopen,
-    take_over,
     try_again,
 )
 from mastosync.model import TABLES, Claim, Order, Outcome, Reason, Record, RemoteFile
@@ -53,7 +53,7 @@ from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.retry import RetryPolicy, StoreAccess
+from mastosync.runtime.retry import RetryPolicy, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.http.fetcher import FetchedFile
 from mastosync.verifying import adopter, verifier
@@ -322,7 +322,7 @@ class MovingWorld(RuleBasedStateMachine):
         options = TransferOptions(multipart_threshold=LARGE_BYTES, source_bucket="old" if self.within else None)
         memory = MemoryBudget(1 << 28)
         with closing(
-            Transfer(self._store_access(self.world.old), self._store_access(self.world.new), options, memory)
+            Transfer(self._store_session(self.world.old), self._store_session(self.world.new), options, memory)
         ) as transfer:
             while claims := list(islice(work, batch)):
                 queue.commit(claims=claims)
@@ -342,11 +342,11 @@ class MovingWorld(RuleBasedStateMachine):
         self.world.ends(_place(claim), outcome)
         return outcome, bool(self.world.new.doubtful)
 
-    def _store_access(self, store: MovingStore) -> StoreAccess:
+    def _store_session(self, store: MovingStore) -> StoreSession:
         stop = StopSignal()
         limiter = EndpointLimiter(stop)
         limiter.has_answered = True  # it was found usable
-        return StoreAccess(store, limiter, AT_ONCE, stop, downtime=Downtime(limiter, stop, self.patience_seconds))
+        return StoreSession(store, limiter, AT_ONCE, stop, downtime=Downtime(limiter, stop, self.patience_seconds))
 
     def _rise_again(self) -> None:
         """The process has died; another one opens the manifest."""
@@ -376,11 +376,11 @@ class MovingWorld(RuleBasedStateMachine):
     @rule(weather=weathers)
     def refetch(self, weather: Weather) -> None:
         """What the source has lost comes from elsewhere, as its row has it now."""
-        take_over(self.manifest)
+        recover_claims_now(self.manifest)
         self.world.runs()
         self.world.new.troubles, self.world.new.damaged_uploads = list(weather.destination), weather.damaged_uploads
         staging, stop = MemoryStore("landing"), StopSignal()
-        open_stores = StoreAccess(staging, EndpointLimiter(stop), AT_ONCE, stop), self._store_access(self.world.new)
+        open_stores = StoreSession(staging, EndpointLimiter(stop), AT_ONCE, stop), self._store_session(self.world.new)
         options = TransferOptions(multipart_threshold=LARGE_BYTES)
         ended: list[tuple[Outcome, bool]] = []
         with closing(Transfer(*open_stores, options, MemoryBudget(1 << 28))) as transfer:
@@ -401,7 +401,7 @@ class MovingWorld(RuleBasedStateMachine):
             tools = RefetchTools(self._rows_now, elsewhere, lambda *_: True, staging, holding, transferred, "")
             made = Refetcher(self.manifest, tools, RefetchOptions(apply=True, workers=1), stop, NoProgress())
             try:
-                made.run(ManifestReport(self.manifest).iter_failures(Reason.MISSING, ()))
+                made.run(ManifestReader(self.manifest).iter_failures(Reason.MISSING, ()))
             except Death:
                 self._rise_again()
             else:
@@ -423,12 +423,12 @@ class MovingWorld(RuleBasedStateMachine):
 
     @rule(deep=st.booleans())
     def verify(self, deep: bool) -> None:
-        take_over(self.manifest)
+        recover_claims_now(self.manifest)
         before = self._records()
-        store_access, options = self._store_access(self.world.new), VerifyOptions(workers=1, deep=deep)
-        made = Verifier(self.manifest, self.path, store_access, "", options, store_access.stop, NoProgress())
+        store_session, options = self._store_session(self.world.new), VerifyOptions(workers=1, deep=deep)
+        made = Verifier(self.manifest, self.path, store_session, "", options, store_session.stop, NoProgress())
         if deep:
-            check = DeepCheck(store_access, MemoryBudget(1 << 28), "", LARGE_BYTES)
+            check = DeepCheck(store_session, MemoryBudget(1 << 28), "", LARGE_BYTES)
             made.by_reading(OneThread(check.steps), list(made.iter_done()), made.entries())  # type: ignore[arg-type]
         else:
             made.by_listing()
@@ -436,9 +436,9 @@ class MovingWorld(RuleBasedStateMachine):
 
     @rule(deep=st.booleans())
     def adopt(self, deep: bool) -> None:
-        take_over(self.manifest)
+        recover_claims_now(self.manifest)
         before = self._records()
-        old, new = self._store_access(self.world.old), self._store_access(self.world.new)
+        old, new = self._store_session(self.world.old), self._store_session(self.world.new)
         options = AdoptOptions(workers=1, deep=deep)
         Adopter(self.manifest, self.path, old, new, ("", ""), options, new.stop, NoProgress()).run()
         self.world.adopts(before, self._records())
@@ -446,16 +446,16 @@ class MovingWorld(RuleBasedStateMachine):
     @rule(killed_at=st.sampled_from([None, None, "delete", "record"]))
     def prune(self, killed_at: str | None) -> None:
         self._plan()
-        store_access = self._store_access(self.world.new)
+        store_session = self._store_session(self.world.new)
         if killed_at:
-            store_access.store.troubles = [Trouble("delete", Death(), applied=killed_at == "record")]  # type: ignore[attr-defined]
+            store_session.store.troubles = [Trouble("delete", Death(), applied=killed_at == "record")]  # type: ignore[attr-defined]
         try:
             MortalPruner(
                 self.manifest,
-                lambda: nullcontext(store_access),
+                lambda: nullcontext(store_session),
                 "",
                 PruneOptions(apply=True, workers=1, adopted=True),
-                store_access.stop,
+                store_session.stop,
             ).run()
         except Death:
             self._rise_again()
@@ -468,14 +468,14 @@ class MovingWorld(RuleBasedStateMachine):
     def export_and_import(self) -> None:
         archive = exported(self.manifest)
         claimed = self._claimed()
-        take_over(self.manifest)
+        recover_claims_now(self.manifest)
         before = self._records()
         self.manifest.close()
         self.files += 1
         self.path = self.folder / f"m{self.files}.db"
         self.manifest = imported(archive, self.path)
         assert self._claimed() == claimed
-        take_over(self.manifest)
+        recover_claims_now(self.manifest)
         assert self._records() == before
 
     # what has to hold
@@ -485,7 +485,7 @@ class MovingWorld(RuleBasedStateMachine):
         self.world.check(self._records(), self._claimed())
 
     def _records(self) -> dict[Place, Record]:
-        records = list(ManifestReport(self.manifest).iter_records())
+        records = list(ManifestReader(self.manifest).iter_records())
         found = {_place(each): each for each in records}
         assert len(found) == len(records), "two lines have one key"
         return found
@@ -514,8 +514,8 @@ class MortalPruner(Pruner):
     """One that a death keeps from recording what it has removed."""
 
     def _record(self) -> None:
-        with self.opened() as store_access:
-            store = store_access.store
+        with self.opened() as store_session:
+            store = store_session.store
         assert isinstance(store, MovingStore)
         if not store.is_dead:
             super()._record()

@@ -21,8 +21,8 @@ from mastosync.manifest import Manifest, writer_lock
 from mastosync.model import Owner
 from mastosync.new_files import made, make_folders, opened_or_made
 from mastosync.store.s3.boto_client import BotoTranslator, credentials_of, make_client
-from mastosync.store.s3.errors import Request, scrubber_of
 from mastosync.store.s3.route import closed_folder_of_aws, plain_route
+from mastosync.store.s3.translation import Request, scrubber_of
 from tests.support.entries import entry
 from tests.support.manifests import planned
 from tests.unit.app import test_files

@@ -18,7 +18,15 @@ import pytest
 
 from mastosync.cli.commands.status import render_status, render_watched
 from mastosync.cli.main import main
-from mastosync.manifest import Manifest, ManifestReport, Outage, WorkQueue, correct, record_verification, writer_lock
+from mastosync.manifest import (
+    Manifest,
+    ManifestReader,
+    Outage,
+    WorkQueue,
+    record_findings,
+    record_verification,
+    writer_lock,
+)
 from mastosync.model import EntryState, Outcome
 from mastosync.status import Status, Tally, status_of
 from mastosync.units import clock
@@ -39,9 +47,9 @@ def moments_in(value: Any, name: str = "") -> list[tuple[str, object]]:  # noqa:
 
 
 def become_done(manifest: Manifest, count: int) -> None:
-    records = list(ManifestReport(manifest).iter_records((EntryState.PENDING,)))[:count]
+    records = list(ManifestReader(manifest).iter_records((EntryState.PENDING,)))[:count]
     done = [(each, Outcome(each.entry, EntryState.DONE, size=1, md5=bytes(16))) for each in records]
-    correct(manifest, done)
+    record_findings(manifest, done)
 
 
 @pytest.fixture
@@ -83,7 +91,7 @@ def test_only_when_nothing_is_left_all_is_done(tally: Tally, percent: float | No
 
 def test_what_is_left_is_told_at_a_glance(path: Path) -> None:
     with Manifest.open(path) as manifest:
-        status = status_of(ManifestReport(manifest))
+        status = status_of(ManifestReader(manifest))
     text = render_status(status, path)
     assert "33.33 % done, pending 2 (1.0 KiB known)" in text
     assert status.as_json()["percent_done"] == 33.33
@@ -94,13 +102,13 @@ def test_time_is_left_while_a_copy_is_at_work_and_something_is_pending(path: Pat
     with Manifest.open(path, writing=True) as manifest, writer_lock(path, "copy"):
         WorkQueue(manifest).start_run(1)
         manifest.connection.execute("UPDATE runs SET updated_at = started_at + 2, done = 1")
-        status = status_of(ManifestReport(manifest))
+        status = status_of(ManifestReader(manifest))
         assert status.eta_seconds == pytest.approx(4)
         assert "4 seconds to go" in render_status(status, path)
         become_done(manifest, 2)
-        assert status_of(ManifestReport(manifest)).eta_seconds is None
+        assert status_of(ManifestReader(manifest)).eta_seconds is None
     with Manifest.open(path) as manifest:
-        status = status_of(ManifestReport(manifest))
+        status = status_of(ManifestReader(manifest))
     assert (status.running, status.eta_seconds) == (False, None), "killed just now"
     assert "killed or crashed" in render_status(status, path)
 
@@ -197,12 +205,12 @@ def test_an_outage_that_a_copy_waits_for_is_told(waiting: Path, capsys: pytest.C
     for told in (DOWN.store, DOWN.answer, clock(DOWN.since), clock(DOWN.until)):
         assert told in line
     with Manifest.open(waiting) as manifest:
-        assert DOWN.answer in render_watched(status_of(ManifestReport(manifest)))
+        assert DOWN.answer in render_watched(status_of(ManifestReader(manifest)))
 
 
 def test_an_outage_is_forgotten_when_it_is_over_and_when_its_run_has_ended_or_died(path: Path) -> None:
     with Manifest.open(path, writing=True) as manifest:
-        queue, report = WorkQueue(manifest), ManifestReport(manifest)
+        queue, report = WorkQueue(manifest), ManifestReader(manifest)
         with writer_lock(path, "copy"):
             queue.start_run(1)
             queue.note_waiting([DOWN])

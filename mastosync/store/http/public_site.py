@@ -16,9 +16,9 @@ from mastosync.errors import ServerFailure, StoreUnusable, without_frames
 from mastosync.language import say, tr
 from mastosync.store.errors import StoreAnswer, error_of, network_failure
 from mastosync.store.probe import NOT_REFUSALS, AnonymousAnswer, PublicAnswer
-from mastosync.store.s3.errors import TLS_HINT, scrubber_of
 from mastosync.store.s3.protocol import unquoted
 from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle, public_route
+from mastosync.store.s3.translation import TLS_HINT, scrubber_of
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config

@@ -29,9 +29,9 @@ from mastosync import __version__
 from mastosync.errors import MastosyncError, ObjectRejected, StoreUnusable, without_frames
 from mastosync.language import tr
 from mastosync.store.errors import Target
-from mastosync.store.s3.errors import ErrorResponse, InvalidResponse, Request, Translator
 from mastosync.store.s3.protocol import error_response_of
 from mastosync.store.s3.route import Route, closed_folder_of_aws, leave_warning_to_us, own_bundle
+from mastosync.store.s3.translation import ErrorResponse, InvalidResponse, Request, Translator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,7 +21,6 @@ from mastosync.store.errors import Target
 from mastosync.store.http.public_site import anonymous_answer, ask_anonymously
 from mastosync.store.probe import NOT_REFUSALS, AnonymousAccess, AnonymousAnswer, ObjectTraits, access_by
 from mastosync.store.s3.boto_client import BotoTranslator, credentials_of, make_client
-from mastosync.store.s3.errors import InvalidResponse, Request, name_of, scrubber_of
 from mastosync.store.s3.protocol import (
     LISTING_FIELDS,
     arguments_of,
@@ -35,6 +34,7 @@ from mastosync.store.s3.protocol import (
     require_own_md5,
     unquoted,
 )
+from mastosync.store.s3.translation import InvalidResponse, Request, name_of, scrubber_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

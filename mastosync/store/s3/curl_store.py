@@ -20,7 +20,6 @@ from mastosync.language import tr
 from mastosync.store.base import Buffer, FetchedObject, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.errors import Target
 from mastosync.store.s3.curl_handle import Credentials, Exchange, Handle, HeaderLines, Response
-from mastosync.store.s3.errors import InvalidResponse, Request, Translator, name_of, scrubber_of
 from mastosync.store.s3.protocol import (
     LONGEST_LISTING,
     checked_object,
@@ -36,6 +35,7 @@ from mastosync.store.s3.protocol import (
     require_no_error,
 )
 from mastosync.store.s3.route import Route, guarded, plain_route
+from mastosync.store.s3.translation import InvalidResponse, Request, Translator, name_of, scrubber_of
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config

@@ -29,8 +29,8 @@ from mastosync.store.http.public_site import HttpPublicSite
 from mastosync.store.probe import Address, Greeting, RefusalCause, Removal
 from mastosync.store.s3.boto_client import NO_CREDENTIALS, response_of, route_to
 from mastosync.store.s3.boto_store import S3Store
-from mastosync.store.s3.errors import ErrorResponse, InvalidResponse, Request
 from mastosync.store.s3.protocol import base64_of, unquoted
+from mastosync.store.s3.translation import ErrorResponse, InvalidResponse, Request
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config

@@ -20,7 +20,7 @@ from mastosync.errors import CorruptObject, ObjectRejected
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
 from mastosync.store.base import FetchedObject, ListedObject, Page
-from mastosync.store.s3.errors import ErrorResponse, InvalidResponse
+from mastosync.store.s3.translation import ErrorResponse, InvalidResponse
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

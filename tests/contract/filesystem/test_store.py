@@ -31,7 +31,7 @@ from mastosync.errors import (
 )
 from mastosync.mountinfo import iter_mounts
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.retry import RetryPolicy, StoreAccess
+from mastosync.runtime.retry import RetryPolicy, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, volumes
@@ -130,7 +130,7 @@ class TestDisk:
         monkeypatch.setattr(os, "fstatvfs", raising(OSError(errno.ENOMEM, "no memory")))
         stop = StopSignal()
         with planned(tmp_path / "m.db", [entry(1)]) as manifest:
-            warn_of_little_room(StoreAccess(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
+            warn_of_little_room(StoreSession(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
         assert any("no memory" in message for message in caplog.messages)
 
     def test_a_folder_that_leads_nowhere_ends_no_copy_that_may_not_need_it(
@@ -140,7 +140,7 @@ class TestDisk:
         (tmp_path / "root" / "accounts").symlink_to(tmp_path / "nowhere")
         stop = StopSignal()
         with planned(tmp_path / "m.db", [entry(1)._replace(size=2048)]) as manifest:
-            warn_of_little_room(StoreAccess(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
+            warn_of_little_room(StoreSession(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
         assert any("accounts" in message for message in caplog.messages)
 
     def test_who_copies_more_than_fits_is_told_before_it_begins(
@@ -153,7 +153,7 @@ class TestDisk:
             planned(tmp_path / "m.db", [entry(1)._replace(size=2048)]) as manifest,
             showing_warnings(),
         ):
-            warn_of_little_room(StoreAccess(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
+            warn_of_little_room(StoreSession(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
         assert "has room for 0 Bytes, but 2.0 KiB are pending" in capsys.readouterr().err
 
     def test_a_disk_without_room_for_another_name_is_full(self, tmp_path: Path) -> None:

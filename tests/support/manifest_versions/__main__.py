@@ -17,14 +17,14 @@ from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanWriter,
     StoreIdentity,
     WorkQueue,
     accept,
-    correct,
     found_wrong,
     newest_version,
+    record_findings,
     record_verification,
 )
 from mastosync.model import FAILURE_REASONS, TABLES, Claim, Entry, EntryState, Kind, Origin, Outcome, Reason
@@ -87,15 +87,15 @@ def fill(path: Path) -> None:
         queue.end_run()
         queue.start_run(8)
         plan(manifest, [each for each in ENTRIES if each.id != FIRST + 6], 2)
-        for record in list(ManifestReport(manifest).iter_records((EntryState.PENDING,))):
+        for record in list(ManifestReader(manifest).iter_records((EntryState.PENDING,))):
             if (record.entry.kind, record.entry.id) in {(AVATAR, 12), (SMALL, FIRST + 3)}:
                 adopted = Outcome(record.entry, EntryState.DONE, size=9, md5=MD5, attempts=0, origin=Origin.ADOPTED)
-                correct(manifest, [(record, adopted)])
-        for record in list(ManifestReport(manifest).iter_records((EntryState.DONE,))):
+                record_findings(manifest, [(record, adopted)])
+        for record in list(ManifestReader(manifest).iter_records((EntryState.DONE,))):
             if record.entry.id == FIRST + 3:
                 presence = found_wrong(record.presence)
                 lost = Outcome(record.entry, EntryState.PENDING, detail="verify: lost", attempts=0, presence=presence)
-                correct(manifest, [(record, lost)])
+                record_findings(manifest, [(record, lost)])
         queue.start_run(8)
         left = {(AVATAR, 11), (SMALL, FIRST + 4)}
         queue.commit(claims=[each for each in queue.iter_claimable() if (each.entry.kind, each.entry.id) in left])

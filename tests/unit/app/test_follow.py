@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mastosync.app.context import Context
-from mastosync.app.follow import Following, FollowOptions, follow
+from mastosync.app.context import Context, identities
+from mastosync.app.follow import Following, FollowOptions, _prune, follow
 from mastosync.config import Environment, load_config
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, StoreUnusable, passing
+from mastosync.manifest import Manifest
 from mastosync.mastodon.database import SnapshotInfo
 from mastosync.planning.planner import PlanOptions, PlanResult
 from mastosync.progress import CopyProgress, NoProgress
-from mastosync.pruning import PruneOptions
+from mastosync.pruning import PruneOptions, PruneResult
 from mastosync.runtime.stop import StopSignal
 from tests.support.entries import entry
 from tests.support.manifests import planned
@@ -150,3 +152,31 @@ def test_a_round_that_cannot_reach_a_store_is_tried_again_soon(
     assert first.error is not None
     assert first.wait_seconds is not None
     assert first.wait_seconds <= 2, "and not as long as a round takes"
+
+
+def test_removals_go_at_the_pace_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paces: list[CopyOptions] = []
+
+    @contextmanager
+    def opened(context: Context, manifest: Manifest, pace: CopyOptions, *_: object, **__: object) -> Iterator[Any]:
+        paces.append(pace)
+        yield (None,)
+
+    class Removing:
+        def __init__(self, manifest: Manifest, opening: Callable[[], Any], *_: object) -> None:
+            self.opening = opening
+
+        def run(self) -> PruneResult:
+            with self.opening():
+                return PruneResult(applied=True, found=0, found_bytes=0)
+
+    monkeypatch.setattr("mastosync.app.follow.stores_to_write", opened)
+    monkeypatch.setattr("mastosync.app.follow.Pruner", Removing)
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    text = f"{CONFIG.format(folder=tmp_path)}[copy]\nrate = 7\n"
+    (tmp_path / "config.ini").write_text(text, encoding="utf-8")
+    config = load_config(tmp_path / "config.ini", Environment({}))
+    with planned(tmp_path / "m.db", [entry()], identities(config)) as manifest:
+        _prune(Context(config, tmp_path / "m.db", NoProgress(), StopSignal()), manifest, PruneOptions(apply=True))
+    assert [pace.rate for pace in paces] == [7]

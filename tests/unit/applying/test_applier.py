@@ -37,16 +37,16 @@ from mastosync.manifest import (
     LOWEST_ID,
     LastChange,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     Noted,
     ObjectSettings,
     PlanWriter,
     WorkQueue,
     applied_to,
-    correct,
     last_change,
     note_settings,
     other_settings,
+    record_findings,
     remember_database,
     take_back_change,
 )
@@ -160,7 +160,7 @@ def test_another_etag_is_recorded_and_nothing_else_of_the_entry_changes(tmp_path
         record, there = place.record(1), place.object(1)
         there.etag, there.etag_is_md5 = "abc-2", False  # stored in parts, as large objects are
         outcome = Outcome(record.entry, EntryState.DONE, size=len(there.data), md5=record.md5, etag="abc-2", attempts=0)
-        correct(place.manifest, [(record, outcome)])
+        record_findings(place.manifest, [(record, outcome)])
         before = place.record(1)
         place.apply()
         assert place.record(1) == before._replace(etag=None)  # a copy in one request: its ETag is the MD5
@@ -170,7 +170,9 @@ def test_what_a_dead_run_has_stored_under_another_etag_is_known_by_its_md5(tmp_p
     with stored(tmp_path / "m.db", some(1)) as place:
         record, there = place.record(1), place.object(1)
         outcome = Outcome(record.entry, EntryState.DONE, size=len(there.data), md5=record.md5, etag="abc-2", attempts=0)
-        correct(place.manifest, [(record, outcome)])  # what lies there has the MD5 as its ETag, and no header yet
+        record_findings(
+            place.manifest, [(record, outcome)]
+        )  # what lies there has the MD5 as its ETag, and no header yet
         assert place.apply().in_line
         assert (place.record(1).etag, place.record(1).state) == (None, EntryState.DONE)
 
@@ -245,7 +247,7 @@ def test_what_everybody_turns_out_to_read_stops_the_run_and_is_not_removed(tmp_p
             place.apply(acl_taken=None)
         assert len(place.store.objects) == 6
         assert place.store.count("copy_from") == 1
-        pending = [each for each in ManifestReport(place.manifest).iter_records() if each.state is EntryState.PENDING]
+        pending = [each for each in ManifestReader(place.manifest).iter_records() if each.state is EntryState.PENDING]
         assert [each.presence for each in pending] == [ACCESS]  # `status` and `cutover` tell of it, a copy writes it
 
 
@@ -580,7 +582,7 @@ class TestNotes:
                 place.apply(stop_after=30, workers=1)
             record = place.record(2)
             lost = Outcome(record.entry, EntryState.PENDING, presence=record.presence, attempts=0)
-            correct(place.manifest, [(record, lost)])
+            record_findings(place.manifest, [(record, lost)])
             note_settings(place.manifest, USUAL)
             assert applied_to(place.manifest, USUAL) is None
 
@@ -588,7 +590,7 @@ class TestNotes:
         with stored(tmp_path / "m.db", some(), USUAL) as place:
             record = place.record(2)
             adopted = Outcome(record.entry, EntryState.DONE, size=record.entry.size, md5=record.md5, attempts=0)
-            correct(place.manifest, [(record, adopted._replace(origin=Origin.ADOPTED))])
+            record_findings(place.manifest, [(record, adopted._replace(origin=Origin.ADOPTED))])
             place.object(2).acl = None
             note_settings(place.manifest, USUAL, by_others=True)
             assert other_settings(place.manifest, USUAL) == (None,)

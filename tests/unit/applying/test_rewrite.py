@@ -24,8 +24,8 @@ from mastosync.manifest import (
     ObjectSettings,
     WorkQueue,
     applied_to,
-    correct,
     note_settings,
+    record_findings,
 )
 from mastosync.manifest.settings import noted_settings
 from mastosync.model import (
@@ -232,7 +232,7 @@ def test_what_lies_there_and_is_not_done_keeps_the_old_settings_in_mind(tmp_path
     with stored(tmp_path / "m.db", some()) as place:
         record = place.record(3)
         lost = Outcome(record.entry, EntryState.PENDING, presence=record.presence, attempts=0)
-        correct(place.manifest, [(record, lost)])  # it may be confirmed as it lies
+        record_findings(place.manifest, [(record, lost)])  # it may be confirmed as it lies
         result = place.apply()
         assert (result.counts, result.left, result.in_line) == ({ApplyStatus.APPLIED: 5}, 0, False)
         assert noted_settings(place.manifest) == (NONE, USUAL)

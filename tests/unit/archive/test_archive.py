@@ -33,7 +33,7 @@ from mastosync.manifest import (
     NOTES,
     Checker,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     ObjectSettings,
     PlanWriter,
     WorkQueue,
@@ -42,9 +42,9 @@ from mastosync.manifest import (
     note_probe,
     note_settings,
     probe_left_behind,
+    recover_claims_now,
     remember_database,
     remembered_database,
-    take_over,
 )
 from mastosync.manifest.backup import keep_gap, note_writer
 from mastosync.manifest.history import delete_meta, note_change
@@ -153,7 +153,7 @@ def test_what_is_exported_and_imported_is_the_same(found: list[tuple[Entry, dict
             queue = WorkQueue(manifest)
             queue.start_run(4)
             claims = list(queue.iter_claimable())
-            records = {each.entry[:3]: each for each in ManifestReport(manifest).iter_records()}
+            records = {each.entry[:3]: each for each in ManifestReader(manifest).iter_records()}
             claimed = [claim for claim in claims if fate_of[claim.entry[:3]]["claimed"]]
             queue.commit(claims=claimed)
             done = [outcome(records[place], fate) for place, fate in fate_of.items()]
@@ -198,7 +198,7 @@ def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_
     assert new.stat().st_mode & 0o777 == 0o600
     with Manifest.open(new) as manifest:
         assert manifest.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        take_over(manifest)
+        recover_claims_now(manifest)
         assert [claim for claim in WorkQueue(manifest).iter_claimable() if claim.arrival.presence & Presence.IN_DOUBT]
         assert manifest.connection.execute("SELECT count(*) FROM readable").fetchone() != (0,)
 

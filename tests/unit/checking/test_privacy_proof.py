@@ -29,7 +29,7 @@ from mastosync.runtime.worker_pool import WorkerPool
 from tests.support.clock import Clock
 from tests.support.entries import LOCAL, claim, entry, written_before
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import IMPATIENT, store_access
+from tests.support.transfers import IMPATIENT, store_session
 from tests.unit.runtime.test_worker_pool import MemoryMultiplexer, all_ended
 
 MIB = 1024 * 1024
@@ -70,8 +70,8 @@ class Run:
             self.old.put(key_of(number), b"%d" % number * 5)
         # that there are ACLs is known from a public object, so that only what is of privacy is asked
         self.transfer = Transfer(
-            store_access(self.old, self.stop),
-            store_access(self.new, self.stop, policy),
+            store_session(self.old, self.stop),
+            store_session(self.new, self.stop, policy),
             options,
             MemoryBudget(memory_bytes),
         )
@@ -339,8 +339,8 @@ def test_where_strangers_are_given_nothing_anyway_their_refusal_is_no_proof(mode
     """What is private is not even read, as nobody could tell who reads it at the address that everybody uses."""
     run = Run(TransferOptions())
     run.transfer = Transfer(
-        store_access(run.old, run.stop),
-        store_access(run.new, run.stop),
+        store_session(run.old, run.stop),
+        store_session(run.new, run.stop),
         TransferOptions(acl=mode, serves_strangers=False),
         MemoryBudget(MIB),
     )

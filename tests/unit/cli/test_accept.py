@@ -21,11 +21,11 @@ from mastosync.manifest import (
     ArchiveReader,
     CountLine,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanWriter,
     StoreIdentity,
     accept,
-    correct,
+    record_findings,
     writer_lock,
 )
 from mastosync.manifest.reader import _SELECT_ACCEPTED
@@ -173,9 +173,9 @@ def test_retry_failed_leaves_alone_what_was_accepted_unless_asked(run: Run) -> N
 
 def test_another_file_of_the_row_or_another_reason_is_news(tmp_path: Path) -> None:
     def became(reason: Reason) -> dict[str, int]:
-        records = list(ManifestReport(manifest).iter_records())
-        correct(manifest, [(each, Outcome(each.entry, EntryState.FAILED, reason)) for each in records])
-        return status_of(ManifestReport(manifest)).news_of()
+        records = list(ManifestReader(manifest).iter_records())
+        record_findings(manifest, [(each, Outcome(each.entry, EntryState.FAILED, reason)) for each in records])
+        return status_of(ManifestReader(manifest)).news_of()
 
     row = entry(1, updated=100)
     with planned(tmp_path / "m.db", [row]) as manifest:
@@ -184,7 +184,7 @@ def test_another_file_of_the_row_or_another_reason_is_news(tmp_path: Path) -> No
         assert became(Reason.NETWORK) == {"network": 1}
         assert became(Reason.MISSING) == {}
         assert became(Reason.CORRUPT) == {"corrupt": 1}
-        assert status_of(ManifestReport(manifest)).news_of(("backups",)) == {}
+        assert status_of(ManifestReader(manifest)).news_of(("backups",)) == {}
     expected: list[tuple[int, dict[str, int]]] = [(100, {}), (200, {"missing": 1})]
     for updated, news in expected:
         with planned(tmp_path / "m.db", [row._replace(updated=updated)]) as manifest:
@@ -203,8 +203,8 @@ def test_what_tries_again_what_failed_passes_over_nothing(tmp_path: Path, accept
     assert told.remedy.startswith(f"mastosync {command}")
     assert ("1 of them is accepted" in told.message) == bool(accepted)
     with planned(tmp_path / "m.db", [entry(1)]) as manifest:
-        (record,) = ManifestReport(manifest).iter_records()
-        correct(manifest, [(record, Outcome(record.entry, EntryState.FAILED, Reason.CORRUPT))])
+        (record,) = ManifestReader(manifest).iter_records()
+        record_findings(manifest, [(record, Outcome(record.entry, EntryState.FAILED, Reason.CORRUPT))])
         if accepted:
             accept(manifest, (), [Reason.CORRUPT])
         with ArchiveReader.opened(manifest) as reader:

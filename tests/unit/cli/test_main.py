@@ -20,7 +20,7 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, main
 from mastosync.copying.copier import Copier, CopyOptions
 from mastosync.errors import ExitCode, Interrupted, StoreUnusable
-from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct, writer_lock
+from mastosync.manifest import Manifest, ManifestReader, WorkQueue, record_findings, writer_lock
 from mastosync.model import Claim, EntryState, Outcome, Reason
 from mastosync.progress import NoProgress
 from mastosync.refetching import RefetchResult, RefetchStatus
@@ -106,7 +106,7 @@ def copied(manifest: Manifest, ending: Exception | None, stop: StopSignal) -> No
 
 
 def shown(manifest: Manifest) -> tuple[Status, str]:
-    status = status_of(ManifestReport(manifest))
+    status = status_of(ManifestReader(manifest))
     (line,) = (line for line in render_status(status, manifest.path).splitlines() if line.startswith("last copy"))
     return status, line
 
@@ -149,10 +149,10 @@ def test_a_copy_whose_process_has_died_is_not_at_work(tmp_path: Path) -> None:
     with planned(path, [entry(1)]) as manifest:
         with writer_lock(path, "copy"):
             WorkQueue(manifest).start_run(1)
-            assert status_of(ManifestReport(manifest)).running
-        assert not status_of(ManifestReport(manifest)).running
+            assert status_of(ManifestReader(manifest)).running
+        assert not status_of(ManifestReader(manifest)).running
         with writer_lock(path, "verify"):
-            status = status_of(ManifestReport(manifest))
+            status = status_of(ManifestReader(manifest))
         assert not status.running, "somebody else is at work"
         assert status.eta_seconds is None
 
@@ -165,17 +165,17 @@ def test_a_copy_that_gives_no_sign_for_long_is_at_work_as_long_as_it_holds_the_m
         later = time.time() + 3_600
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(time, "time", lambda: later)
-            assert status_of(ManifestReport(manifest)).running
+            assert status_of(ManifestReader(manifest)).running
 
 
 def told_of_failed(path: Path, *reasons: Reason) -> list[str]:
     with planned(path, [entry(number) for number, _ in enumerate(reasons)]) as manifest:
-        assert failed_lines(status_of(ManifestReport(manifest))) == []
-        records = list(ManifestReport(manifest).iter_records())
+        assert failed_lines(status_of(ManifestReader(manifest))) == []
+        records = list(ManifestReader(manifest).iter_records())
         states = [EntryState.SKIPPED if each is Reason.OPTIONAL_MISSING else EntryState.FAILED for each in reasons]
         became = zip(records, states, reasons, strict=True)
-        correct(manifest, [(each, Outcome(each.entry, state, reason)) for each, state, reason in became])
-        return failed_lines(status_of(ManifestReport(manifest)))
+        record_findings(manifest, [(each, Outcome(each.entry, state, reason)) for each, state, reason in became])
+        return failed_lines(status_of(ManifestReader(manifest)))
 
 
 def test_why_entries_failed_is_told_by_reason(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from tests.support.entries import LOCAL, claim, entry, written_before
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access, transfer
+from tests.support.transfers import store_session, transfer
 
 NO_ACLS = AclUnsupported("AccessControlListNotSupported")
 NOT_THIS = AclUnsupported("Unsupported value for canned acl", only_this=True)
@@ -347,7 +347,7 @@ def test_a_trial_that_could_not_be_given_up_for_a_wish_to_stop_leaves_it_to_the_
     """Else the object would be done, and the upload would lie there, and cost, for ever."""
     stop = StopSignal()
     store = StoppedAfterTheBeginning(stop)
-    behind = store_access(store, stop)
+    behind = store_session(store, stop)
     store.limiters.append(behind.limiter)
     with pytest.raises(Interrupted):
         begin_in_vain(RetryingStore(behind), "a", PutOptions(ObjectHeaders()))

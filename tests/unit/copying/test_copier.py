@@ -27,7 +27,7 @@ from mastosync.errors import (
     PrivacyLost,
     StoreUnusable,
 )
-from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, reopen, take_over, write_started
+from mastosync.manifest import Approach, Manifest, ManifestReader, WorkQueue, recover_claims_now, reopen, write_started
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import NOTHING, Claim, End, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, NoProgress
@@ -38,7 +38,7 @@ from mastosync.store.base import UploadedPart
 from tests.support.entries import LOCAL, REMOTE, approach_of, claim, entry
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import IMPATIENT, store_access, transfer
+from tests.support.transfers import IMPATIENT, store_session, transfer
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
@@ -141,7 +141,7 @@ def test_nor_does_a_manifest_that_cannot_be_written_meanwhile(tmp_path: Path, mo
 
 
 def states(manifest: Manifest) -> Counter[EntryState]:
-    return Counter(record.state for record in ManifestReport(manifest).iter_records())
+    return Counter(record.state for record in ManifestReader(manifest).iter_records())
 
 
 def claims(manifest: Manifest) -> int:
@@ -369,7 +369,7 @@ def test_an_entry_interrupted_in_a_wait_keeps_its_claim(tmp_path: Path) -> None:
         with pytest.raises(Interrupted):
             run(manifest, interrupted, stop=stop)
         assert states(manifest) == {EntryState.PENDING: 1}
-        take_over(manifest)
+        recover_claims_now(manifest)
         (left,) = WorkQueue(manifest).iter_claimable()
         assert approach_of(left) is Approach.COMPARE
 
@@ -455,7 +455,7 @@ def test_what_came_in_an_earlier_run_does_not_vouch_for_the_key_of_this_one(tmp_
         for still_there in (False, True):
             for method in ("read", "head"):
                 old.fail(method, *[error] * 10_000 if method == "read" or not still_there else ())
-            gives = still_gives(store_access(old), manifest, "")
+            gives = still_gives(store_session(old), manifest, "")
             assert gives is still_there
             if not gives:
                 with pytest.raises(
@@ -584,7 +584,7 @@ def test_people_are_told_of_throttling_while_nothing_comes_of_it(
 
 
 def test_a_run_that_cannot_begin_leaves_no_thread_behind(tmp_path: Path) -> None:
-    """As on a full disk. A lane that still waits for claims would keep the process from ending."""
+    """As on a full disk. A loop that still waits for claims would keep the process from ending."""
     with planned(tmp_path / "m.db", [entry()]) as manifest:
         manifest.connection.execute("PRAGMA query_only = ON")
         before = set(threading.enumerate())

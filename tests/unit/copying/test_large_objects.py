@@ -20,7 +20,7 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import Buffer, PutOptions, UploadedPart
 from tests.support.entries import claim, entry
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import IMPATIENT, store_access
+from tests.support.transfers import IMPATIENT, store_session
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.unit.runtime.test_memory import is_whole
 
@@ -95,8 +95,8 @@ class Copying:
     def __post_init__(self) -> None:
         self.budget = MemoryBudget(self.memory_bytes)
         options = TransferOptions(multipart_threshold=PART, part_size=PART, parts_at_once=self.at_once)
-        self.source = store_access(self.old, self.stop, self.policy)
-        self.destination = store_access(self.new, self.stop, self.policy)
+        self.source = store_session(self.old, self.stop, self.policy)
+        self.destination = store_session(self.new, self.stop, self.policy)
         self.transfer = Transfer(self.source, self.destination, options, self.budget)
         self.old.put(KEY, DATA)
 
@@ -378,7 +378,7 @@ class TestSizesOfParts:
         old, new = MemoryStore("old"), MemoryStore("new")
         old.put(KEY, DATA)
         options = TransferOptions(multipart_threshold=PART, part_size=PART, parts_at_most=2)
-        outcome = Transfer(store_access(old), store_access(new), options, MemoryBudget(10))(claim(entry()))
+        outcome = Transfer(store_session(old), store_session(new), options, MemoryBudget(10))(claim(entry()))
         assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.TOO_LARGE)
         assert not new.calls
 

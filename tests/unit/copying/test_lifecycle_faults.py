@@ -21,7 +21,7 @@ from mastosync.errors import (
 )
 from mastosync.manifest import (
     Manifest,
-    ManifestReport,
+    ManifestReader,
     WorkQueue,
     count_removable,
     reopen,
@@ -295,7 +295,7 @@ def between_folders(tmp_path: Path, state: EntryState, reason: Reason) -> list[s
 
 def states_in(path: Path) -> list[EntryState]:
     with Manifest.open(path) as manifest:
-        return [each.state for each in ManifestReport(manifest).iter_records()]
+        return [each.state for each in ManifestReader(manifest).iter_records()]
 
 
 def test_the_command_line_reopens_what_was_optional_and_missing(

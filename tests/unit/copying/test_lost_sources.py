@@ -11,7 +11,7 @@ import pytest
 from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import NetworkFailure, ObjectDenied, PrivacyLost, ServerFailure, StoreUnusable
 from mastosync.following import Rounds
-from mastosync.manifest import ACCESS, ManifestReport, WorkQueue
+from mastosync.manifest import ACCESS, ManifestReader, WorkQueue
 from mastosync.model import Arrival, Claim, End, EntryState, Outcome, Presence, Reason
 from mastosync.runtime.outages import IN_A_ROW, FailureCounter
 from mastosync.runtime.stop import StopSignal
@@ -94,7 +94,7 @@ def test_what_a_source_keeps_from_everybody_is_known_to_be_private(tmp_path: Pat
         (claim,) = queue.iter_claimable()
         queue.commit(claims=[claim])
         queue.commit(outcomes=[moving(claim)])
-        (record,) = ManifestReport(manifest).iter_records()
+        (record,) = ManifestReader(manifest).iter_records()
     assert record.state is EntryState.DONE
     assert record.entry.private == private
     assert record.presence == (Presence.AS_PRIVATE if private else Presence.AS_PUBLIC)

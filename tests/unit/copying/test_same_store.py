@@ -37,7 +37,7 @@ from mastosync.store.filesystem import FilesystemStore
 from tests.support.entries import entry
 from tests.support.manifests import DESTINATION, SOURCE, planned
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 
 E = TypeVar("E", bound=MastosyncError)
 ROOT = Path(__file__).parents[3] / "mastosync"
@@ -57,7 +57,7 @@ def look(
     prefixes: tuple[str, str] = ("", ""),
     stop: StopSignal | None = None,
 ) -> Relation:
-    return SameStoreCheck(manifest, store_access(old, stop), store_access(new, stop), *prefixes, None).run()
+    return SameStoreCheck(manifest, store_session(old, stop), store_session(new, stop), *prefixes, None).run()
 
 
 def refused(kind: type[E], manifest: Manifest, old: MemoryStore, new: MemoryStore) -> E:
@@ -213,14 +213,14 @@ def test_an_empty_mount_point_is_no_other_store(manifest: Manifest, tmp_path: Pa
     for _ in ("its folder is not there", "it is empty"):
         with pytest.raises(SourceSilent):
             SameStoreCheck(
-                manifest, replace(store_access(MemoryStore()), store=source), store_access(new), "", "", None
+                manifest, replace(store_session(MemoryStore()), store=source), store_session(new), "", "", None
             ).run()
         assert relation(manifest) is None
         (tmp_path / "system").mkdir(exist_ok=True)
     (tmp_path / "system" / "accounts").mkdir()
     assert (
         SameStoreCheck(
-            manifest, replace(store_access(MemoryStore()), store=source), store_access(new), "", "", None
+            manifest, replace(store_session(MemoryStore()), store=source), store_session(new), "", "", None
         ).run()
         is Relation.TWO
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mastosync.copying.transfer import TransferOptions
-from mastosync.manifest import Checker, Manifest, ManifestReport, repair_counters
+from mastosync.manifest import Checker, Manifest, ManifestReader, repair_counters
 from mastosync.manifest.rows import GONE, REASON_CODE, SKIPPED, STATE_CODE
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Presence, Reason
@@ -40,7 +40,7 @@ def test_nothing_is_written_again_and_nothing_is_gone(day: TurningDay) -> None:
     day.plan(day.was)
     day.copy()
     day.plan(day.was._replace(id=2), day.now)  # whichever kind comes first
-    assert [each.state for each in ManifestReport(day.manifest).iter_records() if each.entry.id == 1] == [DONE[0]]
+    assert [each.state for each in ManifestReader(day.manifest).iter_records() if each.entry.id == 1] == [DONE[0]]
     day.plan(day.now)
     day.manifest.connection.execute("DELETE FROM entries WHERE id = 2")
     repair_counters(day.manifest)
@@ -151,7 +151,7 @@ def test_of_two_lines_that_an_older_version_left_one_stays_and_knows_what_either
     assert not day.manifest.connection.execute(
         "SELECT count(*) FROM entries WHERE state = ? AND reason = ?", (SKIPPED, GONE)
     ).fetchone()[0]
-    assert sum(line.objects for line in ManifestReport(day.manifest).counts()) == 1
+    assert sum(line.objects for line in ManifestReader(day.manifest).counts()) == 1
 
 
 def test_what_the_other_line_needs_is_not_pruned(day: TurningDay) -> None:

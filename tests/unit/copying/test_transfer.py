@@ -23,7 +23,7 @@ from mastosync.errors import (
 from mastosync.model import End, EntryState, ObjectHeaders, Reason
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import RetryPolicy, StoreAccess
+from mastosync.runtime.retry import RetryPolicy, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from mastosync.store.s3.curl_store import CurlStore
@@ -31,7 +31,7 @@ from tests.support.entries import REMOTE, claim, entry
 from tests.support.memory_store import MemoryStore
 from tests.support.raw_server import RawRequest, RawServer, answer
 from tests.support.s3_clients import at, opened
-from tests.support.transfers import IMPATIENT, store_access, transfer
+from tests.support.transfers import IMPATIENT, store_session, transfer
 
 KEY = "accounts/avatars/000/000/001/original/a.png"
 
@@ -313,7 +313,7 @@ def test_a_wait_cut_short_raises_so_that_the_claim_stays() -> None:
     stop.request()
     patient = RetryPolicy(first_wait_seconds=60, longest_wait_seconds=60)
     with pytest.raises(Interrupted):
-        Transfer(store_access(old, stop), store_access(new, stop, patient), TransferOptions(), MemoryBudget(1 << 30))(
+        Transfer(store_session(old, stop), store_session(new, stop, patient), TransferOptions(), MemoryBudget(1 << 30))(
             claim(entry())
         )
 
@@ -394,8 +394,8 @@ class TestABare404:
 
         with RawServer(answers) as server, opened(at(server.endpoint_url), kind=CurlStore) as store:
             stop = StopSignal()
-            here = StoreAccess(store, EndpointLimiter(stop), IMPATIENT, stop)
-            move = Transfer(here, store_access(MemoryStore("new")), TransferOptions(), MemoryBudget(1 << 30))
+            here = StoreSession(store, EndpointLimiter(stop), IMPATIENT, stop)
+            move = Transfer(here, store_session(MemoryStore("new")), TransferOptions(), MemoryBudget(1 << 30))
             outcome = move(claim(entry(optional=optional)))
         assert (outcome.state, outcome.reason, outcome.end) == (EntryState.FAILED, Reason.SERVER, End.SOURCE)
         assert "404" in (outcome.detail or "")

@@ -17,9 +17,9 @@ from mastosync.manifest import (
     CountLine,
     LastChange,
     ObjectSettings,
+    PlanRecord,
     Relation,
     Removable,
-    SnapshotRecord,
 )
 from mastosync.model import TABLES, EntryState
 from tests.support.cutover_evidence import DAY, HOUR, NOW, evidence, found, plan, proof, public, shared
@@ -47,7 +47,7 @@ def test_what_has_no_digest_to_compare_is_found_as_well_as_it_can_be() -> None:
         ([plan(HOUR, types=[t for t in TABLES if t != "imports"]), plan(9 * DAY)], Grade.OK),
     ],
 )
-def test_a_plan_ages(plans: list[SnapshotRecord], grade: Grade) -> None:
+def test_a_plan_ages(plans: list[PlanRecord], grade: Grade) -> None:
     assert found(evidence(plans=plans))["plan"].grade is grade
 
 
@@ -64,7 +64,7 @@ def test_a_plan_ages(plans: list[SnapshotRecord], grade: Grade) -> None:
         ([plan(types=[table]) for table in TABLES], CutoverVerdict.GO),
     ],
 )
-def test_what_no_plan_took_in_is_not_forgotten(plans: list[SnapshotRecord], verdict: CutoverVerdict) -> None:
+def test_what_no_plan_took_in_is_not_forgotten(plans: list[PlanRecord], verdict: CutoverVerdict) -> None:
     assert assess_cutover(evidence(plans=plans)).verdict is verdict
 
 

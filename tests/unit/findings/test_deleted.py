@@ -19,10 +19,10 @@ from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
     Manifest,
+    PlanRecord,
     PlanWriter,
     Relation,
     Removable,
-    SnapshotRecord,
     StoreIdentity,
     WorkQueue,
     record_relation,
@@ -62,7 +62,7 @@ def lay_down(gone: list[Origin], *, accept: bool = False) -> None:
         for wanted in ([*entries, *KEPT], KEPT):
             with PlanWriter.transaction(manifest, *stores, accepts_losses=accept) as writer:
                 writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(wanted))
-                writer.settle_losses(accepted=accept)
+                writer.take_back_marks(accepted=accept)
                 writer.finish(datetime.now(UTC), {**PlanOptions().as_details(), "marks_gone": True})
             if wanted != KEPT:
                 queue = WorkQueue(manifest)
@@ -175,7 +175,7 @@ def moment(ago: float) -> float:
     ],
 )
 def test_deletions_are_known_up_to_the_last_plan_that_read_all_of_what_has_arrived(
-    plans: list[SnapshotRecord], copied: float | None, known_at: float | None, later: bool
+    plans: list[PlanRecord], copied: float | None, known_at: float | None, later: bool
 ) -> None:
     assert Deleted.of(Removable(), [ARRIVED], plans, copied) == Deleted(Removable(0, 0), known_at, later=later)
 

@@ -19,14 +19,14 @@ from mastosync.errors import ExitCode, Interrupted, ManifestError
 from mastosync.manifest import (
     Checker,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     ObjectSettings,
     Soundness,
     WorkQueue,
     applied_to,
     check,
+    recover_claims_now,
     remembered_database,
-    take_over,
     writer_lock,
 )
 from mastosync.manifest.check import CheckedPart, Fault
@@ -145,9 +145,9 @@ def test_whoever_meets_what_is_damaged_is_sent_to_the_check(path: Path, value: s
         "database": remembered_database,
         "settings": noted_settings,
         "settings_applied": lambda manifest: applied_to(manifest, ObjectSettings()),
-        "source": lambda manifest: ManifestReport(manifest).store("source"),
-        "snapshots": lambda manifest: list(ManifestReport(manifest).iter_snapshots()),
-        "last plan": lambda manifest: ManifestReport(manifest).snapshot(),
+        "source": lambda manifest: ManifestReader(manifest).store("source"),
+        "snapshots": lambda manifest: list(ManifestReader(manifest).iter_snapshots()),
+        "last plan": lambda manifest: ManifestReader(manifest).snapshot(),
     }
     with closing(sqlite3.connect(path)) as connection:
         connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(name, value) for name in readers])
@@ -293,7 +293,7 @@ def test_a_check_sees_one_moment_beside_a_writer(path: Path) -> None:
     """Between its look at the claims and at the counters, a copy commits."""
     with Manifest.open(path) as writer, Manifest.open(path) as manifest:
         queue = WorkQueue(writer)
-        take_over(writer)
+        recover_claims_now(writer)
 
         def commit(_: int) -> None:
             claims = list(islice(queue.iter_claimable(), 2))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.manifest import Checker, Manifest, ManifestReport, WorkQueue, try_again
+from mastosync.manifest import Checker, Manifest, ManifestReader, WorkQueue, try_again
 from mastosync.model import Entry, EntryState, Outcome, Reason
 from tests.support.entries import entry
 from tests.support.manifests import planned
@@ -57,5 +57,5 @@ def test_a_missing_object_is_looked_for_again_while_its_file_is_new(tmp_path: Pa
     with planned(tmp_path / "m.db", [known(1, updated=999), known(2, updated=1_000), known(3)]) as manifest:
         fail(manifest, Reason.MISSING)
         assert try_again(manifest, attempts=5, since=1_000) == 1
-        (record,) = ManifestReport(manifest).iter_records((EntryState.PENDING,))
+        (record,) = ManifestReader(manifest).iter_records((EntryState.PENDING,))
         assert record.entry.id == 2

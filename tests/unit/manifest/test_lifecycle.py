@@ -21,27 +21,27 @@ from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanWriter,
     accept,
     approach_to,
     claim,
     contradiction,
-    correct,
     forget_arrival,
     found_wrong,
     found_wrong_access,
+    record_findings,
+    recover_claims_now,
     release,
     reopen,
     repair_counters,
     rewritten_in_place,
     take_back_acceptance,
-    take_over,
     try_again,
     write_started,
 )
 from mastosync.manifest.check import _IS_SANE
-from mastosync.manifest.entry_writer import Settlement, note_access, write_outcomes
+from mastosync.manifest.entry_writer import EntryChange, note_access, write_outcomes
 from mastosync.manifest.rows import FLAGS, HAS_ARRIVED, REASON_CODE, STATE_CODE, presence_of
 from mastosync.model import (
     ACCEPTABLE_REASONS,
@@ -152,7 +152,7 @@ def lines_of(manifest: Manifest) -> dict[int, Line]:
             each.entry.id in claimed,
             accepted[each.entry.id],
         )
-        for each in ManifestReport(manifest).iter_records()
+        for each in ManifestReader(manifest).iter_records()
     }
 
 
@@ -176,7 +176,7 @@ def made(path: Path, found: Iterable[State], *, is_begun: bool = True) -> Kept:
         )
     repair_counters(manifest)
     excluded_ids = {row_id for row_id, (state, *_) in every if state == EXCLUDED}
-    return Kept(manifest, entries, excluded_ids, list(ManifestReport(manifest).iter_records()))
+    return Kept(manifest, entries, excluded_ids, list(ManifestReader(manifest).iter_records()))
 
 
 # --- what the events are ---
@@ -240,11 +240,11 @@ def heeded(kept: Kept) -> None:
 
 def heeded_and_died(kept: Kept) -> None:
     heeded(kept)
-    take_over(kept.manifest)
+    recover_claims_now(kept.manifest)
 
 
 def died(kept: Kept) -> None:
-    take_over(kept.manifest)
+    recover_claims_now(kept.manifest)
 
 
 def done(of: Entry, **more: object) -> Outcome:
@@ -254,14 +254,16 @@ def done(of: Entry, **more: object) -> Outcome:
 def came_to(outcome: Callable[[Record], Outcome]) -> Callable[[Kept], None]:
     def happen(kept: Kept) -> None:
         with kept.manifest.transaction():
-            write_outcomes(kept.manifest, [Settlement(outcome(each), each.state, each.reason) for each in kept.records])
+            write_outcomes(
+                kept.manifest, [EntryChange(outcome(each), each.state, each.reason) for each in kept.records]
+            )
 
     return happen
 
 
 def corrected(outcome: Callable[[Record], Outcome | None]) -> Callable[[Kept], None]:
     def happen(kept: Kept) -> None:
-        correct(kept.manifest, [(each, found) for each in kept.records if (found := outcome(each)) is not None])
+        record_findings(kept.manifest, [(each, found) for each in kept.records if (found := outcome(each)) is not None])
 
     return happen
 
@@ -491,7 +493,7 @@ def test_what_is_accepted_is_so_for_the_reason_for_which_it_failed(tmp_path: Pat
         for row_id, line in lines_of(kept.manifest).items():
             is_corrupt = line.state[1] is Reason.CORRUPT
             assert line.accepted == (REASON_CODE[Reason.CORRUPT] if is_corrupt else before[row_id].accepted)
-        standing = {each.reason for each in ManifestReport(kept.manifest).iter_records() if each.accepted}
+        standing = {each.reason for each in ManifestReader(kept.manifest).iter_records() if each.accepted}
     assert standing == {Reason.CORRUPT, Reason.MISSING}
 
 

@@ -17,7 +17,7 @@ from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanWriter,
     StoreIdentity,
     WorkQueue,
@@ -312,7 +312,7 @@ class ManifestMachine(RuleBasedStateMachine):
     def entries_are_as_expected(self) -> None:
         found = {
             place_of(record.entry): (record.entry, record.state, record.reason, record.presence)
-            for record in ManifestReport(self.manifest).iter_records()
+            for record in ManifestReader(self.manifest).iter_records()
         }
         assert found == {
             place: (
@@ -331,7 +331,7 @@ class ManifestMachine(RuleBasedStateMachine):
             where = (known.entry.kind, known.state, known.reason)
             objects, size = counted.get(where, (0, 0))
             counted[where] = (objects + 1, size + (known.entry.size or 0))
-        lines = ManifestReport(self.manifest).counts()
+        lines = ManifestReader(self.manifest).counts()
         assert {(line.kind, line.state, line.reason): (line.objects, line.size_bytes) for line in lines} == counted
 
     @invariant()

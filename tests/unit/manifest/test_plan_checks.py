@@ -14,7 +14,7 @@ from mastosync.manifest import (
     LOWEST_ID,
     Losses,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanWriter,
     WorkQueue,
     Writes,
@@ -177,7 +177,7 @@ def test_after_a_refusal_what_is_there_stays_as_it_is_but_for_what_is_private_by
     tmp_path: Path, writes: Writes
 ) -> None:
     with done_manifest(tmp_path / "m.db", [*(entry(row) for row in range(4)), entry(5, private=True)]) as manifest:
-        before = {each.entry.id: each for each in ManifestReport(manifest).iter_records()}
+        before = {each.entry.id: each for each in ManifestReader(manifest).iter_records()}
         with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
             writer.writes = writes
             replaced = entry(3, "b.png", private=True)  # its row has another file by now
@@ -185,7 +185,7 @@ def test_after_a_refusal_what_is_there_stays_as_it_is_but_for_what_is_private_by
             delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(rows), remote=False)
         adds = writes is Writes.NEW_AND_HIDDEN
         assert (delta.added, delta.gone, delta.reopened) == (2 * adds, 0, 2)
-        now = {each.entry[1:3]: each for each in ManifestReport(manifest).iter_records()}
+        now = {each.entry[1:3]: each for each in ManifestReader(manifest).iter_records()}
         hidden, added = [now.pop((row, "a.png")) for row in (1, 3)], [now.pop((9, "a.png"), None)]
         added.append(now.pop((3, "b.png"), None))
         assert now == {(row, "a.png"): each for row, each in before.items() if row not in (1, 3)}
@@ -197,13 +197,13 @@ def test_after_a_refusal_what_is_there_stays_as_it_is_but_for_what_is_private_by
 def test_after_a_refusal_no_line_moves_and_what_turned_remote_is_hidden_where_it_stands(tmp_path: Path) -> None:
     remote = LOCAL._replace(remote=True)
     with done_manifest(tmp_path / "m.db", [entry(row) for row in range(3)]) as manifest:
-        before = list(ManifestReport(manifest).iter_records())
+        before = list(ManifestReader(manifest).iter_records())
         with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
             writer.writes = Writes.HIDDEN
             rows = [entry(0, kind=remote), entry(1, kind=remote, private=True), entry(2), entry(9, kind=BACKUP)]
             writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(rows))
         assert list(manifest.kinds().values()) == [LOCAL]
-        now = list(ManifestReport(manifest).iter_records())
+        now = list(ManifestReader(manifest).iter_records())
         assert [now[0], now[2]] == [before[0], before[2]]
         assert (now[1].entry.private, now[1].state) == (True, EntryState.PENDING)
 
@@ -262,7 +262,7 @@ def refused_plan(manifest: Manifest) -> None:
 
 def test_a_plan_that_is_refused_leaves_everything_as_it_was(tmp_path: Path) -> None:
     with done_manifest(tmp_path / "m.db", [entry(row) for row in range(20)]) as manifest:
-        before = list(ManifestReport(manifest).iter_records()), ManifestReport(manifest).counts()
+        before = list(ManifestReader(manifest).iter_records()), ManifestReader(manifest).counts()
         with pytest.raises(PlanRefused, match=r"20 of 20 entries .* 20 of 20 of this server"):
             refused_plan(manifest)
-        assert (list(ManifestReport(manifest).iter_records()), ManifestReport(manifest).counts()) == before
+        assert (list(ManifestReader(manifest).iter_records()), ManifestReader(manifest).counts()) == before

@@ -17,14 +17,14 @@ from mastosync.manifest import (
     LOWEST_ID,
     Checker,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanWriter,
     StoreIdentity,
     WorkQueue,
-    accept_lost,
-    count_lost,
+    accept_dropped,
+    count_dropped,
     forget_arrival,
-    mark_older_losses,
+    mark_older_drops,
 )
 from mastosync.model import TABLES, Entry, EntryState, Outcome, Reason
 from tests.support.entries import entry, grouped
@@ -54,27 +54,27 @@ def plan(
     accept, needed = given.get("accept", False), given.get("needed", True)
     with PlanWriter.transaction(manifest, SOURCE, DESTINATION, accepts_losses=accept) as writer:
         writer.merge("accounts", *window, grouped(entries))
-        writer.settle_losses(accepted=accept and needed)
+        writer.take_back_marks(accepted=accept and needed)
         writer.finish(datetime.now(UTC), WHOLE | {"marks_gone": True})
 
 
 def test_a_second_plan_of_the_wrong_database_forgets_nothing(manifest: Manifest) -> None:
     plan(manifest, [], accept=True)
-    assert count_lost(manifest) == 99, "what is pending is lost, too, and what the source has lost is not"
+    assert count_dropped(manifest) == 99, "what is pending is lost, too, and what the source has lost is not"
     plan(manifest, [])
     plan(manifest, [], accept=True)
-    assert count_lost(manifest) == 99
+    assert count_dropped(manifest) == 99
     plan(manifest, EVERY[:50])  # restored by half
     plan(manifest, EVERY[:50])
-    assert count_lost(manifest) == 50
+    assert count_dropped(manifest) == 50
     plan(manifest, EVERY)
-    assert count_lost(manifest) == 0
+    assert count_dropped(manifest) == 0
 
 
 def test_what_a_delta_finds_again_is_found(manifest: Manifest) -> None:
     plan(manifest, [], accept=True)
     plan(manifest, [EVERY[7]], (6, 7))
-    assert count_lost(manifest) == 98
+    assert count_dropped(manifest) == 98
 
 
 def test_what_catches_up_bit_by_bit_says_nothing_of_the_rest(manifest: Manifest) -> None:
@@ -83,27 +83,27 @@ def test_what_catches_up_bit_by_bit_says_nothing_of_the_rest(manifest: Manifest)
     for shown, lost in ((94, 6), (99, 1)):
         plan(manifest, EVERY[:shown])
         plan(manifest, EVERY[:shown])
-        assert count_lost(manifest) == lost
-    accept_lost(manifest)
-    assert count_lost(manifest) == 0
+        assert count_dropped(manifest) == lost
+    accept_dropped(manifest)
+    assert count_dropped(manifest) == 0
 
 
 def test_few_that_an_older_copy_lacks_are_lost_until_they_are_found(manifest: Manifest) -> None:
     plan(manifest, EVERY[:98], accept=True)
     plan(manifest, EVERY[:98])
     plan(manifest, EVERY[:97])  # one was deleted, which says nothing of the others
-    assert count_lost(manifest) == 2
+    assert count_dropped(manifest) == 2
     plan(manifest, EVERY)
-    assert count_lost(manifest) == 0
+    assert count_dropped(manifest) == 0
 
 
 def test_who_says_so_without_need_loses_what_an_instance_loses(manifest: Manifest) -> None:
     plan(manifest, EVERY[:98], accept=True, needed=False)
-    assert count_lost(manifest) == 0
+    assert count_dropped(manifest) == 0
     plan(manifest, [], accept=True)
     plan(manifest, EVERY[:50])
     plan(manifest, EVERY[:48], accept=True, needed=False)
-    assert count_lost(manifest) >= 50, "nobody knows which of them were lost before"
+    assert count_dropped(manifest) >= 50, "nobody knows which of them were lost before"
 
 
 def test_a_mark_outlives_a_prune_an_export_and_a_check(manifest: Manifest, tmp_path: Path) -> None:
@@ -111,18 +111,18 @@ def test_a_mark_outlives_a_prune_an_export_and_a_check(manifest: Manifest, tmp_p
     forget_arrival(manifest, EVERY)
     assert Checker(manifest).run().faults == []
     with imported(exported(manifest), tmp_path / "imported.db") as brought:
-        assert count_lost(brought) == 99
+        assert count_dropped(brought) == 99
         plan(brought, EVERY)
-        assert count_lost(brought) == 0
-        assert {each.state for each in ManifestReport(brought).iter_records()} == {EntryState.PENDING}
+        assert count_dropped(brought) == 0
+        assert {each.state for each in ManifestReader(brought).iter_records()} == {EntryState.PENDING}
 
 
 def test_somebody_may_say_that_it_was_deleted(manifest: Manifest) -> None:
     plan(manifest, [], accept=True)
-    accept_lost(manifest)
-    assert count_lost(manifest) == 0
+    accept_dropped(manifest)
+    assert count_dropped(manifest) == 0
     plan(manifest, [])
-    assert count_lost(manifest) == 0
+    assert count_dropped(manifest) == 0
 
 
 def record(manifest: Manifest, *plans: dict[str, Any]) -> None:
@@ -145,29 +145,29 @@ def test_what_an_older_version_was_told_counts_as_it_did(
     manifest: Manifest, plans: Sequence[dict[str, Any]], lost: int
 ) -> None:
     record(manifest, *plans)
-    assert count_lost(manifest) == lost
+    assert count_dropped(manifest) == lost
     with manifest.transaction():
-        mark_older_losses(manifest)
-    assert count_lost(manifest) == (100 if lost else 0), "which of them is not known: all that is gone"
+        mark_older_drops(manifest)
+    assert count_dropped(manifest) == (100 if lost else 0), "which of them is not known: all that is gone"
     plan(manifest, [])
-    assert count_lost(manifest) == (100 if lost else 0)
+    assert count_dropped(manifest) == (100 if lost else 0)
     plan(manifest, EVERY)
-    assert count_lost(manifest) == 0
+    assert count_dropped(manifest) == 0
 
 
 def test_what_an_older_version_lost_and_pruned_is_not_forgotten(manifest: Manifest) -> None:
     record(manifest, OLDER)
     forget_arrival(manifest, EVERY)
     with manifest.transaction():
-        mark_older_losses(manifest)
+        mark_older_drops(manifest)
     plan(manifest, [])
-    assert count_lost(manifest) == 100
+    assert count_dropped(manifest) == 100
 
 
 def test_what_an_older_version_was_told_can_be_accepted(manifest: Manifest) -> None:
     record(manifest, OLDER)
-    accept_lost(manifest)
-    assert count_lost(manifest) == 0
+    accept_dropped(manifest)
+    assert count_dropped(manifest) == 0
 
 
 def test_accept_gone_says_what_it_does(
@@ -182,7 +182,7 @@ def test_accept_gone_says_what_it_does(
         for entries in (EVERY, []):
             with PlanWriter.transaction(manifest, *stores, accepts_losses=True) as writer:
                 writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
-                writer.settle_losses(accepted=True)
+                writer.take_back_marks(accepted=True)
                 writer.finish(datetime.now(UTC), WHOLE | {"marks_gone": True})
 
     def run(*arguments: str, code: int = 0) -> str:

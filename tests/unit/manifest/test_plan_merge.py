@@ -13,7 +13,7 @@ from mastosync.manifest import (
     LOWEST_ID,
     Approach,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanDelta,
     PlanWriter,
     WorkQueue,
@@ -40,7 +40,7 @@ def settle(manifest: Manifest, state: EntryState, reason: Reason | None = None) 
 
 
 def state_of(manifest: Manifest) -> tuple[EntryState, Reason | None, bool]:
-    (record,) = ManifestReport(manifest).iter_records()
+    (record,) = ManifestReader(manifest).iter_records()
     return record.state, record.reason, record.entry.private
 
 
@@ -107,7 +107,7 @@ def test_a_time_that_nobody_knew_says_nothing_of_the_file(tmp_path: Path, before
     with planned(tmp_path / "m.db", [entry(updated=before)]) as manifest:
         settle(manifest, EntryState.DONE)
         assert plan(manifest, entry(updated=now)) == PlanDelta(seen=1)
-        (record,) = ManifestReport(manifest).iter_records()
+        (record,) = ManifestReader(manifest).iter_records()
         assert (record.state, record.entry.updated) == (EntryState.DONE, now)
 
 
@@ -115,7 +115,7 @@ def test_what_is_gone_keeps_its_digest_and_comes_back_to_be_looked_for(tmp_path:
     with planned(tmp_path / "m.db", [entry()]) as manifest:
         settle(manifest, EntryState.DONE)
         assert plan(manifest).gone == 1
-        (record,) = ManifestReport(manifest).iter_records()
+        (record,) = ManifestReader(manifest).iter_records()
         assert (record.state, record.reason, record.md5) == (EntryState.SKIPPED, Reason.GONE, b"\1" * 16)
         assert plan(manifest).gone == 0
         assert plan(manifest, entry()).revived == 1
@@ -143,7 +143,7 @@ def test_a_size_follows_its_row_though_nothing_else_has_changed(
         if failed:
             settle(manifest, EntryState.FAILED, Reason.MISSING)
         assert plan(manifest, entry(updated=5)._replace(size=now)) == PlanDelta(seen=1, seen_bytes=now or 0)
-        (record,) = ManifestReport(manifest).iter_records()
+        (record,) = ManifestReader(manifest).iter_records()
         assert record.entry.size == now
         assert sum(_bytes(manifest).values()) == (now or 0)
 
@@ -156,11 +156,11 @@ def test_a_fallback_follows_its_row_though_nothing_else_has_changed(
 ) -> None:
     with planned(tmp_path / "m.db", [entry(fallback=before)._replace(size=size)]) as manifest:
         plan(manifest, entry(fallback=now)._replace(size=size))
-        (record,) = ManifestReport(manifest).iter_records()
+        (record,) = ManifestReader(manifest).iter_records()
         assert (record.entry.fallback, record.entry.size) == (now, size)
         settle(manifest, EntryState.DONE)
         plan(manifest, entry(fallback=before)._replace(size=size))
-        (record,) = ManifestReport(manifest).iter_records()
+        (record,) = ManifestReader(manifest).iter_records()
         assert (record.entry.fallback, record.entry.size) == (before, 7)
 
 
@@ -190,7 +190,7 @@ def test_a_size_follows_its_row_in_a_window_after_one_that_has_measured_sizes(tm
             for after, row in enumerate([rows[0], rows[1], rows[2]._replace(size=99)]):
                 writer.merge("accounts", after, after + 1, grouped([row]))
             writer.finish(datetime.now(UTC), {})
-        sizes = {record.entry.id: record.entry.size for record in ManifestReport(manifest).iter_records()}
+        sizes = {record.entry.id: record.entry.size for record in ManifestReader(manifest).iter_records()}
     assert sizes == {1: 7, 2: 2, 3: 99}
 
 
@@ -206,7 +206,7 @@ def test_bytes_follow_entries_from_state_to_state(tmp_path: Path) -> None:
 
 
 def _bytes(manifest: Manifest) -> dict[EntryState, int]:
-    return {line.state: line.size_bytes for line in ManifestReport(manifest).counts()}
+    return {line.state: line.size_bytes for line in ManifestReader(manifest).counts()}
 
 
 def test_the_second_writer_is_told_who_the_first_one_is(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_what_is_new_and_left_out_is_in_the_manifest_and_no_work(tmp_path: Path)
         settle(manifest, EntryState.DONE)
         delta = plan_without(manifest, entry(1), entry(2))
         assert (delta.seen, delta.added, delta.excluded) == (2, 0, 2)
-        states = [(record.entry.id, record.state) for record in ManifestReport(manifest).iter_records()]
+        states = [(record.entry.id, record.state) for record in ManifestReader(manifest).iter_records()]
         assert states == [(1, EntryState.DONE), (2, EntryState.SKIPPED)]
 
 
@@ -303,10 +303,10 @@ def test_the_size_that_a_row_tells_is_followed_until_an_object_has_arrived(
         if state:
             settle(manifest, state, reason)
         plan(manifest, row._replace(size=99))
-        (record,) = ManifestReport(manifest).iter_records()
+        (record,) = ManifestReader(manifest).iter_records()
         assert record.entry.size == 99
         if not state:
             settle(manifest, EntryState.DONE)
             plan(manifest, row._replace(size=11))
-            (record,) = ManifestReport(manifest).iter_records()
+            (record,) = ManifestReader(manifest).iter_records()
             assert record.entry.size == 7, "as it was measured"

@@ -20,13 +20,13 @@ from mastosync.manifest import (
     Approach,
     Checker,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     SegmentReader,
     WorkQueue,
     file_version,
     newest_version,
+    recover_claims_now,
     schema,
-    take_over,
     writer_lock,
 )
 from mastosync.manifest.schema import MIGRATIONS, migrate
@@ -99,7 +99,7 @@ def test_what_an_earlier_version_knew_is_read_the_same(version: int, path: Path)
     taken_at = rows(path, "SELECT taken_at FROM snapshots ORDER BY id DESC LIMIT 1")[0][0]
     (last_run,) = rows(path, "SELECT workers, done, ended_at FROM runs ORDER BY id DESC LIMIT 1")
     with Manifest.open(path) as manifest:
-        report = ManifestReport(manifest)
+        report = ManifestReader(manifest)
         status = status_of(report)
         totals = status.totals
         assert (totals.pending, totals.done, totals.failed, totals.skipped) == tuple(counted[code] for code in range(4))
@@ -112,7 +112,7 @@ def test_what_an_earlier_version_knew_is_read_the_same(version: int, path: Path)
         assert [(each["id"], each["detail"], each["etag"], each["md5"]) for each in listed] == [
             (line[1], line[12], line[10], line[9] and line[9].hex()) for line in lines
         ]
-        take_over(manifest)
+        recover_claims_now(manifest)
         left = [each for each in WorkQueue(manifest).iter_claimable() if Presence.IN_DOUBT in each.arrival.presence]
         places = sorted((manifest.kind_id(claim.entry.kind), claim.entry.id, claim.entry.name) for claim in left)
         assert set(claimed) <= set(places)

@@ -80,7 +80,7 @@ def test_a_damaged_manifest_is_not_laid_to_the_copy_of_it(tmp_path: Path) -> Non
 
 
 def test_who_stops_in_the_middle_may_do_so_after_the_reader_has_closed(tmp_path: Path) -> None:
-    """As happens where an error leaves a block in which many strands are merged."""
+    """As happens where an error leaves a block in which many segments are merged."""
     planned(tmp_path / "m.db", [entry(number) for number in range(1, 4)]).close()
     with SegmentReader.opened(tmp_path / "m.db") as reader:
         (number,) = reader.kinds()

@@ -15,7 +15,7 @@ from types import FrameType
 import pytest
 
 from mastosync.errors import Interrupted, ManifestError
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanDelta, PlanWriter
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReader, PlanDelta, PlanWriter
 from mastosync.model import Entry
 from tests.support.entries import LOCAL, REMOTE, entry, grouped
 from tests.support.manifests import DESTINATION, SOURCE, with_short_statements
@@ -69,7 +69,7 @@ def held_up(manifest: Manifest) -> Iterator[threading.Event]:
 def test_every_line_arrives_however_many_fit_into_a_statement(manifest: Manifest, variables: int) -> None:
     manifest.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, variables)
     assert plan(manifest).added == len(ENTRIES)
-    assert sorted(record.entry for record in ManifestReport(manifest).iter_records()) == sorted(ENTRIES)
+    assert sorted(record.entry for record in ManifestReader(manifest).iter_records()) == sorted(ENTRIES)
     assert plan(manifest) == PlanDelta(seen=len(ENTRIES))
     assert not loading_threads()
 
@@ -83,7 +83,7 @@ def test_lines_with_and_without_a_fallback_or_a_size_keep_what_they_have(manifes
         for number, (fallbacks, sizes) in enumerate(columns)
     ]
     plan(manifest, *windows)
-    assert [record.entry for record in ManifestReport(manifest).iter_records()] == list(itertools.chain(*windows))
+    assert [record.entry for record in ManifestReader(manifest).iter_records()] == list(itertools.chain(*windows))
 
 
 def test_an_error_of_the_thread_is_the_plans_and_leaves_nothing(manifest: Manifest) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mastosync.errors import ManifestError
-from mastosync.manifest import Manifest, ManifestReport, PlanWriter
+from mastosync.manifest import Manifest, ManifestReader, PlanWriter
 from mastosync.planning.planner import DeltaBase, DeltaTerms, PlanOptions, SnapshotMark, delta_base
 from tests.support.manifests import DESTINATION, SOURCE
 
@@ -35,7 +35,7 @@ def plan(manifest: Manifest, hours: float = 0, **details: object) -> None:
 
 
 def base(manifest: Manifest, hours: float = 1, options: dict[str, Any] = OPTIONS) -> DeltaBase | None:
-    found, why = delta_base(ManifestReport(manifest), options, MARK, NOON + timedelta(hours=hours), TERMS)
+    found, why = delta_base(ManifestReader(manifest), options, MARK, NOON + timedelta(hours=hours), TERMS)
     assert (found is None) == bool(why)
     return found
 
@@ -79,7 +79,7 @@ def test_a_clock_that_went_back_is_no_base(manifest: Manifest) -> None:
 
 
 def test_a_delta_is_no_whole_plan(manifest: Manifest) -> None:
-    report = ManifestReport(manifest)
+    report = ManifestReader(manifest)
     with pytest.raises(ManifestError):
         report.whole_snapshot()
     plan(manifest)
@@ -97,7 +97,7 @@ def test_a_delta_is_no_whole_plan(manifest: Manifest) -> None:
 def test_the_moment_of_a_plan_is_kept_to_the_microsecond(manifest: Manifest, microsecond: int) -> None:
     moment = NOON.replace(microsecond=microsecond)
     plan(manifest, (moment - NOON) / timedelta(hours=1))
-    assert ManifestReport(manifest).whole_snapshot().taken_at == moment
+    assert ManifestReader(manifest).whole_snapshot().taken_at == moment
     assert base(manifest) == DeltaBase(moment - timedelta(minutes=15), HIGHEST)
 
 
@@ -105,4 +105,4 @@ def test_a_moment_to_the_second_is_read_as_well(manifest: Manifest) -> None:
     """As earlier versions wrote it."""
     plan(manifest)
     manifest.connection.execute("UPDATE snapshots SET taken_at = '2026-11-28T12:00:00+00:00'")
-    assert ManifestReport(manifest).whole_snapshot().taken_at == NOON
+    assert ManifestReader(manifest).whole_snapshot().taken_at == NOON

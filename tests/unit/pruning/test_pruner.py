@@ -20,23 +20,23 @@ from mastosync.manifest import (
     LOWEST_ID,
     Approach,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     PlanWriter,
     WorkQueue,
-    accept_lost,
-    correct,
+    accept_dropped,
     count_removable,
+    record_findings,
 )
 from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason
 from mastosync.planning.planner import PlanOptions
 from mastosync.pruning import FEW, PruneOptions, Pruner, PruneResult, TooMuchGone
-from mastosync.runtime.retry import StoreAccess
+from mastosync.runtime.retry import StoreSession
 from mastosync.runtime.stop import StopSignal
 from tests.support.entries import LOCAL, approach_of, entry, grouped
 from tests.support.manifests import DESTINATION, SOURCE
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 
 ROOT = Path(__file__).parents[3] / "mastosync"
 WHOLE = PlanOptions().as_details()
@@ -60,7 +60,7 @@ def plan(
 ) -> None:
     with PlanWriter.transaction(manifest, SOURCE, DESTINATION, accepts_losses=accept) as writer:
         writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
-        writer.settle_losses(accepted=accept)
+        writer.take_back_marks(accepted=accept)
         writer.finish(datetime.now(UTC) - timedelta(hours=hours_ago), {**WHOLE, **details})
 
 
@@ -77,11 +77,11 @@ def prune(
 ) -> PruneResult:
     opened: list[str] = []
 
-    def open_store_access() -> AbstractContextManager[StoreAccess]:
+    def open_store_session() -> AbstractContextManager[StoreSession]:
         opened.append("destination")
-        return nullcontext(store_access(store))
+        return nullcontext(store_session(store))
 
-    result = Pruner(manifest, open_store_access, "p", options, stop or StopSignal()).run()
+    result = Pruner(manifest, open_store_session, "p", options, stop or StopSignal()).run()
     assert len(opened) == bool(result.removed + result.failed), "a store is asked if there is something to remove"
     return result
 
@@ -106,10 +106,10 @@ def test_what_was_adopted_stays_until_somebody_says_that_it_may_go(manifest: Man
     uploaded = [entry(row) for row in range(2, 20)]
     plan(manifest, [entry(1), *uploaded])
     copy_all(manifest, store)
-    for record in list(ManifestReport(manifest).iter_records()):
+    for record in list(ManifestReader(manifest).iter_records()):
         if record.entry.id > 1:
             found = Outcome(record.entry, EntryState.DONE, size=4, md5=b"\1" * 16, origin=Origin.ADOPTED)
-            correct(manifest, [(record, found)])
+            record_findings(manifest, [(record, found)])
     plan(manifest, [])
     dry = prune(manifest, store, PruneOptions())
     assert (dry.found, dry.adopted) == (19, 18)
@@ -130,10 +130,10 @@ def test_what_a_plan_lost_stays_until_somebody_says_that_it_was_deleted(
     same_key = entry(12345678901234567)
     plan(manifest, [*alive, ended, same_key])
     copy_all(manifest, store)
-    for record in list(ManifestReport(manifest).iter_records()):
+    for record in list(ManifestReader(manifest).iter_records()):
         if adopted and record.entry.id < 30:
             found = Outcome(record.entry, EntryState.DONE, size=4, md5=b"\1" * 16, origin=Origin.ADOPTED)
-            correct(manifest, [(record, found)])
+            record_findings(manifest, [(record, found)])
     plan(manifest, [*alive, wrong])
     copy_all(manifest, store)
     plan(manifest, [], accept=True, marks_gone=True)
@@ -143,7 +143,7 @@ def test_what_a_plan_lost_stays_until_somebody_says_that_it_was_deleted(
     assert (*counts(result), result.lost) == (2, 1, 1, 0, 31), "one has the key of what stays"
     assert "31 objects stay: a plan lost them by --accept-gone" in render_pruning(result, adopted=adopted)
     assert len(store.objects) == 31
-    accept_lost(manifest)
+    accept_dropped(manifest)
     assert prune(manifest, store, everything).removed == 32
 
 
@@ -313,7 +313,7 @@ def test_what_ends_a_prune_leaves_recorded_what_was_removed(
         prune(manifest, store, all_of_them)
     left = sum(
         record.md5 is not None
-        for record in ManifestReport(manifest).iter_records((EntryState.SKIPPED,), (), (Reason.GONE,))
+        for record in ManifestReader(manifest).iter_records((EntryState.SKIPPED,), (), (Reason.GONE,))
     )
     assert left >= len(store.objects)  # nothing is recorded as removed that is there
     assert prune(manifest, store, all_of_them).removed == left

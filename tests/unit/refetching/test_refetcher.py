@@ -26,7 +26,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.manifest import Manifest, ManifestReport, WorkQueue
+from mastosync.manifest import Manifest, ManifestReader, WorkQueue
 from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import NoProgress
 from mastosync.refetching import Place, Refetcher, RefetchOptions, RefetchResult, RefetchStatus, RefetchTools
@@ -39,7 +39,7 @@ from tests.support.clock import Clock
 from tests.support.entries import entry
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 from tests.support.waiting import PATIENCE_SECONDS
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -109,10 +109,12 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
             places = [(each.entry.kind.table, each.entry.kind.attachment, each.entry.id) for each in records]
             return {place: row for place in places if (row := by_place.get(place)) is not None}
 
-        transfer = Transfer(store_access(staging), store_access(destination), TransferOptions(), MemoryBudget(1 << 30))
+        transfer = Transfer(
+            store_session(staging), store_session(destination), TransferOptions(), MemoryBudget(1 << 30)
+        )
         tools = RefetchTools(look_up, lambda: origins, is_as_named, staging, holding, transfer, "")
         work = Refetcher(manifest, tools, chosen, stop or StopSignal(), NoProgress())
-        return work.run(ManifestReport(manifest).iter_failures(Reason.MISSING))
+        return work.run(ManifestReader(manifest).iter_failures(Reason.MISSING))
 
     made.manifests = opened  # type: ignore[attr-defined] # for tests that look into them
     yield made
@@ -180,7 +182,7 @@ def test_who_asks_to_stop_is_told_of_what_may_be_public_and_nothing_that_came_is
     with pytest.raises(Interrupted, match=r"^stopped on request; .*may be public: .*cannot delete: 403"):
         run(rows, stop=stop)
     (manifest,) = run.manifests  # type: ignore[attr-defined]
-    assert [each.entry.id for each in ManifestReport(manifest).iter_records((EntryState.DONE,))] == [2]
+    assert [each.entry.id for each in ManifestReader(manifest).iter_records((EntryState.DONE,))] == [2]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_what_does_not_come_stays_missing_and_says_why(
     result = run(some(1))
     assert fates(result) == {fate: 1}
     assert not result.complete
-    (record,) = ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,))  # type: ignore[attr-defined]
+    (record,) = ManifestReader(run.manifests[0]).iter_records((EntryState.FAILED,))  # type: ignore[attr-defined]
     assert record.reason is Reason.MISSING
     assert (record.detail or "").startswith(f"refetch: {fate.value}: ")
 
@@ -267,7 +269,7 @@ def test_a_server_that_wants_to_be_asked_much_later_holds_nobody_up(run: Run, or
     result = run({**busy, **some(5, "up.example", first=100)})
     assert fates(result) == {RefetchStatus.UNREACHED: 5, RefetchStatus.REFETCHED: 5}
     assert sum("busy.example" in url for url in origins.asked) == 1, "it has said that it wants no more"
-    details = {each.detail for each in ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,))}  # type: ignore[attr-defined]
+    details = {each.detail for each in ManifestReader(run.manifests[0]).iter_records((EntryState.FAILED,))}  # type: ignore[attr-defined]
     assert any("86400 s" in (detail or "") for detail in details), details
 
 
@@ -323,7 +325,7 @@ def test_a_wish_to_stop_is_heeded_and_nothing_is_said_of_the_rest(run: Run, orig
     with pytest.raises(Interrupted):
         run(some(3), stop=stop)
     assert origins.asked == []
-    records = list(ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,)))  # type: ignore[attr-defined]
+    records = list(ManifestReader(run.manifests[0]).iter_records((EntryState.FAILED,)))  # type: ignore[attr-defined]
     assert [record.detail for record in records] == [None] * 3
 
 

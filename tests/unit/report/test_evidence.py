@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mastosync.manifest import (
-    SnapshotRecord,
+    PlanRecord,
 )
 from mastosync.model import Origin
 from mastosync.report import NOT_YET, Switch, assess_deletion
@@ -65,7 +65,7 @@ def test_what_came_to_the_old_store_until_the_switch_has_to_be_planned(
     plans: list[tuple[float, dict[str, Any]]], grade: str
 ) -> None:
     taken = [(datetime.fromtimestamp(NOON + after, UTC), details) for after, details in plans]
-    records = [SnapshotRecord(number, *each) for number, each in enumerate(taken, 1)]
+    records = [PlanRecord(number, *each) for number, each in enumerate(taken, 1)]
     for switch in (ALL_WELL.switch, Switch(ENV, changed_at=NOON, unclear="a container's path", left=True)):
         looked_at = replace(ALL_WELL, plans=records, switch=switch)
         assert grades(looked_at) == ({} if grade == "ok" else {"switch": "not-yet"})

@@ -20,7 +20,7 @@ from mastosync.manifest import (
     LIES_THERE,
     ArchiveReader,
     Manifest,
-    ManifestReport,
+    ManifestReader,
     WorkQueue,
 )
 from mastosync.model import EntryState, Origin, Outcome, Reason
@@ -122,7 +122,7 @@ def test_what_lies_unproven_is_counted_in_the_manifest(tmp_path: Path) -> None:
             queue.commit(claims=[claim])
             detail = "cannot find it" + f"; {LIES_THERE}new" * number
             queue.commit(outcomes=[Outcome(claim.entry, EntryState.FAILED, Reason.MISSING, detail=detail)])
-        assert ManifestReport(manifest).lying_there().total() == 1
+        assert ManifestReader(manifest).lying_there().total() == 1
 
 
 def test_the_newest_upload_is_that_of_the_manifest(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from tests.support.clock import MONDAY, Clock
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 
 pytestmark = pytest.mark.timing
 
@@ -198,7 +198,7 @@ def test_many_threads_share_one_bandwidth_and_use_it() -> None:
 
 def test_what_is_written_counts_once_and_what_is_read_does_not(clock: Clock) -> None:
     store = MemoryStore()
-    limited = store_access(store, bandwidth=bandwidth(clock, "1M"))
+    limited = store_session(store, bandwidth=bandwidth(clock, "1M"))
     data, md5 = bytes(MIB), hashlib.md5(bytes(MIB)).digest()
     begin = clock.now
     for number in range(3):

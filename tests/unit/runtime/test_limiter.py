@@ -32,7 +32,7 @@ from mastosync.runtime.retry import RetryingStore, RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from tests.support.clock import Clock
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import IMPATIENT, store_access
+from tests.support.transfers import IMPATIENT, store_session
 
 pytestmark = pytest.mark.timing
 
@@ -324,19 +324,19 @@ def test_transient_failures_are_repeated_up_to_the_limit() -> None:
     store = MemoryStore()
     store.put("k", b"1")
     store.fail("head", NetworkFailure("1"), ServerFailure("2"))
-    patient = RetryingStore(store_access(store))
+    patient = RetryingStore(store_session(store))
     assert patient.head("k").size == 1
     assert patient.retries == 2
     store.fail("head", *[NetworkFailure(str(number)) for number in range(10)])
     with pytest.raises(NetworkFailure, match="2"):
-        RetryingStore(store_access(store)).head("k")
+        RetryingStore(store_session(store)).head("k")
     assert store.count("head") == 3 + IMPATIENT.max_attempts
 
 
 def test_permanent_failures_are_not_repeated() -> None:
     store = MemoryStore()
     with pytest.raises(ObjectMissing):
-        RetryingStore(store_access(store)).head("k")
+        RetryingStore(store_session(store)).head("k")
     assert store.count("head") == 1
 
 
@@ -345,19 +345,19 @@ def test_throttles_cost_no_attempt_until_the_budget_is_used_up(clock: Clock) -> 
     store.put("k", b"1")
     policy = RetryPolicy(max_attempts=2, throttle_budget_seconds=600)
     store.fail("head", *[Throttled("503", retry_after_seconds=10)] * 50)
-    patient = RetryingStore(store_access(store, policy=policy))
+    patient = RetryingStore(store_session(store, policy=policy))
     assert patient.head("k").size == 1
     assert patient.retries == 50
     store.fail("head", *[Throttled("503", retry_after_seconds=10)] * 100)
     with pytest.raises(Throttled):
-        RetryingStore(store_access(store, policy=policy)).head("k")
+        RetryingStore(store_session(store, policy=policy)).head("k")
 
 
 @pytest.mark.parametrize("asked", [86_400.0, 100.0, None], ids=["a day", "less than an hour", "no time"])
 def test_no_pause_lasts_longer_than_the_budget_of_who_was_told_to_wait(clock: Clock, asked: float | None) -> None:
     store, begin = MemoryStore(), clock.now
     store.fail("head", *[Throttled("503", retry_after_seconds=asked)] * 1000)
-    waiting = store_access(store, policy=RetryPolicy(throttle_budget_seconds=5, longest_wait_seconds=1))
+    waiting = store_session(store, policy=RetryPolicy(throttle_budget_seconds=5, longest_wait_seconds=1))
     with pytest.raises(Throttled):
         RetryingStore(waiting).head("k")
     assert clock.now - begin == pytest.approx(5, abs=1.1)
@@ -369,12 +369,12 @@ def test_a_store_that_asks_for_more_than_the_budget_may_change_its_mind(clock: C
     store, begin = MemoryStore(), clock.now
     store.put("k", b"1")
     store.fail("head", Throttled("503", retry_after_seconds=86_400))
-    assert RetryingStore(store_access(store, policy=RetryPolicy(throttle_budget_seconds=5))).head("k").size == 1
+    assert RetryingStore(store_session(store, policy=RetryPolicy(throttle_budget_seconds=5))).head("k").size == 1
     assert clock.now - begin == pytest.approx(5, abs=0.1)
 
 
 def test_what_the_multiplexer_brings_pauses_for_no_longer_than_the_budget(clock: Clock) -> None:
-    waiting = store_access(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=5))
+    waiting = store_session(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=5))
     RetryingStore(waiting).note(Throttled("503", retry_after_seconds=86_400))
     assert waiting.limiter.state().paused_seconds == pytest.approx(5)
 
@@ -391,7 +391,7 @@ def test_nothing_is_repeated_or_waited_for_after_a_deadline(clock: Clock, failur
     policy = RetryPolicy(max_attempts=100, throttle_budget_seconds=900).within(60)
     for _ in range(3):
         with pytest.raises(type(failure)):
-            RetryingStore(store_access(store, policy=policy)).head("k")
+            RetryingStore(store_session(store, policy=policy)).head("k")
         assert clock.now - begin <= 60.001
     assert clock.now - begin > 30
 
@@ -401,7 +401,7 @@ def test_nobody_waits_for_a_slot_that_comes_after_the_deadline(clock: Clock, fai
     store, begin = MemoryStore(), clock.now
     store.fail("head", *[failure] * 1000)
     slow = replace(
-        store_access(store, policy=RetryPolicy(max_attempts=100).within(25)),
+        store_session(store, policy=RetryPolicy(max_attempts=100).within(25)),
         limiter=EndpointLimiter(StopSignal(), ceiling=0.1),
     )
     with pytest.raises(type(failure)):
@@ -416,7 +416,7 @@ def test_who_has_waited_until_the_deadline_may_ask_once_more(clock: Clock, asked
     store, begin = MemoryStore(), clock.now
     store.put("k", b"data")
     store.fail("head", Throttled("503", retry_after_seconds=asked_for))
-    assert RetryingStore(store_access(store, policy=RetryPolicy(100, 900).within(60))).head("k").size == 4
+    assert RetryingStore(store_session(store, policy=RetryPolicy(100, 900).within(60))).head("k").size == 4
     assert clock.now - begin == pytest.approx(60)
 
 
@@ -432,7 +432,7 @@ def test_nor_does_it_count_when_the_pause_is_noted(clock: Clock, monkeypatch: py
     store, begin = MemoryStore(), clock.now
     store.put("k", b"data")
     store.fail("head", Throttled("503", retry_after_seconds=86_400))
-    assert RetryingStore(store_access(store, policy=RetryPolicy(100, 900).within(60))).head("k").size == 4
+    assert RetryingStore(store_session(store, policy=RetryPolicy(100, 900).within(60))).head("k").size == 4
     assert clock.now - begin == pytest.approx(60.5)  # with the second answer
 
 
@@ -446,7 +446,7 @@ def test_nor_for_a_turn(clock: Clock) -> None:
 
 def test_a_key_that_is_throttled_for_good_is_asked_less_and_less_often(clock: Clock) -> None:
     """The others go well, so the endpoint is not closed: only this request has to wait."""
-    refusing = store_access(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=600))
+    refusing = store_session(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=600))
 
     class Refusing(MemoryStore):
         def head(self, key: str) -> ObjectInfo:
@@ -471,7 +471,7 @@ def test_waits_between_attempts_grow_and_are_jittered(clock: Clock) -> None:
         store.fail("head", *[NetworkFailure("reset")] * 5)
         clock.slept.clear()
         with pytest.raises(NetworkFailure):
-            RetryingStore(store_access(store, policy=RetryPolicy(max_attempts=5))).head("k")
+            RetryingStore(store_session(store, policy=RetryPolicy(max_attempts=5))).head("k")
         waits.append([seconds for seconds in clock.slept if seconds])
     assert {len(each) for each in waits} == {4}
     assert len({tuple(each) for each in waits}) == 50
@@ -495,7 +495,7 @@ class TestARefusalIsAnAnswer:
                 clock.now += 0.002
                 raise Throttled("503") if self.random.random() < 0.01 else refusal
 
-        refusing, begin, asked = store_access(Refusing()), clock.now, 0
+        refusing, begin, asked = store_session(Refusing()), clock.now, 0
         while clock.now < begin + 20:
             with pytest.raises(type(refusal)):
                 RetryingStore(refusing).head("k")
@@ -527,5 +527,5 @@ class TestARefusalIsAnAnswer:
 def test_an_error_tells_whose_it_is() -> None:
     store = MemoryStore("old")
     with pytest.raises(ObjectMissing) as missing:
-        RetryingStore(store_access(store)).head("k")
+        RetryingStore(store_session(store)).head("k")
     assert missing.value.store == store.name

@@ -20,19 +20,19 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.manifest import ManifestReport
+from mastosync.manifest import ManifestReader
 from mastosync.model import EntryState
 from mastosync.progress import AnyProgress, CopyProgress, NoProgress
 from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.outages import NO_SUCH_KEY, Downtime
-from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreAccess
+from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from tests.support.clock import Clock
 from tests.support.copy_world import HOUR, World
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import IMPATIENT, store_access
+from tests.support.transfers import IMPATIENT, store_session
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
@@ -97,7 +97,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestOneRequest:
     def asked(self, store: MemoryStore, patience_seconds: float = HOUR, policy: RetryPolicy = ONE) -> RetryingStore:
         """A store that has answered once."""
-        made = store_access(store, policy=policy, patience_seconds=patience_seconds)
+        made = store_session(store, policy=policy, patience_seconds=patience_seconds)
         made.limiter.has_answered = True
         return RetryingStore(made)
 
@@ -121,7 +121,7 @@ class TestOneRequest:
     def test_is_repeated_if_an_outage_has_ended_before_it_was_looked_at(self, clock: Clock) -> None:
         """Another thread has waited for it, and others are answered again already."""
         asked = self.asked(MemoryStore(), policy=IMPATIENT)
-        down, attempts = asked.store_access.downtime, 0
+        down, attempts = asked.store_session.downtime, 0
         assert down is not None
 
         def fails_while_it_is_down(key: str) -> str:
@@ -131,7 +131,7 @@ class TestOneRequest:
                 return key
             if attempts == IMPATIENT.max_attempts:
                 down.ended_outages += 1
-                asked.store_access.limiter.note(None)
+                asked.store_session.limiter.note(None)
             raise NetworkFailure("refused")
 
         assert asked.ask(fails_while_it_is_down, "k") == "k"
@@ -180,7 +180,7 @@ class TestOneRequest:
     def test_is_told_at_once_if_the_store_has_never_answered(self, clock: Clock) -> None:
         store = Unsteady("new")
         with pytest.raises(NetworkFailure):
-            RetryingStore(store_access(store, policy=ONE, patience_seconds=HOUR)).check()
+            RetryingStore(store_session(store, policy=ONE, patience_seconds=HOUR)).check()
         assert not clock.slept
 
     def test_is_told_at_once_if_patience_is_off(self, clock: Clock) -> None:
@@ -203,7 +203,7 @@ class TestOneRequest:
     def test_ends_at_once_when_somebody_asks_to_stop(self, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(outages, "FIRST_WAIT_SECONDS", 600)
         store, stop = Unsteady("new"), StopSignal()
-        made = store_access(store, stop, ONE, patience_seconds=HOUR)
+        made = store_session(store, stop, ONE, patience_seconds=HOUR)
         made.limiter.has_answered = True
         errors: list[BaseException] = []
 
@@ -299,7 +299,7 @@ class Gateway(MemoryStore):
 
 class TestAGatewayThatAnswers503ToEverything:
     def copy(self, store: MemoryStore, patience_seconds: float = HOUR) -> Callable[[], object]:
-        made = store_access(store, policy=RetryPolicy(), patience_seconds=patience_seconds)
+        made = store_session(store, policy=RetryPolicy(), patience_seconds=patience_seconds)
         made.limiter.has_answered = True
         store.put("k", b"data")
         return lambda: RetryingStore(made).head("k")
@@ -325,7 +325,7 @@ class TestAGatewayThatAnswers503ToEverything:
     def test_is_not_waited_for_if_it_has_never_answered_anything_else(self, clock: Clock) -> None:
         store = Gateway(clock, 40 * MINUTE)
         with pytest.raises(Throttled):
-            RetryingStore(store_access(store, policy=RetryPolicy(), patience_seconds=HOUR)).check()
+            RetryingStore(store_session(store, policy=RetryPolicy(), patience_seconds=HOUR)).check()
         assert clock.now == pytest.approx(1000 + 15 * MINUTE, abs=31)
 
     def test_fails_as_before_if_patience_is_off(self, clock: Clock) -> None:
@@ -341,10 +341,10 @@ def test_one_endpoint_for_both_is_one_outage_and_two_are_two(clock: Clock) -> No
     down = Downtime(shared, stop, HOUR)
     old, new = Unsteady("old"), MemoryStore("new")
     old.put("k", b"data")
-    open_stores = [StoreAccess(store, shared, ONE, stop, downtime=down) for store in (old, new)]
+    open_stores = [StoreSession(store, shared, ONE, stop, downtime=down) for store in (old, new)]
     RetryingStore(open_stores[0]).head("k")
     assert down.ended_outages == 1
-    other = store_access(new, stop, ONE, patience_seconds=HOUR)
+    other = store_session(new, stop, ONE, patience_seconds=HOUR)
     assert other.downtime is not None
     assert (other.limiter.reserve(), other.downtime.outage) == (0, None)
 
@@ -356,16 +356,16 @@ def test_a_run_that_has_lost_patience_leaves_what_was_on_its_way_to_the_next(
     new.loses_answers = 10
     world = world_of(MemoryStore("old"), new)
     world.open_stores = [
-        store_access(store, world.stop, IMPATIENT, patience_seconds=0.05) for store in (world.old, new)
+        store_session(store, world.stop, IMPATIENT, patience_seconds=0.05) for store in (world.old, new)
     ]
     for each in world.open_stores:
         each.limiter.has_answered = True
     with pytest.raises(StoreUnusable, match="has been down since"):
         world.copy()
-    states = Counter(record.state for record in ManifestReport(world.manifest).iter_records())
+    states = Counter(record.state for record in ManifestReader(world.manifest).iter_records())
     assert states[EntryState.FAILED] == 0
     new.times, world.stop = 0, StopSignal()
-    world.open_stores = [store_access(store, world.stop, IMPATIENT) for store in (world.old, new)]
+    world.open_stores = [store_session(store, world.stop, IMPATIENT) for store in (world.old, new)]
     world.copy()
     world.assert_all_is_well()
     assert set(new.stored.values()) == {1}

@@ -17,14 +17,14 @@ from mastosync.errors import Interrupted, MastosyncError, NetworkFailure, Server
 from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import RetryPolicy, StoreAccess
+from mastosync.runtime.retry import RetryPolicy, StoreSession
 from mastosync.runtime.steps import BlockingCall, Ended, Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Buffer, CompletedRequest, FetchedObject, Multiplexer, ObjectStore
 from tests.support.entries import claim, entry
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import IMPATIENT, store_access
+from tests.support.transfers import IMPATIENT, store_session
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
@@ -112,7 +112,7 @@ def states(ended: list[Copied]) -> set[EntryState | None]:
 
 
 def transfer(old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None) -> Transfer:
-    return Transfer(store_access(old), store_access(new), options or TransferOptions(), MemoryBudget(1 << 20))
+    return Transfer(store_session(old), store_session(new), options or TransferOptions(), MemoryBudget(1 << 20))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7, 32])
@@ -142,7 +142,7 @@ def test_a_throttled_endpoint_is_asked_less_and_nothing_fails() -> None:
     old.fail("read", Throttled("slow down", retry_after_seconds=0.3))
     limiter = EndpointLimiter(stop)
     moving = Transfer(
-        StoreAccess(old, limiter, PATIENT, stop), store_access(new), TransferOptions(), MemoryBudget(1 << 20)
+        StoreSession(old, limiter, PATIENT, stop), store_session(new), TransferOptions(), MemoryBudget(1 << 20)
     )
     started = time.monotonic()
     assert states(copied(moving, *range(1, 40), stop=stop)) == {EntryState.DONE}
@@ -154,8 +154,8 @@ def test_a_ceiling_holds_for_all_loops_together() -> None:
     stop = StopSignal()
     old, new = objects(*range(1, 31)), MemoryStore("new")
     moving = Transfer(
-        StoreAccess(old, EndpointLimiter(stop, ceiling=60.0), IMPATIENT, stop),
-        store_access(new),
+        StoreSession(old, EndpointLimiter(stop, ceiling=60.0), IMPATIENT, stop),
+        store_session(new),
         TransferOptions(),
         MemoryBudget(99),
     )
@@ -167,8 +167,8 @@ def test_a_ceiling_holds_for_all_loops_together() -> None:
 def test_bandwidth_is_paid_once_for_each_object() -> None:
     stop = StopSignal()
     old, new = objects(*range(10, 40), size=500), MemoryStore("new")  # of 1,000 bytes each
-    writing = StoreAccess(new, EndpointLimiter(stop), IMPATIENT, stop, Bandwidth(lambda _: 100_000, stop))
-    moving = Transfer(store_access(old), writing, TransferOptions(), MemoryBudget(1 << 20))
+    writing = StoreSession(new, EndpointLimiter(stop), IMPATIENT, stop, Bandwidth(lambda _: 100_000, stop))
+    moving = Transfer(store_session(old), writing, TransferOptions(), MemoryBudget(1 << 20))
     started = time.monotonic()
     assert states(copied(moving, *range(10, 40), stop=stop)) == {EntryState.DONE}
     assert 0.15 <= time.monotonic() - started < 3.0
@@ -180,7 +180,10 @@ def test_who_waits_for_an_endpoint_is_interrupted_and_keeps_its_claim() -> None:
     old.fail("read", Throttled("slow down", retry_after_seconds=600.0))
     limiter = EndpointLimiter(stop)
     moving = Transfer(
-        StoreAccess(old, limiter, PATIENT, stop), store_access(MemoryStore()), TransferOptions(), MemoryBudget(1 << 20)
+        StoreSession(old, limiter, PATIENT, stop),
+        store_session(MemoryStore()),
+        TransferOptions(),
+        MemoryBudget(1 << 20),
     )
     with pool(moving.steps, 1, stop) as made:
         made.submit([claim(entry(1)), claim(entry(2))])
@@ -402,7 +405,7 @@ def test_what_a_store_has_at_hand_is_taken_without_another_thread() -> None:
     numbers = range(1, 100)
     old, new, memory = CachingMemoryStore("old"), MemoryStore("new"), MemoryBudget(1 << 30)
     old.objects = objects(*numbers).objects
-    moved = Transfer(store_access(old), store_access(new), TransferOptions(), memory)
+    moved = Transfer(store_session(old), store_session(new), TransferOptions(), memory)
     with pool(moved.steps, 8, multiplexer=WritingMultiplexer) as made:
         made.submit([claim(entry(number)) for number in numbers])
         assert states(all_ended(made, len(numbers))) == {EntryState.DONE}
@@ -415,7 +418,7 @@ def test_what_a_store_has_at_hand_is_taken_without_another_thread() -> None:
 
 def test_what_the_multiplexer_does_not_take_pays_for_its_bandwidth_once() -> None:
     old, new, meter = objects(*range(1, 20)), MemoryStore("new"), Meter()
-    moved = Transfer(store_access(old), store_access(new, bandwidth=meter), TransferOptions(), MemoryBudget(1 << 20))
+    moved = Transfer(store_session(old), store_session(new, bandwidth=meter), TransferOptions(), MemoryBudget(1 << 20))
     with pool(moved.steps, 4, multiplexer=TakesNothing) as made:
         made.submit([claim(entry(number)) for number in range(1, 20)])
         assert states(all_ended(made, 19)) == {EntryState.DONE}

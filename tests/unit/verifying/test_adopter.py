@@ -14,7 +14,7 @@ from mastosync.verifying.adopter import Adopter, AdoptionStatus, AdoptOptions
 from tests.support.entries import entry
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 
 KEY = canonical_key(entry(), "")
 NO_ANSWERS = [
@@ -29,7 +29,7 @@ NO_ANSWERS = [
 def adopted(folder: Path, old: MemoryStore, new: MemoryStore, *, deep: bool = False) -> dict[AdoptionStatus, int]:
     stop = StopSignal()
     with planned(folder / "m.db", [entry()]) as manifest:
-        stores = store_access(old, stop), store_access(new, stop)
+        stores = store_session(old, stop), store_session(new, stop)
         options = AdoptOptions(workers=1, deep=deep)
         return dict(Adopter(manifest, folder / "m.db", *stores, ("", ""), options, stop, NoProgress()).run().total())
 
@@ -60,7 +60,7 @@ def test_a_source_that_tells_who_may_read_is_asked_before_anything_is_adopted(
     if failure is not None:
         old.fail("head", failure)
     with planned(tmp_path / "m.db", [entry()]) as manifest:
-        ends, options = (store_access(old, stop), store_access(new, stop)), AdoptOptions(workers=1)
+        ends, options = (store_session(old, stop), store_session(new, stop)), AdoptOptions(workers=1)
         finder = Adopter(
             manifest, manifest.path, *ends, ("", ""), options, stop, NoProgress(), source_tells_access=True
         )
@@ -75,7 +75,7 @@ def test_what_lies_at_the_destination_is_not_compared_with_itself(tmp_path: Path
     for one_bucket in (False, True):
         path = tmp_path / f"{one_bucket}.db"
         with planned(path, [entry()]) as manifest:
-            ends = store_access(store, stop), store_access(store, stop)
+            ends = store_session(store, stop), store_session(store, stop)
             options = AdoptOptions(workers=1)
             finder = Adopter(manifest, path, *ends, ("old", ""), options, stop, NoProgress(), one_bucket)
             fates[one_bucket] = dict(finder.run().total())

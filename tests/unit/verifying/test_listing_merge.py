@@ -21,7 +21,7 @@ from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, ListingLookup, iter_matched, record_at
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 
 KINDS = [
     Kind("accounts", "avatar", style, "accounts/avatars", remote=remote, cached=cached)
@@ -124,7 +124,7 @@ def test_a_prefix_that_paperclip_fills_in_has_no_order() -> None:
 
 
 def listing(store: MemoryStore, prefix: str = "") -> Listing:
-    return Listing(RetryingStore(store_access(store)), prefix)
+    return Listing(RetryingStore(store_session(store)), prefix)
 
 
 @pytest.mark.parametrize("page_keys", [1, 2, 3, 1000])

@@ -28,7 +28,7 @@ from mastosync.verifying.orphans import (
 from tests.support.entries import LOCAL, REMOTE, entry
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 from tests.unit.verifying.test_listing_merge import ENTRIES
 
 NOW = datetime(2026, 11, 24, 1, 0, 0, 200_000, tzinfo=UTC)
@@ -105,7 +105,7 @@ def find(tmp_path: Path) -> Find:
             options = OrphansOptions(2, OVERLAP)
             stop, listener = StopSignal(), NoProgress()
             finder = OrphanFinder(
-                path, store_access(store), prefix, NOW, len(entries), options, stop, listener, scratch, copies, there
+                path, store_session(store), prefix, NOW, len(entries), options, stop, listener, scratch, copies, there
             )
             result = finder.run()
             orphans = [key for key, _, _ in finder.iter_orphans()]

@@ -15,12 +15,12 @@ from mastosync.model import EntryState, Origin, Presence, Record
 from mastosync.runtime.outages import NO_SUCH_KEY
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.probe import PublicAnswer
-from mastosync.verifying.public_check import PublicCheck, access_to_site
+from mastosync.verifying.public_check import PublicCheck, site_session
 from mastosync.verifying.public_result import PublicResult
 from tests.support.clock import Clock
 from tests.support.entries import entry
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 
 DATA = b"a picture"
 MD5 = hashlib.md5(DATA).digest()
@@ -68,7 +68,7 @@ def checked(
     *pairs: tuple[Record, PublicAnswer | None], lists: bool = False, bucket: Site | None = None, acl: str = "auto"
 ) -> PublicResult:
     answers = {canonical_key(one.entry, ""): answer for one, answer in pairs if answer is not None}
-    check = PublicCheck(Site(answers, lists=lists), bucket, store_access(MemoryStore()), "", 2, StopSignal(), acl)
+    check = PublicCheck(Site(answers, lists=lists), bucket, store_session(MemoryStore()), "", 2, StopSignal(), acl)
     return check.run([one for one, _ in pairs])
 
 
@@ -78,7 +78,7 @@ def test_a_site_that_is_down_for_a_while_is_waited_for(monkeypatch: pytest.Monke
     Clock(monkeypatch)
     stop, records = StopSignal(), [record(number) for number in range(3)]
     site = Unsteady({canonical_key(each.entry, ""): RIGHT for each in records})
-    asking = access_to_site(site, store_access(MemoryStore(), stop), 3600.0)
+    asking = site_session(site, store_session(MemoryStore(), stop), 3600.0)
     assert PublicCheck(site, None, asking, "", 1, stop).run(records).clean
     assert site.down == 0
 
@@ -88,7 +88,7 @@ def test_one_that_stays_down_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> No
     Clock(monkeypatch)
     stop, site = StopSignal(), Unsteady({})
     site.down = 1_000_000
-    asking = access_to_site(site, store_access(MemoryStore(), stop), 3600.0)
+    asking = site_session(site, store_session(MemoryStore(), stop), 3600.0)
     with pytest.raises(StoreUnusable, match=r"the site https://files.example.social/ has been down since"):
         PublicCheck(site, None, asking, "", 1, stop).run([record(1)])
 
@@ -177,7 +177,7 @@ def test_what_lies_at_the_store_by_now_is_told_from_a_page_too() -> None:
     site = Site({canonical_key(of.entry, ""): RIGHT})
 
     def found() -> PublicResult:
-        return PublicCheck(site, None, store_access(store), "", 1, StopSignal()).run([stale])
+        return PublicCheck(site, None, store_session(store), "", 1, StopSignal()).run([stale])
 
     assert found().exposed == 1, "nobody can tell"
     store.put(canonical_key(of.entry, ""), b"something else")
@@ -216,7 +216,7 @@ def test_what_is_private_and_lies_in_a_cache_is_exposed_and_not_written_again() 
     key = canonical_key(of.entry, "")
     site, bucket = Site({key: RIGHT}), Site({key: replace(RIGHT, status=403)})
     site.fresh[key] = replace(RIGHT, status=404)
-    result = PublicCheck(site, bucket, store_access(MemoryStore()), "", 1, StopSignal()).run([of])
+    result = PublicCheck(site, bucket, store_session(MemoryStore()), "", 1, StopSignal()).run([of])
     assert (result.exposed, result.to_be_rewritten) == (1, [])
     assert "cache" in result.faults[0].detail
     assert "proxy_cache_path" in result.remedies[0]
@@ -226,7 +226,7 @@ def test_what_is_public_has_to_lie_at_the_store_whatever_a_cache_has() -> None:
     key = canonical_key(record(1).entry, "")
     site = Site({key: RIGHT})
     site.fresh[key] = replace(RIGHT, status=404)
-    (fault,) = PublicCheck(site, None, store_access(MemoryStore()), "", 1, StopSignal()).run([record(1)]).faults
+    (fault,) = PublicCheck(site, None, store_session(MemoryStore()), "", 1, StopSignal()).run([record(1)]).faults
     assert "404" in fault.detail
 
 
@@ -248,7 +248,7 @@ def test_it_is_told_how_many_of_how_many_were_asked_for_and_of_which_kind_someth
     site = Site({canonical_key(record(number).entry, ""): RIGHT for number in (1, 2)})
     hidden = record(3, private=True)
     site.read = lambda key, *, fresh=False: RIGHT  # type: ignore[method-assign]
-    check = PublicCheck(site, None, store_access(MemoryStore()), "", 2, StopSignal())
+    check = PublicCheck(site, None, store_session(MemoryStore()), "", 2, StopSignal())
     kind = hidden.entry.kind
     result = check.run([record(1), record(2), hidden], {kind: 70, kind._replace(style="static"): 30})
     told = result.as_json()
@@ -310,7 +310,7 @@ def test_a_wish_to_stop_ends_it_though_all_is_right() -> None:
     asked: list[str] = []
     site.read = read  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
-        PublicCheck(site, None, store_access(MemoryStore(), stop), "", 1, stop).run(
+        PublicCheck(site, None, store_session(MemoryStore(), stop), "", 1, stop).run(
             [record(number) for number in range(1, 10)]
         )
     assert len(asked) == 1

@@ -10,7 +10,7 @@ import pytest
 from mastosync.checking.object_check import CheckStatus
 from mastosync.checking.row_check import RowCheck
 from mastosync.errors import ConfigError, DatabaseError
-from mastosync.manifest import Manifest, ManifestReport, correct, count_exposed, iter_exposed
+from mastosync.manifest import Manifest, ManifestReader, count_exposed, iter_exposed, record_findings
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Record, RemoteFile
 from mastosync.progress import NoProgress
@@ -19,7 +19,7 @@ from mastosync.verifying.public_result import Asked, PublicFault, PublicResult, 
 from mastosync.verifying.verifier import Verifier, VerifyOptions
 from tests.support.entries import LOCAL, entry
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 from tests.unit.verifying.test_verifier import PREFIX, copied, pending, read
 
 PUBLIC, HIDDEN, DELETED, RENAMED = (entry(row_id, f"{row_id}.png") for row_id in (1, 2, 3, 4))
@@ -48,20 +48,20 @@ def verifier(manifest: Manifest, store: MemoryStore, rows: Rows | None) -> Verif
     stop, opening = StopSignal(), None if rows is None else RowCheck(rows)
     options = VerifyOptions(workers=2)
     return Verifier(
-        manifest, manifest.path, store_access(store, stop), PREFIX, options, stop, NoProgress(), (), opening
+        manifest, manifest.path, store_session(store, stop), PREFIX, options, stop, NoProgress(), (), opening
     )
 
 
 def of_state(manifest: Manifest, state: EntryState) -> dict[int, bool]:
     """Whether they are private, by id."""
-    records = ManifestReport(manifest).iter_records(states=(state,))
+    records = ManifestReader(manifest).iter_records(states=(state,))
     return {each.entry.id: each.entry.private for each in records}
 
 
 def refused(manifest: Manifest, served_by: ServedBy | None = None, others: int = 1) -> PublicResult:
     """All of them were brought by another tool, and strangers are given none at the new store; others are fine."""
     result = PublicResult("https://files.example", listing=False, acl="public-read")
-    records = list(ManifestReport(manifest).iter_records())
+    records = list(ManifestReader(manifest).iter_records())
     for each in records:
         adopted = each._replace(origin=Origin.ADOPTED)
         key = canonical_key(each.entry, PREFIX)
@@ -84,7 +84,7 @@ def test_what_was_hidden_or_deleted_is_no_fault_and_is_not_stored_for_everybody(
             "it may be hidden by other means than its ACL"
         )
         assert of_state(manifest, EntryState.DONE) == {3: False, 4: False}
-        (hidden,) = (each for each in ManifestReport(manifest).iter_records() if each.entry.id == 2)
+        (hidden,) = (each for each in ManifestReader(manifest).iter_records() if each.entry.id == 2)
         assert hidden.presence is Presence.AS_PUBLIC, "as after a plan"
         assert [fault.record.entry.id for fault in public.faults] == [1]
         assert public.by_kind[LOCAL] == Asked(3, 1, 1)
@@ -131,9 +131,9 @@ def test_where_strangers_are_refused_everything_no_exposure_is_forgotten(
 ) -> None:
     """A firewall, or Block Public Access, tells nothing of the ACL that an object has."""
     with copied(tmp_path / "m.db", ALL) as (manifest, store):
-        exposed = next(each for each in ManifestReport(manifest).iter_records() if each.entry.id == 2)
+        exposed = next(each for each in ManifestReader(manifest).iter_records() if each.entry.id == 2)
         private = exposed.entry._replace(private=True)
-        correct(manifest, [(exposed, Outcome(private, EntryState.PENDING, presence=exposed.presence))])
+        record_findings(manifest, [(exposed, Outcome(private, EntryState.PENDING, presence=exposed.presence))])
         if removed:
             del store.objects[canonical_key(HIDDEN, PREFIX)]
         asked = list(iter_exposed(manifest))
@@ -203,6 +203,6 @@ def test_a_record_that_is_out_of_date_is_left(tmp_path: Path) -> None:
         close(store, [HIDDEN])
         public = refused(manifest)
         record = public.faults[0].record
-        correct(manifest, [(record, Outcome(record.entry, EntryState.PENDING, presence=record.presence))])
+        record_findings(manifest, [(record, Outcome(record.entry, EntryState.PENDING, presence=record.presence))])
         verifier(manifest, store, Rows()).take_public(public)
         assert of_state(manifest, EntryState.PENDING) == {2: False}

@@ -18,7 +18,7 @@ from mastosync.verifying.public_check import PublicSample
 from mastosync.verifying.verifier import Verifier, VerifyOptions
 from tests.support.entries import LOCAL, REMOTE, entry
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import store_access
+from tests.support.transfers import store_session
 from tests.unit.verifying.test_verifier import PREFIX, copied, many
 
 IMPORT = Kind("imports", "data", "original", "imports/data", remote=False, cached=False)
@@ -36,7 +36,7 @@ CROWD = [*many(3_000), *FEW]
 
 def drawn(manifest: Manifest, store: MemoryStore, sample: Sample, workers: int = 4) -> list[Record]:
     stop, options = StopSignal(), VerifyOptions(workers=workers)
-    made = Verifier(manifest, manifest.path, store_access(store, stop), PREFIX, options, stop, NoProgress(), [sample])
+    made = Verifier(manifest, manifest.path, store_session(store, stop), PREFIX, options, stop, NoProgress(), [sample])
     made.by_listing()
     return sample.records()
 

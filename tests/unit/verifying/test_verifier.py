@@ -12,7 +12,7 @@ import pytest
 
 from mastosync.checking.object_check import CheckStatus, DeepCheck
 from mastosync.errors import Interrupted, ObjectDenied, ServerFailure, StoreUnusable
-from mastosync.manifest import Manifest, ManifestReport, correct
+from mastosync.manifest import Manifest, ManifestReader, record_findings
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Record
 from mastosync.progress import CheckProgress, NoProgress
@@ -25,7 +25,7 @@ from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
 from tests.support.entries import LOCAL, REMOTE, entry
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
-from tests.support.transfers import IMPATIENT, store_access
+from tests.support.transfers import IMPATIENT, store_session
 
 PREFIX = "p"
 
@@ -47,12 +47,12 @@ def copied(path: Path, entries: list[Entry]) -> Iterator[tuple[Manifest, MemoryS
     store = MemoryStore()
     with planned(path, entries) as manifest:
         outcomes = []
-        for record in ManifestReport(manifest).iter_records():
+        for record in ManifestReader(manifest).iter_records():
             data = data_of(record.entry)
             store.put(canonical_key(record.entry, PREFIX), data)
             md5 = hashlib.md5(data).digest()
             outcomes.append((record, Outcome(record.entry, EntryState.DONE, size=len(data), md5=md5)))
-        correct(manifest, outcomes)
+        record_findings(manifest, outcomes)
         yield manifest, store
 
 
@@ -76,7 +76,7 @@ def verifier(
 ) -> Verifier:
     stop = stop or StopSignal()
     options = VerifyOptions(workers=workers)
-    return Verifier(manifest, manifest.path, store_access(store, stop), PREFIX, options, stop, listener or Telling())
+    return Verifier(manifest, manifest.path, store_session(store, stop), PREFIX, options, stop, listener or Telling())
 
 
 def listed(manifest: Manifest, store: MemoryStore, workers: int = 4) -> Verification:
@@ -86,11 +86,11 @@ def listed(manifest: Manifest, store: MemoryStore, workers: int = 4) -> Verifica
 
 
 def pending(manifest: Manifest) -> set[int]:
-    return {record.entry.id for record in ManifestReport(manifest).iter_records(states=(EntryState.PENDING,))}
+    return {record.entry.id for record in ManifestReader(manifest).iter_records(states=(EntryState.PENDING,))}
 
 
 def read(made: Verifier, records: Iterable[Record], objects: int) -> Verification:
-    check = DeepCheck(made.store_access, MemoryBudget(1 << 20), PREFIX, 1 << 16)
+    check = DeepCheck(made.store_session, MemoryBudget(1 << 20), PREFIX, 1 << 16)
     with WorkerPool(check.steps, 4, made.stop) as pool:
         made.by_reading(pool, records, objects)
     return made.result
@@ -238,7 +238,7 @@ def test_what_has_no_digest_says_who_wrote_it(origin: Origin | None, said: str) 
     store = MemoryStore()
     store.put("accounts/avatars/000/000/001/original/a.png", b"1234", etag="changed")
     record = Record(entry()._replace(size=4), None, EntryState.DONE, None, 1, None, "old", None, origin)
-    check = DeepCheck(store_access(store), MemoryBudget(1 << 20), "", 100)
+    check = DeepCheck(store_session(store), MemoryBudget(1 << 20), "", 100)
     judgement = run_to_end(check.steps(record))
     assert judgement.verdict is CheckStatus.UNPROVEN
     assert said in (judgement.detail or "")

@@ -15,7 +15,7 @@ from mastosync.errors import UsageError
 from mastosync.findings import Grade
 from mastosync.manifest import (
     Manifest,
-    ManifestReport,
+    ManifestReader,
     newest_version,
 )
 from mastosync.report import NOT_YET
@@ -114,7 +114,7 @@ def test_a_configuration_of_other_stores_is_refused_as_cutover_does(
     """Mastodon's settings would be held against what is no store of this manifest."""
     monkeypatch.chdir(path.parent)
     with Manifest.open(path) as manifest:
-        stores = {role: ManifestReport(manifest).store(role) for role in ("source", "destination")}
+        stores = {role: ManifestReader(manifest).store(role) for role in ("source", "destination")}
     if other == "exchanged":
         stores = dict(zip(stores, reversed(stores.values()), strict=True))
     lines = []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mastosync.checking.public_access import USUAL_SAMPLE
-from mastosync.findings.public_looks import PublicCheckStatus, PublicSummary, public_summary
+from mastosync.findings.public_summary import PublicCheckStatus, PublicSummary, public_summary
 from mastosync.manifest import CountLine, LastChange, VerificationRecord
 from mastosync.model import TABLES, EntryState, Kind
 from tests.support.entries import LOCAL
