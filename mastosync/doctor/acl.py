@@ -13,7 +13,7 @@ from mastosync.doctor.access import STORE_ERRORS, CheckedStore
 from mastosync.doctor.findings import Finding, Findings
 from mastosync.doctor.probes import DATA, FOLDER, MD5, ProbeObjects, put_options
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
-from mastosync.language import say, tr
+from mastosync.language import enumerated, say, tr
 from mastosync.model import Entry, Kind
 from mastosync.runtime.steps import BlockingCall, Steps, run_to_end
 from mastosync.store.base import PutOptions
@@ -127,7 +127,7 @@ def _verdict(end: CheckedStore, options: TransferOptions, found: str | None, pub
             known = "acl = none" if options.acl is AclMode.NONE else tr("this provider has no ACLs")
             return chart.ok("acl", tr("no ACL is sent ({known})", known=known))
         taken = sorted({str(public.acl), str(private.acl)})
-        return chart.ok("acl", tr("the store accepts the ACLs {acls}", acls=", ".join(taken)))
+        return chart.ok("acl", tr("the store accepts the ACLs {acls}", acls=enumerated(taken)))
     if_it_should = tr("if the store supports ACLs, allow the key to set them (s3:PutObjectAcl)")
     remedy = tr("{if_it_should}; else leave it as it is", if_it_should=if_it_should)
     if private.kept_back:

@@ -9,7 +9,7 @@ from mastosync.doctor.findings import Finding, Findings, Grade
 from mastosync.doctor.probes import DATA, MD5, OtherStore, ProbeObjects, check_apart, put_options
 from mastosync.errors import ObjectDenied
 from mastosync.findings.shared import cache_control_told
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.store.base import PutOptions
 from mastosync.store.probe import Removal
 from mastosync.units import human_bytes
@@ -36,7 +36,7 @@ def check_destination(
         yield from _check_writing(end, probes, options, source, from_disk=from_disk)
     if probes.left_behind:
         said = tr("a probe object, or its unfinished upload, may still be there")
-        yield chart.warning("left-behind", said, tr("remove {names}", names=", ".join(probes.left_behind)))
+        yield chart.warning("left-behind", said, tr("remove {names}", names=enumerated(probes.left_behind)))
 
 
 def _check_writing(
@@ -99,7 +99,7 @@ def _check_reading_back(end: CheckedStore, key: str, sent: PutOptions) -> Findin
     if lost:
         remedy = tr("set the headers that browsers need where the media are served (nginx, a CDN)")
         yield chart.warning(
-            "headers", tr("the store does not keep {names} of an object", names=", ".join(lost)), remedy
+            "headers", tr("the store does not keep {names} of an object", names=enumerated(lost)), remedy
         )
     else:
         yield chart.ok("headers", tr("Content-Type, Cache-Control and metadata are kept"))

@@ -18,7 +18,7 @@ from mastosync.copying.transfer import TransferOptions
 from mastosync.doctor.access import STORE_ERRORS, CheckedStore, Patience
 from mastosync.doctor.findings import Chart, Finding
 from mastosync.errors import ConfigError, Interrupted, NetworkFailure
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.manifest import Relation
 from mastosync.model import CACHE_CONTROL, ObjectHeaders
 from mastosync.runtime.stop import StopSignal
@@ -65,7 +65,7 @@ class ProbeObjects:
             if not all(gone):
                 self.left_behind.append(key)
         if isinstance(error, Interrupted) and self.left_behind:
-            error.hint = tr("remove what could not be removed: {names}", names=", ".join(self.left_behind))
+            error.hint = tr("remove what could not be removed: {names}", names=enumerated(self.left_behind))
 
     @property
     def first_key(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mastosync.findings.public_looks import Looks
-from mastosync.language import tr, trn
+from mastosync.language import enumerated, tr, trn
 from mastosync.manifest import CountLine, Noted, ObjectSettings, Relation
 from mastosync.model import EntryState, Ownership
 
@@ -167,7 +167,7 @@ def settings_told(current: ObjectSettings | None, others: Noted) -> Apart | None
         if any(each is None or getattr(each, name) != value for each in others)
     ]
     return Apart(
-        tr("some objects at the destination may have another {names} than is configured now", names=", ".join(names)),
+        tr("some objects at the destination may have another {names} than is configured now", names=enumerated(names)),
         remedy,
     )
 
@@ -200,7 +200,7 @@ def unread_told() -> str:
 
 def unproved_told(looks: Looks) -> Apart:
     """Of what no look proves that browsers can read what is public, and nobody what is private."""
-    tables = ", ".join(looks.unproved)
+    tables = enumerated(looks.unproved)
     said = tr("too few objects of {tables} were tried without credentials", tables=tables)
     if looks.untried:
         said = tr(

@@ -23,7 +23,7 @@ from mastosync.findings.shared import (
     untried,
     with_accepted,
 )
-from mastosync.language import joined, tr, trn
+from mastosync.language import enumerated, joined, tr, trn
 from mastosync.manifest import Relation
 from mastosync.model import EntryState, Reason
 from mastosync.report.evidence import READ_BACK, Evidence, Finding, Grade, switched
@@ -198,7 +198,7 @@ def _verified(evidence: Evidence) -> Finding:
             said = tr("nothing was verified after the last `{command}`", command=evidence.last_change.command)
         return Finding("verify", Grade.NOT_YET, said, remedy)
     if faults := recent[-1].faults:
-        told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
+        told = enumerated(f"{name} {_n(count)}" for name, count in faults.items())
         said = tr("the last verification found problems: {faults}", faults=told)
         return Finding(
             "verify",

@@ -26,7 +26,7 @@ from mastosync.checking.object_check import (
 from mastosync.checking.privacy_proof import strangers_read
 from mastosync.checking.row_check import Opening, Row, RowsNow, made_private
 from mastosync.errors import ObjectError
-from mastosync.language import tr
+from mastosync.language import deferred, tr
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
@@ -176,7 +176,7 @@ class Verifier:
 
     def by_reading(self, pool: WorkerPool[Record, CheckResult], records: Iterable[Record], objects: int) -> None:
         """Read these objects back. They count anew unless they were counted by a listing. Raises: MastosyncError."""
-        with self._telling("read back", objects):
+        with self._telling(deferred("read back"), objects):
             pending: list[CheckResult] = []
             wanted = (each for each in records if each.entry not in self.rows.gone)  # these a listing has counted
             for _, judgement, error in pool.all_ended(wanted):

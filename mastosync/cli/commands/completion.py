@@ -12,7 +12,7 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import show
 from mastosync.cli.user_files import config_home, data_home, put
 from mastosync.errors import UsageError
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 
 _SHELLS = ("bash", "zsh", "fish")
 _ZSH_FUNCTION = """#compdef mastosync
@@ -49,7 +49,7 @@ def _users_shell() -> str:
     shell = Path(os.environ.get("SHELL", "")).name
     if shell not in _SHELLS:
         raise UsageError(
-            tr("$SHELL is none of {shells}", shells=", ".join(_SHELLS)),
+            tr("$SHELL is none of {shells}", shells=enumerated(_SHELLS)),
             hint=tr("name one: `mastosync completion bash`"),
         )
     return shell
