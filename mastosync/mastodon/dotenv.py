@@ -317,7 +317,7 @@ class _Translation:
             return
         form, value = sections()[section].keys[key].info.form, self._file.value(name)
         if value is None:
-            self._warn(tr("{where} is what a shell command tells, and none is run", where=self._where(name)))
+            self._warn(tr("{where} is the output of a shell command, and mastosync runs none", where=self._where(name)))
         elif not self._fits(value, form):
             self._warn(tr("{where} does not fit on a line", where=self._where(name)))
         elif not _is_taken(form, value):
