@@ -52,6 +52,12 @@ def joined(sentences: Iterable[str]) -> str:
     return reduce(lambda said, remedy: tr("{said}; {remedy}", said=said, remedy=remedy), others, first)
 
 
+def enumerated(names: Iterable[str]) -> str:
+    """Names or parts of a message, as the language puts them one after the other."""
+    first, *others = [*names] or [""]
+    return reduce(lambda said, more: tr("{said}, {more}", said=said, more=more), others, first)
+
+
 _OWN_NAME = deferred("English")  # in a catalog what its language calls itself, in its letters
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Never, Protocol, TextIO, TypeAlias
 
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, enumerated, say, tr
 from mastosync.model import EntryState, Outcome
 from mastosync.terminal_text import one_line
 from mastosync.units import clock, human_bytes
@@ -251,7 +251,7 @@ class BarProgress:
             )
             # first what a narrow terminal must not cut off; and drawn without news, since it says why there are none
             stuck = bool(progress.throttling) and not news
-            self._bar.set_postfix_str(", ".join((*progress.throttling, *counts)), refresh=stuck)
+            self._bar.set_postfix_str(enumerated((*progress.throttling, *counts)), refresh=stuck)
             self._bar.update(news)
         elif isinstance(progress, CheckProgress):
             self._bar.set_description_str(progress.what, refresh=False)
@@ -302,10 +302,10 @@ def described(progress: AnyProgress) -> str:
             if progress.total
             else tr("{checked} objects", checked=progress.checked)
         )
-        found = f", {progress.found} {say(progress.finding)}" if progress.finding else ""
-        return f"{progress.what}: {checked}, {rate:.1f}/s{found}"
+        found = [f"{progress.found} {say(progress.finding)}"] if progress.finding else []
+        return enumerated([f"{say(progress.what)}: {checked}", tr("{rate:.1f}/s", rate=rate), *found])
     rate = progress.finished / max(progress.seconds, 0.001)
-    return ", ".join(
+    return enumerated(
         (
             tr(
                 "copy: {finished} of {total} objects, {rate:.1f}/s, {speed}",

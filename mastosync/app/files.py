@@ -20,7 +20,7 @@ from mastosync.config.env_file import edited, read_env_file
 from mastosync.config.schema import sections
 from mastosync.config.sources import RawValue, ValueSource, read_file, read_text
 from mastosync.errors import ConfigError, UsageError
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.mastodon.settings import current_settings
 from mastosync.mountinfo import same_file
 from mastosync.new_files import appearing, require_room_for, written
@@ -131,7 +131,7 @@ def _file_alone(config: Config, environ: Mapping[str, str]) -> Path:
         return config.path
     raise ConfigError(
         tr("the way back needs a configuration file that says where both stores are"),
-        hint=tr("Write one, and unset {names}, which would override it.", names=", ".join(names))
+        hint=tr("Write one, and unset {names}, which would override it.", names=enumerated(names))
         if names
         else tr("Write it: `mastosync init` makes one to fill in."),
     )

@@ -19,7 +19,7 @@ from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, UsageError
 from mastosync.findings.deleted import PLAN_AT_MOST_OLD
 from mastosync.following import Rounds
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.manifest import ManifestReader, in_one_bucket, recover_claims_now, try_again
 from mastosync.mastodon.standby import AT_MOST
 from mastosync.progress import CopyProgress
@@ -189,7 +189,7 @@ class Following:
             raise UsageError(
                 tr(
                     "the last plan was made with other options: {names}",
-                    names=", ".join(f"--{name.removesuffix('s').replace('_', '-')}" for name in others),
+                    names=enumerated(f"--{name.removesuffix('s').replace('_', '-')}" for name in others),
                 ),
                 hint=tr(
                     "use the same options here, or set them under [plan]; to change what is migrated, run "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mastosync.app.context import identity_of_store
 from mastosync.config import FilesystemConfig
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable, UsageError, passing
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.manifest import ObjectSettings, Relation, note_settings, probe_left_behind, relation
 
 if TYPE_CHECKING:
@@ -291,13 +291,13 @@ def of_changed_file(config: Config, role: Role) -> str:
         return tr(
             "{names} in {file} are the keys of the destination now. Write those of the old store under [s3.source] in"
             " the configuration",
-            names=", ".join(names),
+            names=enumerated(names),
             file=config.env.file,
         )
     return tr(
         "the keys are {names} in {file}. If that file was changed for the switch, write the old ones under [s3.{role}]"
         " in the configuration",
-        names=", ".join(names),
+        names=enumerated(names),
         file=config.env.file,
         role=role,
     )

@@ -34,7 +34,7 @@ from mastosync.errors import (
     ObjectTooLarge,
     StoreUnusable,
 )
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.manifest import Noted, ObjectSettings
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, ObjectHeaders, ObjectInfo, Origin, Record
@@ -378,7 +378,7 @@ def _require_kept(task: RewriteTask, sent: ObjectHeaders, there: ObjectInfo | No
             tr(
                 "{name} does not keep {names} when it copies an object onto itself: {key!r} has lost it",
                 name=store.name,
-                names=", ".join(lost),
+                names=enumerated(lost),
                 key=key,
             ),
             hint=tr(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mastosync.language import say, tr, trn
+from mastosync.language import enumerated, say, tr, trn
 from mastosync.model import Reason
 from mastosync.units import human_bytes, human_seconds
 
@@ -86,7 +86,7 @@ def news_line(news: Mapping[str, int]) -> str:
 
 def counts_text(counts: Mapping[str, int]) -> str:
     """Names with their counts, on one line."""
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return enumerated(f"{name} {count:,}" for name, count in counts.items())
 
 
 def _throttling_line(limit: EndpointState) -> str:

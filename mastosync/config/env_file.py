@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mastosync.config.secrets import Secret
 from mastosync.config.sources import read_text
 from mastosync.errors import ConfigError
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 
 
 class Variable(NamedTuple):
@@ -112,12 +112,12 @@ def _require_meant(before: Secret, after: Secret, syntax: str, wanted: Mapping[s
     others = names - wanted.keys()
     if changed := sorted(name for name in others if old.value(name) != new.value(name)):
         raise ConfigError(
-            tr("{names} would change, too: it refers to a value that is changed", names=", ".join(changed)),
+            tr("{names} would change, too: it refers to a value that is changed", names=enumerated(changed)),
             hint=tr("Change the file by hand."),
         )
     if wrong:
         raise ConfigError(
-            tr("this kind of file cannot hold the value of {name}", name=", ".join(sorted(wrong))),
+            tr("this kind of file cannot hold the value of {name}", name=enumerated(sorted(wrong))),
             hint=tr("Change the file by hand."),
         )
 

@@ -20,7 +20,7 @@ from mastosync.config.sections import EnvConfig
 from mastosync.config.sources import RawValue, ValueSource, no_section, read_environment, read_file, read_secret_file
 from mastosync.config.values import CHANGE_ME, Format, InvalidValue, Key, Section, show_size, to_path
 from mastosync.errors import ConfigError
-from mastosync.language import joined, say, tr
+from mastosync.language import enumerated, joined, say, tr
 
 if TYPE_CHECKING:
     from mastosync.config.env_file import EnvFile
@@ -140,7 +140,7 @@ def _require_filled_in(path: Path | None, given: Mapping[str, Mapping[str, RawVa
         )
     if origins:
         start = f"{path}: "
-        names = ", ".join(origin.removeprefix(start) for origin in origins)
+        names = enumerated(origin.removeprefix(start) for origin in origins)
         text = tr("{names} are still {placeholder}", names=names, placeholder=CHANGE_ME)
         raise ConfigError(
             f"{start}{text}" if path else text, hint=tr("Fill them in, or remove those that are not needed.")
@@ -248,7 +248,7 @@ def _contradictions(config: Config, given: Mapping[str, Collection[str]]) -> Ite
             )
     replaced = [name for name in given["pg.database"] if name not in ("url", "connect_timeout_seconds")]
     if config.database.url and replaced:
-        problem = tr("[pg.database] has a url, and also {names}", names=", ".join(replaced))
+        problem = tr("[pg.database] has a url, and also {names}", names=enumerated(replaced))
         yield problem, tr("Give either the url or the keys that it replaces.")
 
 

@@ -15,7 +15,7 @@ from mastosync.findings.messages import (
     unidentified_finding,
     with_accepted_losses,
 )
-from mastosync.language import tr, trn
+from mastosync.language import enumerated, tr, trn
 from mastosync.manifest import CountLine, Exposed
 from mastosync.mastodon.catalog import spec_of
 from mastosync.model import TABLES, EntryState, Kind, Reason
@@ -252,4 +252,4 @@ def _reasons(lines: Sequence[CountLine]) -> str:
     for line in lines:
         if line.reason is not None:
             by_reason[line.reason.value] += line.objects
-    return ", ".join(f"{name} {objects:,}" for name, objects in by_reason.most_common())
+    return enumerated(f"{name} {objects:,}" for name, objects in by_reason.most_common())

@@ -17,7 +17,7 @@ from mastosync.findings.messages import (
     undigested_message,
 )
 from mastosync.findings.public_summary import PublicCheckStatus, PublicSummary, public_summary
-from mastosync.language import tr, trn
+from mastosync.language import enumerated, tr, trn
 from mastosync.manifest import PlanRecord, Relation
 from mastosync.mastodon.catalog import CATALOG
 from mastosync.model import TABLES, EntryState
@@ -42,7 +42,7 @@ def planned(evidence: CutoverEvidence) -> Iterator[Finding]:
         yield Finding(
             "scope",
             Grade.FAILURE,
-            tr("no plan has read all rows of this server in {tables}", tables=", ".join(missed)),
+            tr("no plan has read all rows of this server in {tables}", tables=enumerated(missed)),
             tr("mastosync plan, without --type, --limit and --only remote"),
         )
         return
@@ -53,7 +53,7 @@ def planned(evidence: CutoverEvidence) -> Iterator[Finding]:
     yield Finding("plan", grade, message, "" if grade is Grade.OK else remedy)
     told = ""
     if missed := sorted(_CACHE - cache.keys()):
-        told = tr("no plan has read all rows of other servers in {tables}", tables=", ".join(missed))
+        told = tr("no plan has read all rows of other servers in {tables}", tables=enumerated(missed))
     elif (age := _age_of(cache, _CACHE, evidence.now)) >= _STALE_SECONDS:
         told = tr("the files cached from other servers were planned {age} ago", age=human_seconds(age))
     if told:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mastosync.doctor.checks import Findings, Reporter, is_this_machine
 from mastosync.errors import ConfigError, DatabaseError, NoMastodonTables
 from mastosync.findings import Finding
-from mastosync.language import deferred, joined, say, tr
+from mastosync.language import deferred, enumerated, joined, say, tr
 from mastosync.model import Entry
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _tables(reporter: Reporter, tables: Mapping[str, tuple[str, ...]], types: Se
             tr(
                 "{present}; {names} should be there too, and count as empty",
                 present=present,
-                names=", ".join(surprising),
+                names=enumerated(surprising),
             ),
             tr(
                 "check that this is Mastodon's whole database. An old release may lack some of these tables; in "

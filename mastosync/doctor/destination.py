@@ -18,7 +18,7 @@ from mastosync.doctor.probes import DATA, FOLDER, MD5, ComparedStore, ProbeObjec
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.findings import Finding, Grade
 from mastosync.findings.messages import cache_control_message
-from mastosync.language import say, tr
+from mastosync.language import enumerated, say, tr
 from mastosync.model import Entry, Kind
 from mastosync.runtime.steps import BlockingCall, Steps, run_to_end
 from mastosync.store.base import PutOptions
@@ -54,7 +54,7 @@ def check_destination(
         yield from _check_writing(end, probes, options, source, from_disk=from_disk)
     if probes.left_behind:
         said = tr("a probe object, or its unfinished upload, may still be there")
-        yield reporter.warning("left-behind", said, tr("remove {names}", names=", ".join(probes.left_behind)))
+        yield reporter.warning("left-behind", said, tr("remove {names}", names=enumerated(probes.left_behind)))
 
 
 def _check_writing(
@@ -109,7 +109,7 @@ def _check_reading_back(end: CheckedStore, key: str, sent: PutOptions) -> Findin
     if lost:
         remedy = tr("set the headers that browsers need where the media are served (nginx, a CDN)")
         yield reporter.warning(
-            "headers", tr("the store does not keep {names} of an object", names=", ".join(lost)), remedy
+            "headers", tr("the store does not keep {names} of an object", names=enumerated(lost)), remedy
         )
     else:
         yield reporter.ok("headers", tr("Content-Type, Cache-Control and metadata are kept"))
@@ -320,7 +320,7 @@ def _acl_accepted(
             known = "acl = none" if options.acl is AclMode.NONE else tr("this provider has no ACLs")
             return reporter.ok("acl", tr("no ACL is sent ({known})", known=known))
         taken = sorted({str(public.acl), str(private.acl)})
-        return reporter.ok("acl", tr("the store accepts the ACLs {acls}", acls=", ".join(taken)))
+        return reporter.ok("acl", tr("the store accepts the ACLs {acls}", acls=enumerated(taken)))
     if_it_should = tr("if the store supports ACLs, allow the key to set them (s3:PutObjectAcl)")
     remedy = tr("{if_it_should}; else leave it as it is", if_it_should=if_it_should)
     if private.kept_back:

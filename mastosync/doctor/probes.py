@@ -16,7 +16,7 @@ from mastosync.doctor.buckets import CheckedStore
 from mastosync.doctor.checks import STORE_ERRORS, OneRetry, Reporter
 from mastosync.errors import ConfigError, Interrupted, NetworkFailure
 from mastosync.findings import Finding
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.manifest import Relation
 from mastosync.model import CACHE_CONTROL, ObjectHeaders
 from mastosync.runtime.stop import StopSignal
@@ -63,7 +63,7 @@ class ProbeObjects:
             if not all(gone):
                 self.left_behind.append(key)
         if isinstance(error, Interrupted) and self.left_behind:
-            error.hint = tr("remove what could not be removed: {names}", names=", ".join(self.left_behind))
+            error.hint = tr("remove what could not be removed: {names}", names=enumerated(self.left_behind))
 
     @property
     def first_key(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from mastosync.findings import Finding, Grade
-from mastosync.language import joined, tr, trn
+from mastosync.language import enumerated, joined, tr, trn
 from mastosync.manifest import (
     CountLine,
     Manifest,
@@ -244,4 +244,4 @@ def _is_free(head: str, taken: Sequence[str]) -> bool:
 
 def _one_of(names: Sequence[str]) -> str:
     *others, last = names
-    return tr("{names} or {last}", names=", ".join(others), last=last) if others else last
+    return tr("{names} or {last}", names=enumerated(others), last=last) if others else last

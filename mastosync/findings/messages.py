@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mastosync.findings import Finding, Grade
 from mastosync.findings.public_summary import PublicSummary
-from mastosync.language import tr, trn
+from mastosync.language import enumerated, tr, trn
 from mastosync.manifest import CountLine, Gap, Noted, ObjectSettings, Relation
 from mastosync.model import EntryState, Ownership
 
@@ -182,7 +182,7 @@ def settings_notice(current: ObjectSettings | None, others: Noted) -> Notice | N
         if any(each is None or getattr(each, name) != value for each in others)
     ]
     return Notice(
-        tr("some objects at the destination may have another {names} than is configured now", names=", ".join(names)),
+        tr("some objects at the destination may have another {names} than is configured now", names=enumerated(names)),
         remedy,
     )
 
@@ -215,7 +215,7 @@ def never_read_message() -> str:
 
 def uncovered_notice(checks: PublicSummary) -> Notice:
     """Which tables no `verify --public` has covered."""
-    tables = ", ".join(checks.uncovered)
+    tables = enumerated(checks.uncovered)
     said = tr("too few objects of {tables} were tried without credentials", tables=tables)
     if checks.untried:
         said = tr(

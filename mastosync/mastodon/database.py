@@ -26,7 +26,7 @@ from psycopg.conninfo import make_conninfo
 
 from mastosync.config import DatabaseConfig, Scrubber
 from mastosync.errors import DatabaseError, NoMastodonTables, passing, without_frames
-from mastosync.language import tr, trn
+from mastosync.language import enumerated, tr, trn
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.connection import (
     address_of,
@@ -285,7 +285,7 @@ class MastodonDatabase:
                     "the table {names} exists, but this user may not read it: {where}",
                     "the tables {names} exist, but this user may not read them: {where}",
                     len(unreadable),
-                    names=", ".join(unreadable),
+                    names=enumerated(unreadable),
                     where=self.name,
                 ),
                 hint="\n".join(map(self._grant, unreadable)),

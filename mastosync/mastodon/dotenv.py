@@ -22,7 +22,7 @@ from mastosync.config.schema import sections
 from mastosync.config.sources import read_text
 from mastosync.config.values import Format
 from mastosync.errors import ConfigError
-from mastosync.language import say, tr, trn
+from mastosync.language import enumerated, say, tr, trn
 from mastosync.mastodon.settings import is_rereadable, media_folder, own_file
 
 _MAY_HOLD_QUOTES = ("AWS_SECRET_ACCESS_KEY", "DB_PASS", "REPLICA_DB_PASS")
@@ -48,7 +48,7 @@ def docker_warnings(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[s
         elif value.reveal() != verbatim.reveal().strip() and (for_docker_run or _has_hash_in_word(verbatim)):
             doubtful.append(place)
     if quoted:
-        names = ", ".join(quoted)
+        names = enumerated(quoted)
         yield tr(
             "{file}: these values are read with the quotes around them: {names}. If the quotes are not part of them, "
             "correct that file; or run `init` without --env-syntax docker, if it was given",
@@ -61,7 +61,7 @@ def docker_warnings(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[s
             " `docker run --env-file` or Compose 1, every character counts: run `init` with --env-syntax docker. With"
             " Compose 2, put a value that holds # into single quotes",
             file=path,
-            names=", ".join(doubtful),
+            names=enumerated(doubtful),
         )
 
 
@@ -112,7 +112,7 @@ def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_s
     translation = _Translation(path, file, copy_secrets)
     found = translation.run()
     if file.broken:
-        lines = ", ".join(map(str, file.broken))
+        lines = enumerated(map(str, file.broken))
         found.warnings.append(
             trn(
                 "{file}: line {lines} is left out, as nobody can understand it",
@@ -316,7 +316,7 @@ class _Translation:
             return
         form, value = sections()[section].keys[key].info.form, self._file.value(name)
         if value is None:
-            self._warn(tr("{where} is what a shell command tells, and none is run", where=self._where(name)))
+            self._warn(tr("{where} is the output of a shell command, and mastosync runs none", where=self._where(name)))
         elif not self._fits(value, form):
             self._warn(tr("{where} does not fit on a line", where=self._where(name)))
         elif not _is_taken(form, value):

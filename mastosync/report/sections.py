@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mastosync.language import say, tr, trn
+from mastosync.language import enumerated, say, tr, trn
 from mastosync.model import EntryState, Origin
 from mastosync.report import moment
 from mastosync.report.markup import (
@@ -45,7 +45,7 @@ def contents_section(report: Report) -> Markup:
         for state, count in states.items()
         if count
     ]
-    told = ", ".join(part.label for part in parts)
+    told = enumerated(part.label for part in parts)
     done = _split(report.of_state(EntryState.DONE), lambda each: each.table, lambda each: each.size_bytes)
     by_type = [ChartBar(name, each, human_bytes(sum(part.figure for part in each))) for name, each in done.items()]
     origins = [(origin.value, report.origin(origin)) for origin in Origin]
@@ -237,9 +237,9 @@ def _run(run: CopyRun) -> tuple[str | int, ...]:
 
 
 def _verification(run: VerificationRun) -> tuple[str | int, ...]:
-    faults = ", ".join(f"{name} {count:,}" for name, count in run.faults.items())
+    faults = enumerated(f"{name} {count:,}" for name, count in run.faults.items())
     found = faults or tr("all well")
-    return moment(run.started_at), ", ".join(map(say, run.ways)) or _NOTHING, found, run.checked, run.read_back
+    return moment(run.started_at), enumerated(map(say, run.ways)) or _NOTHING, found, run.checked, run.read_back
 
 
 def _failure(each: dict[str, Any]) -> Markup:
@@ -266,7 +266,7 @@ def _whose() -> tuple[str, str]:
 
 
 def _told(rows: Sequence[ChartBar]) -> str:
-    return ", ".join(f"{row.label}: {row.told}" for row in rows)
+    return enumerated(f"{row.label}: {row.told}" for row in rows)
 
 
 def _known(figure: object) -> str | int:

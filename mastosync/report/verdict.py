@@ -24,7 +24,7 @@ from mastosync.findings.messages import (
     with_accepted_losses,
 )
 from mastosync.findings.public_summary import PublicCheckStatus, public_summary
-from mastosync.language import joined, tr, trn
+from mastosync.language import enumerated, joined, tr, trn
 from mastosync.manifest import Relation
 from mastosync.model import EntryState, Reason
 from mastosync.report.evidence import READ_BACK, DeletionEvidence, switched
@@ -195,7 +195,7 @@ def _verified(evidence: DeletionEvidence) -> Finding:
             said = tr("nothing was verified after the last `{command}`", command=evidence.last_change.command)
         return Finding("verify", Grade.FAILURE, said, remedy)
     if faults := recent[-1].faults:
-        told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
+        told = enumerated(f"{name} {_n(count)}" for name, count in faults.items())
         said = tr("the last verification found problems: {faults}", faults=told)
         return Finding(
             "verify",

@@ -290,7 +290,7 @@ def _of_store(answer: StoreAnswer, error: ObjectError) -> MastosyncError:
     if answer.status == 403 and answer.has_code:
         return error
     if answer.status in (401, 403):
-        return StoreUnusable(error.message, hint="check `access_key`, `secret_key` and `endpoint_url`")
+        return StoreUnusable(error.message, hint=tr("check `access_key`, `secret_key` and `endpoint_url`"))
     if answer.code == "NoSuchKey":
         return StoreUnusable(
             error.message, hint=tr("`endpoint_url` seems to hold the bucket's name: leave it out there")

@@ -28,7 +28,7 @@ from mastosync.checking.object_check import (
 from mastosync.checking.privacy_proof import strangers_read
 from mastosync.checking.row_check import RowCheck, RowsNow, RowState, made_private
 from mastosync.errors import ObjectError, ObjectMissing
-from mastosync.language import tr
+from mastosync.language import deferred, tr
 from mastosync.manifest import (
     Manifest,
     ManifestReader,
@@ -182,7 +182,7 @@ class Verifier:
 
     def by_reading(self, pool: WorkerPool[Record, CheckResult], records: Iterable[Record], objects: int) -> None:
         """Read these objects back. They count anew unless they were counted by a listing. Raises: MastosyncError."""
-        with self._showing("read back", objects):
+        with self._showing(deferred("read back"), objects):
             pending: list[CheckResult] = []
             wanted = (each for each in records if each.entry not in self.rows.gone)  # these a listing has counted
             for _, result, error in pool.all_ended(wanted):

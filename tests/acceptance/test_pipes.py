@@ -139,7 +139,7 @@ def test_a_standard_output_that_is_full(site: Site, arguments: tuple[str, ...]) 
     assert done.returncode == 8, done.stderr
     first, hint = done.stderr.splitlines()
     assert first == "mastosync: standard output cannot be written: No space left on device"
-    assert "not whole" in hint
+    assert "incomplete" in hint
 
 
 @pytest.mark.timing

@@ -17,7 +17,7 @@ from babel.messages.pofile import read_po
 
 from mastosync import language
 from mastosync.cli.main import cli
-from mastosync.language import LOCALES, english, english_everywhere, joined, say, tr, trn, wanted_languages
+from mastosync.language import LOCALES, english, english_everywhere, enumerated, joined, say, tr, trn, wanted_languages
 
 PO_FILES = sorted(LOCALES.glob("*/LC_MESSAGES/mastosync.po"))
 
@@ -222,8 +222,11 @@ class TestJapanese:
         assert joined(["一つ", "二つ。三つ。", "四つ"]) == "一つ。二つ。三つ。四つ。"
         assert joined(["一つ"]) == "一つ"
         assert joined([]) == ""
+        assert enumerated(["一", "二", "三"]) == "一、二、三"
         with english():
             assert joined(["one", "two", "three"]) == "one; two; three"
+            assert enumerated(iter(["one", "two", "three"])) == "one, two, three"
+            assert enumerated([]) == ""
 
 
 def japanese() -> dict[str, str]:

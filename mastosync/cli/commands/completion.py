@@ -11,7 +11,7 @@ from click.shell_completion import get_completion_class
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import config_home, data_home, install_file, show
 from mastosync.errors import UsageError
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 
 _SHELLS = ("bash", "zsh", "fish")
 _ZSH_FUNCTION = """#compdef mastosync
@@ -48,7 +48,7 @@ def _users_shell() -> str:
     shell = Path(os.environ.get("SHELL", "")).name
     if shell not in _SHELLS:
         raise UsageError(
-            tr("$SHELL is none of {shells}", shells=", ".join(_SHELLS)),
+            tr("$SHELL is none of {shells}", shells=enumerated(_SHELLS)),
             hint=tr("name one: `mastosync completion bash`"),
         )
     return shell

@@ -18,7 +18,7 @@ from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
 from mastosync.errors import ExitCode, UsageError
 from mastosync.findings import Finding
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.terminal_text import as_json, one_line, padded
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def _settings(settings: Sequence[Setting], env: Path | None) -> Iterator[str]:
         if setting.value is not None:
             yield f"  {one_line(setting.line)}" + (f"   # {setting.remark}" if setting.remark else "")
     if gone := [setting.name for setting in settings if setting.value is None]:
-        yield tr("  and without these lines: {names}", names=", ".join(gone))
+        yield tr("  and without these lines: {names}", names=enumerated(gone))
 
 
 def _media_host(report: CutoverReport) -> Iterator[str]:

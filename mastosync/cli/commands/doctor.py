@@ -13,7 +13,7 @@ from mastosync.cli.options import json_option
 from mastosync.cli.output import show, show_json
 from mastosync.cli.terminal import PAINT_OF, Paint, paint
 from mastosync.errors import ExitCode
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, enumerated, say, tr
 from mastosync.terminal_text import one_line, padded
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def render_findings(findings: Sequence[Finding]) -> str:
     for _, group in groupby(findings, key=lambda found: found.message if found.grade == "skipped" else found.check):
         finding, *others = group  # what was skipped for the same reason is one line
         if others or finding.grade == "skipped":
-            checks = ", ".join(each.check for each in (finding, *others))
+            checks = enumerated(each.check for each in (finding, *others))
             lines.append(f"  {padded(say(_WORDS[finding.grade]), 8)} {checks}: {one_line(finding.message)}")
             continue
         grade = paint(padded(say(_WORDS[finding.grade]), 8), PAINT_OF.get(finding.grade.value))
@@ -71,7 +71,7 @@ def render_findings(findings: Sequence[Finding]) -> str:
 
 def render_summary(diagnosis: Diagnosis) -> str:
     """What it all comes to."""
-    counts = ", ".join(
+    counts = enumerated(
         paint(f"{say(_WORDS[grade])} {count}", PAINT_OF.get(grade.value) if count else None)
         for grade, count in diagnosis.summary().items()
     )

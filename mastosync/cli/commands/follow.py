@@ -12,7 +12,7 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import PaceOptions, Scope, at_most_option, duration, pace_options, scope_options
 from mastosync.cli.output import warn
 from mastosync.errors import ExitCode
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
     line = tr(
         "round {number}: {what} in {seconds} s",
         number=done.number,
-        what=", ".join(parts),
+        what=enumerated(parts),
         seconds=f"{done.seconds:,.1f}",
     )
     return line + _next(done)

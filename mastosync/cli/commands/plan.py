@@ -14,7 +14,7 @@ from mastosync.cli.output import show_json, warn
 from mastosync.cli.terminal import table
 from mastosync.config import Timetable
 from mastosync.errors import UsageError
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
@@ -134,4 +134,4 @@ def _snapshot_line(result: PlanResult) -> str:
 def _absent_types(result: PlanResult) -> list[str]:
     """A line about tables that this release of Mastodon does not have, if there are any."""
     absent = [table for table in result.by_table if table not in result.snapshot.tables]
-    return [tr("not in this database, so empty: {names}", names=", ".join(absent))] if absent else []
+    return [tr("not in this database, so empty: {names}", names=enumerated(absent))] if absent else []

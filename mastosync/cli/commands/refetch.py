@@ -11,7 +11,7 @@ from mastosync.cli.options import json_option, source_gone_option, types_option
 from mastosync.cli.output import show_json, warn
 from mastosync.cli.terminal import status_table
 from mastosync.errors import ExitCode
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, enumerated, say, tr
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def refetch_command(
         apply, workers or config.copy.workers, types, limit, float(config.refetch.requests_per_second)
     )
     if apply and config.refetch.allow_networks:
-        named = ", ".join(map(str, config.refetch.allow_networks))
+        named = enumerated(map(str, config.refetch.allow_networks))
         warn(tr("URLs in the database can reach {named}, as [refetch] allow_networks says", named=named))
     with invocation.running() as context:
         result = refetch(context, options, source_gone=source_gone)
@@ -98,7 +98,7 @@ def render_refetching(result: RefetchResult) -> str:
     lines += [f"{status.value}: {say(_MEANING[status])}" for status in statuses if status in _MEANING]
     lines += result.examples
     asked = result.by_host.total()
-    most = ", ".join(f"{host} {files:,}" for host, files in result.by_host.most_common(_HOSTS))
+    most = enumerated(f"{host} {files:,}" for host, files in result.by_host.most_common(_HOSTS))
     if result.applied:
         lines.append(
             tr(

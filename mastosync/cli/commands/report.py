@@ -14,7 +14,7 @@ from mastosync.cli.options import file_option
 from mastosync.cli.output import json_text, show, show_exactly, show_fault
 from mastosync.cli.terminal import table
 from mastosync.errors import ExitCode, UsageError
-from mastosync.language import english_everywhere, say, tr
+from mastosync.language import english_everywhere, enumerated, say, tr
 from mastosync.model import EntryState, Origin
 from mastosync.terminal_text import one_line, padded
 from mastosync.units import human_bytes, human_seconds
@@ -238,10 +238,10 @@ def _proofs(report: Report) -> Iterator[str]:
     rows = [
         (
             moment(proof.started_at),
-            ", ".join(map(say, proof.ways)) or "-",
+            enumerated(map(say, proof.ways)) or "-",
             f"{proof.checked:,}",
             f"{proof.read_back:,}",
-            ", ".join(f"{name} {count:,}" for name, count in proof.faults.items()) or tr("all well"),
+            enumerated(f"{name} {count:,}" for name, count in proof.faults.items()) or tr("all well"),
         )
         for proof in report.verifications[-_RUNS:]
     ]

@@ -16,7 +16,7 @@ from mastosync.cli.options import json_option
 from mastosync.cli.output import redraw, show, show_json
 from mastosync.cli.terminal import PAINT_OF, table
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode
-from mastosync.language import say, tr
+from mastosync.language import enumerated, say, tr
 from mastosync.model import EntryState
 from mastosync.terminal_text import padded
 from mastosync.units import clock, human_ago, human_bytes, human_seconds, iso
@@ -131,7 +131,7 @@ def _progress(status: Status) -> str:
         parts.append(tr("failed {count:,}", count=totals.news))
     if totals.accepted:
         parts.append(tr("accepted as lost {count:,}", count=totals.accepted))
-    return ", ".join(parts)
+    return enumerated(parts)
 
 
 def render_watched(status: Status) -> str:

@@ -279,10 +279,10 @@ class TestOddities:
             (f"S3_ENDPOINT={HUNTER}.example.com", "line 3: S3_ENDPOINT is not the http or https URL of a store"),
             (f"S3_BUCKET='a/{HUNTER}'", "line 3: S3_BUCKET is not the name of a bucket"),
             (f"DB_PORT={HUNTER}", "line 3: DB_PORT is not a whole number from 1 to 65535"),
-            (f"DATABASE_URL=$(echo {HUNTER})", "line 3: DATABASE_URL is what a shell command tells"),
+            (f"DATABASE_URL=$(echo {HUNTER})", "line 3: DATABASE_URL is the output of a shell command"),
             (f"DATABASE_URL=mysql://{HUNTER}", "line 3: DATABASE_URL is not a URL that starts with postgresql://"),
             (f'DB_PASS="two\n{HUNTER}"', "line 3: DB_PASS does not fit on a line"),
-            (f"S3_KEY_PREFIX=$(echo {HUNTER})", "line 3: S3_KEY_PREFIX is what a shell command tells"),
+            (f"S3_KEY_PREFIX=$(echo {HUNTER})", "line 3: S3_KEY_PREFIX is the output of a shell command"),
         ],
     )
     def test_what_cannot_be_is_left_to_be_filled_in(self, begin: Begin, line: str, says: str) -> None:
