@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -187,11 +186,11 @@ class Pruner:
                 ),
                 hint=tr("run `mastosync plan` without --type, --only and --limit, then prune again"),
             )
-        age = datetime.now(UTC) - plan.taken_at
-        if age > PLAN_AT_MOST_OLD:
+        if time.time() - plan.began_at > PLAN_AT_MOST_OLD.total_seconds():
             raise ManifestError(
                 tr(
-                    "nothing is removed: the last plan is more than an hour old ({taken_at:%F %T} UTC)",
+                    "nothing is removed: the last plan is more than an hour old, or of a standby that lags"
+                    " ({taken_at:%F %T} UTC)",
                     taken_at=plan.taken_at,
                 ),
                 hint=tr("run `mastosync plan`, then prune again"),

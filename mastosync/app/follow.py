@@ -137,7 +137,7 @@ class Following:
                 new = change.added + change.revived
                 _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
             news = status_of(ManifestReader(manifest)).news_of()
-            if self.options.prune is None or planned is None:
+            if self.options.prune is None or planned is None or held_back:
                 return FollowResult(planned, copied, news, refusal=refusal, held_back=held_back)
             try:
                 return FollowResult(planned, copied, news, _prune(context, manifest, self.options.prune))

@@ -25,6 +25,7 @@ _ROOT = "mastosync"
 _ALWAYS_SHOWN = (
     "mastosync.manifest",
     "mastosync.new_files",
+    "mastosync.app.plan",
     "mastosync.app.stores",
     "mastosync.app.copy.room",
     "mastosync.app.mastodon_settings",
@@ -34,7 +35,8 @@ _ALWAYS_SHOWN = (
 )
 """Loggers whose warnings are shown also without a log.
 
-They are about: a sound manifest, two stores that are one, a store that is down, a full disk, owners of files.
+They are about: a sound manifest, a standby that lags, two stores that are one, a store that is down, a full disk,
+owners of files.
 """
 
 

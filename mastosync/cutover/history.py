@@ -67,7 +67,7 @@ def _covered(plans: Sequence[PlanRecord], *, remote: bool) -> dict[str, float]:
     for plan in plans:
         for table in TABLES:
             if plan.takes_in(table, remote=remote):
-                covered.setdefault(table, plan.taken_at.timestamp())
+                covered.setdefault(table, plan.began_at or plan.taken_at.timestamp())  # 0: nobody knows its lag
     return covered
 
 

@@ -120,6 +120,8 @@ def _connection(reporter: Reporter, examination: DatabaseProbe) -> Finding:
 def _server(reporter: Reporter, server: ServerFacts) -> Finding:
     if not server.in_recovery:
         return reporter.ok("server", tr("PostgreSQL {version}, the primary", version=server.version))
+    if server.refusal:
+        return reporter.warning("server", server.refusal.message, server.refusal.hint)
     waits = server.standby_delay in ("-1", "-1ms")
     said = tr("PostgreSQL {version}, a standby: what it has not replayed yet is not planned", version=server.version)
     if waits or server.standby_feedback:

@@ -111,7 +111,10 @@ def age_details(manifest: Manifest, age: DatabaseAge) -> dict[str, Any]:
     """For the record of a plan. Of tables that it has not looked at, what the one before knew."""
     last = ManifestReader(manifest).snapshot()
     then = {name: newest for name, newest in (_newest(last) if last else {}).items() if name not in age.empty}
-    return {"tables": age.tables, "newest": {**then, **age.newest}, "wanting": sorted(map(list, age.wanting))}
+    looked_at = {*age.newest, *age.empty}
+    accepted = [pair for pair in accepted_wanting(last) if pair[:1] and pair[0] not in looked_at]
+    wanting = sorted(map(list, {*accepted, *age.wanting}))
+    return {"tables": age.tables, "newest": {**then, **age.newest}, "wanting": wanting}
 
 
 def require_right(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge) -> None:
@@ -122,12 +125,12 @@ def require_right(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge)
     require_not_older(manifest, found, age)
 
 
-def accepted_wanting(last: PlanRecord | None) -> Collection[tuple[str, str]]:
+def accepted_wanting(last: PlanRecord | None) -> Collection[tuple[str, ...]]:
     """What the last plan lacked, and went on without, as somebody has accepted it (`plan --accept-gone`)."""
-    return {(str(name), str(other)) for name, other in last.details.get("wanting", ())} if last else ()
+    return {tuple(map(str, pair)) for pair in last.details.get("wanting", ())} if last else ()
 
 
-def require_whole(found: DatabaseIdentity, age: DatabaseAge, accepted: Collection[tuple[str, str]] = ()) -> None:
+def require_whole(found: DatabaseIdentity, age: DatabaseAge, accepted: Collection[tuple[str, ...]] = ()) -> None:
     """Raises: PlanRefused where the rows are not there yet that say what is private; `accepted`: no more will come."""
     for name, other in age.wanting:
         if (name, other) in accepted:

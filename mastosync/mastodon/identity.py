@@ -13,12 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 
-from mastosync.errors import DatabaseError
+from mastosync.errors import DatabaseError, PlanRefused
 from mastosync.language import tr
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.paperclip import entries_of
 from mastosync.mastodon.queries import ALSO_READ, Scope, select_newest_id, select_oldest_accounts, select_reference
+from mastosync.mastodon.standby import require_up_to_date
 from mastosync.model import DatabaseAge, DatabaseIdentity, Entry
 
 _MAY_ASK = "SELECT coalesce(has_function_privilege(to_regprocedure('pg_control_system()')::oid, 'EXECUTE'), FALSE)"
@@ -121,6 +122,7 @@ class ServerFacts:
     in_recovery: bool  # a standby, not the primary
     standby_delay: str  # max_standby_streaming_delay, as the server writes it
     standby_feedback: bool  # hot_standby_feedback
+    refusal: PlanRefused | None  # it is a standby that may be far behind
     pooled: bool  # a pooler answers in the server's place
 
 
@@ -144,7 +146,13 @@ class DatabaseProbe:
         connection = self._database.connection
         with self._database.reading("settings"):
             ((database, version, in_recovery, delay, feedback, process),) = connection.execute(_SERVER).fetchall()
-        return ServerFacts(database, version, in_recovery, delay, feedback, process != connection.info.backend_pid)
+        refusal = None
+        try:
+            require_up_to_date(self._database)
+        except PlanRefused as behind:
+            refusal = behind
+        pooled = process != connection.info.backend_pid
+        return ServerFacts(database, version, in_recovery, delay, feedback, refusal, pooled)
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         """Those of Mastodon's tables that exist, with their columns; `statuses` as well, which has no attachments."""

@@ -16,11 +16,10 @@ AT_MOST = timedelta(hours=1)
 """Older rows do not tell who may read what by now."""
 
 _IN_RECOVERY = "SELECT pg_is_in_recovery()"
-_LAG = """
-SELECT extract(epoch FROM clock_timestamp() - greatest(pg_last_xact_replay_timestamp(), (
-    SELECT last_msg_send_time FROM pg_stat_wal_receiver
-     WHERE status = 'streaming' AND latest_end_lsn <= pg_last_wal_replay_lsn()
-)))::float8
+_LAST_TRANSACTION = "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8"
+_LAST_WORD = """
+SELECT (SELECT extract(epoch FROM clock_timestamp() - last_msg_send_time)::float8 FROM pg_stat_wal_receiver
+         WHERE status = 'streaming' AND latest_end_lsn <= pg_last_wal_replay_lsn())
 """
 """Where all has been replayed that the primary had at its last word, that word tells; else the last transaction does.
 
@@ -37,17 +36,26 @@ def lag_of(database: MastodonDatabase) -> float:
     """
     with database.reading("pg_is_in_recovery()"):
         ((in_recovery,),) = database.connection.execute(_IN_RECOVERY).fetchall()
-    lag: float | None = None if in_recovery else 0.0
+    if not in_recovery:
+        return 0.0
+    lags: list[tuple[float | None]] = []
+    with suppress(DatabaseError), database.reading("pg_last_xact_replay_timestamp()"):  # some services refuse it
+        lags += database.connection.execute(_LAST_TRANSACTION).fetchall()
     with suppress(DatabaseError), database.reading("pg_stat_wal_receiver"):  # older versions lack it, and some services
-        if in_recovery:
-            ((lag,),) = database.connection.execute(_LAG).fetchall()
-    return float("inf") if lag is None else max(lag, 0.0)
+        lags += database.connection.execute(_LAST_WORD).fetchall()
+    return max(min((lag for (lag,) in lags if lag is not None), default=float("inf")), 0.0)
 
 
 def require_up_to_date(database: MastodonDatabase) -> None:
     """Raises: PlanRefused if it is a standby that may be more than an hour behind."""
     if said := behind(database):
-        raise PlanRefused(said, hint=tr("name the primary in `[pg.database]`, or wait until the standby has caught up"))
+        raise PlanRefused(
+            said,
+            hint=tr(
+                "name the primary in `[pg.database]`, or wait until the standby has caught up; if the primary is only idle,"
+                " `GRANT pg_read_all_stats` to the user of `[pg.database]` lets the standby tell"
+            ),
+        )
 
 
 def behind(database: MastodonDatabase) -> str:

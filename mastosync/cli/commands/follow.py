@@ -75,7 +75,7 @@ def follow_command(
                 warn(f"{each.result.refusal.message}: {each.result.refusal.hint}")
             if each.result.news != news:
                 invocation.tell_news(each.result.news)
-            news, refused = each.result.news, each.result.plan is None
+            news, refused = each.result.news, each.result.plan is None or each.result.held_back
         if news:
             invocation.say("\n".join(failed_lines(status(context))))
     if refused:

@@ -122,9 +122,13 @@ def test_nothing_is_copied_by_what_a_standby_far_behind_says(
     with planned(tmp_path / "m.db", [entry()]) as manifest, manifest.transaction() as connection:
         began_at = max(time.time() - lag, 0.0)
         connection.execute("UPDATE snapshots SET details = json_set(details, '$.began_at', ?)", (began_at,))
-    rounds, _ = following(tmp_path)
+    monkeypatch.setattr(
+        "mastosync.app.follow._prune", lambda *_, **__: PruneResult(applied=True, found=0, found_bytes=0)
+    )
+    rounds, _ = following(tmp_path, prune=PruneOptions(apply=True))
     result = rounds.go_round()
     assert (result.copy.done, result.held_back) == (copied, not copied)
+    assert (result.pruning is None) == result.held_back, "nor is anything removed"
 
 
 def test_a_store_that_fails_in_the_midst_of_a_round_does_not_end_the_next_one(

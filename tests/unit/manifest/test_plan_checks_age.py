@@ -129,6 +129,9 @@ def test_what_is_lacking_and_was_accepted_is_refused_no_more(tmp_path: Path) -> 
         require_right(manifest, HERE, lacking)
         with pytest.raises(PlanRefused, match="refer to rows of accounts"):
             require_right(manifest, HERE, replace(THEN, wanting=[("media_attachments", "accounts")]))
+        emojis = replace(THEN, newest={}, empty={"custom_emojis"})  # a plan of another type says nothing of it
+        plan(manifest, {"snapshot_id": THEN.snapshot_id, **age_details(manifest, emojis)})
+        require_right(manifest, HERE, lacking)
         plan(manifest, {"snapshot_id": THEN.snapshot_id, **age_details(manifest, THEN)})
         with pytest.raises(PlanRefused):
             require_right(manifest, HERE, lacking)

@@ -251,6 +251,14 @@ def test_nor_is_an_old_one(manifest: Manifest, store: MemoryStore) -> None:
     assert prune(manifest, store).removed == 1
 
 
+def test_nor_is_one_of_a_standby_that_lags(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(1)])
+    copy_all(manifest, store)
+    plan(manifest, [], began_at=0.0)
+    with pytest.raises(ManifestError, match="of a standby that lags"):
+        prune(manifest, store)
+
+
 def test_a_large_part_of_everything_is_refused_until_somebody_says_how_much_it_is(
     manifest: Manifest, store: MemoryStore
 ) -> None:
