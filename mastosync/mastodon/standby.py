@@ -52,8 +52,8 @@ def require_up_to_date(database: MastodonDatabase) -> None:
         raise PlanRefused(
             said,
             hint=tr(
-                "name the primary in `[pg.database]`, or wait until the standby has caught up; if the primary is only idle,"
-                " `GRANT pg_read_all_stats` to the user of `[pg.database]` lets the standby tell"
+                "name the primary in `[pg.database]`, or wait until the standby has caught up; if the primary is only"
+                " idle, `GRANT pg_read_all_stats` to the user of `[pg.database]` lets the standby tell"
             ),
         )
 
