@@ -1,4 +1,4 @@
-"""On which disk a path lies: the table of mounts that Linux keeps for a process, and what follows from it.
+"""The table of mounts that Linux keeps for a process, and what it says of a path: on which disk it is.
 
 The table is /proc/self/mountinfo: see proc_pid_mountinfo(5).
 """

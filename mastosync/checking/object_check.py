@@ -1,8 +1,8 @@
-"""Whether one object is the one that the manifest records: by its size, its ETag, its bytes, and who can read it.
+"""The check that an object is the one that the manifest records: by its size, its ETag, its bytes, and who can read it.
 
-An object that was uploaded in parts has an ETag that is no MD5 of it: it is the MD5 of the parts' MD5s, a dash, and the
-number of parts. Nobody says how large the parts were, but uploaders have habits: with the number of parts and the size
-of the object, few sizes remain, and `CompositeCheck` tries each as the bytes pass by. See docs/design/verifying.md.
+`CompositeCheck` checks the ETag of an object that was uploaded in parts. It is the MD5 of the parts' MD5s, a dash, and
+the number of parts. The size of the parts is not recorded. But uploaders have habits: for a given number of parts and
+size of the object few sizes are likely, and each is tried as the bytes pass by. See docs/design/verifying.md.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""What the rows of entries say by now, where a plan of a while ago is not enough.
+"""What the rows of entries say now, where the last plan may be too old. Two classes ask the database:
 
-`RowCheck` asks before an object is made public: what moderators have hidden since the plan, and what users have
-deleted, would be opened otherwise. The database is asked for many rows at a time. An answer that has grown old, as a
-store was slow or down, is asked for again, by itself.
+* `RowCheck`, for `apply-settings`, before an object is made public: a moderator may have hidden it since the plan, or a
+  user deleted it. It asks for many rows at a time, and once more for a single one whose answer has grown old meanwhile.
+* `RowsNow`, for `verify`, before an entry becomes pending: else a copy might open the object or bring it back.
 
-`RowsNow` asks for the rows of what `verify` is about to make pending, so that no copy opens it or brings it back.
 See docs/design/verifying.md.
 """
 

@@ -1,15 +1,16 @@
-"""Which ACL an object gets at the destination, and finding out which ACLs the destination takes.
+"""The ACLs that objects get at the destination, and what the manifest is told of them.
 
-Most stores that take no ACLs say so to the first object. Some answer nothing but 403, as they do
-where the key may not write at all: then a public object is written once more without, and if that
-succeeds it was the ACL. Nothing private is ever written on such a guess. Before the first private
-one it must be known whether the store has ACLs at all, as some without take `private` and ignore
-it. Where no public object has shown that yet, an upload in parts is begun and given up at once:
-nothing of it is ever visible. Whether a store keeps the ACLs that it takes, `privacy_proof` finds out.
+Two things. `AclRule` decides on the ACL of each object, and finds out which ACLs the destination takes. Most stores
+that take no ACLs say so to the first object. Some answer nothing but 403, as they do where the key may not write at
+all: then a public object is written once more without, and if that succeeds it was the ACL. Nothing private is ever
+written on such a guess. Before the first private object it must be known whether the store has ACLs at all, as some
+stores without take `private` and ignore it. Where no public object has shown that yet, an upload in parts is begun and
+given up at once: nothing of it is ever visible. Whether a store keeps the ACLs that it takes, `privacy_proof` finds
+out.
 
-`AccessNotes` carries to the manifest what a worker finds out beyond the rows: the access with which an object is
-written after all. The manifest has to know before the object may lie there, as a run that dies would leave it as one
-of another privacy. So the worker waits until the thread that owns the manifest has recorded it.
+`AccessNotes` carries to the manifest that an object is written with another access than its row asks for, because the
+source hides it. The manifest has to know before the object may lie there: a run that dies would leave it recorded with
+the wrong access. So the worker waits until the thread that owns the manifest has recorded it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Working through what is pending: the loop around `Transfer` that owns the manifest.
+"""The copier: the loop that works through pending entries and owns the manifest while it does.
 
-One thread, this one, talks to the manifest; the workers move objects. Between them goes a bounded
-window of claims one way and outcomes the other. Every claim is in the file before a worker
-sees it, and every outcome is in the file within a second.
+Its thread alone talks to the manifest; workers move the objects. It hands them claims, of which only a limited number
+is out at any time, and gets outcomes back. A claim is in the manifest before a worker sees it. An outcome is in the
+manifest within a second.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One entry on its way to the destination: what is known of it, its requests, its outcomes.
 
-From before a request is sent, its object may lie at the destination; once it was refused, and sent no more than once,
-it does not. `Job` keeps account of that, so that however a copy ends, its outcome says what may lie there.
+As soon as a write is sent, the object may lie at the destination. A refusal of a write that was sent once rules that
+out. `Job` keeps account of that, so that the outcome says what may lie there, however a copy ends.
 
-The functions look whether what is wanted lies there already, so that nothing is uploaded twice.
+The functions of this module look whether the wanted object lies there already, so that nothing is uploaded twice.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Whether source and destination are two stores. Their names do not prove it.
+"""The check that source and destination are two stores. Their names do not prove it.
 
 Aliases, addresses, proxies, mounts and names of buckets may all lead to one store. So a probe object is written at the
-destination, and must not be found at the source. It is removed again, whatever happens: its name is in the manifest
-before it is written, and the check after a run that died writes the same object, and removes it. See
+destination, and must not be found at the source. It is always removed again: its name is in the manifest before it is
+written, and if a run dies, the next check writes the same object and removes it. See
 docs/design/stores.md.
 """
 

@@ -1,8 +1,8 @@
-"""Copying within one store: where source and destination share endpoint and account, no bytes come through here.
+"""Copies that a store makes by itself, where source and destination share endpoint and account.
 
-Whether a store does that is found out: what it refuses is read and written here, and if that succeeds the store is
-asked no more. So a run loses a few requests at most. What has been copied is compared with its source as far as the
-store tells: by MD5, or, where an ETag is none, by size; the copy is pinned to the ETag that was seen.
+No bytes come through this machine. Whether the store can do that is found out by asking: an object that it refuses is
+read and written here, and if that succeeds, the store is asked no more. So a run loses a few requests at most. A copy
+is pinned to the ETag that was seen, and compared with its source by MD5, or by size if an ETag is no MD5.
 """
 
 from __future__ import annotations

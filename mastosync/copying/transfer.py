@@ -3,10 +3,12 @@
 Bytes are checked when they come in (length, and MD5 where the ETag is one) and go out with their
 Content-MD5, so that the destination itself refuses a damaged upload. Only then is an entry done.
 
-The hops of a claim, from the manifest to a store and back: `WorkQueue` → `Copier` → `WorkerPool` → `TransferLoop` →
-`Transfer` (or `ServerSide.copy`) → `AclRule.write` → `Job.send` → the store, by the loop's multiplexer or
-`RetryingStore`; and the outcome by the pool to the copier, which has `manifest/entry_writer.py` write it.
-docs/architecture.md says what each of them decides.
+A claim goes from the manifest to a store and back by these hops: `WorkQueue` → `Copier` → `WorkerPool` →
+`TransferLoop` → `Transfer` → `AclRule.write` → `Job.send` → the store, by the loop's multiplexer or `RetryingStore`.
+Where the store copies by itself, `Transfer` calls `ServerSide.copy`, which calls `AclRule.write`. For a large object
+`AclRule.write` calls `Job.begin_upload`, which sends, and `Job.fill_upload`, which lets `LargeObject` move the parts.
+The outcome goes back by the pool to the copier, which has `manifest/entry_writer.py` write it. docs/architecture.md
+says what each of them decides.
 """
 
 from __future__ import annotations

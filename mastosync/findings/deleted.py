@@ -1,7 +1,8 @@
-"""Objects whose rows were deleted and which still lie at the destination, and up to when that is known.
+"""What may be deleted after a migration. Two things:
 
-Only a plan that reads whole tables finds that rows are gone; a delta does not, and neither does a copy. And where
-source and destination are one bucket, which has to stay: which keys may be deleted in the end.
+* Objects whose rows were deleted and which still lie at the destination, and up to when all of them are known
+  (`Deleted`). Only a plan that reads whole tables finds that rows are gone; a delta does not, nor does a copy.
+* Keys of the source, where both stores are one bucket, which itself has to stay (`SharedBucket`).
 """
 
 from __future__ import annotations

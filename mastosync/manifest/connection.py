@@ -1,7 +1,7 @@
-"""Opening a manifest, its transactions, its schema, and the two things every part of it shares.
+"""`Manifest`: an open manifest, its transactions, and what all modules of this package need of it.
 
-Those are the kinds (each entry names one by number) and the counters (each change of a state
-changes them in the same transaction).
+They need the kinds, which entries name by number, and the counters, which every change of a state changes in the same
+transaction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """What a manifest remembers beside its entries: plans, runs, verifications, and single values by name.
 
-Plans, runs and verifications each have a table. The table `meta` holds what is remembered once; the module that a name
-belongs to says what its value means. It is changed within the caller's transaction. The details of a plan
-or verification are JSON, which is read here alone, and only if it has the types that its readers expect.
+Plans, runs and verifications each have a table. The types of their lines are here. Verifications are also written and
+read here; `reader` reads plans and runs, `plan_merge` writes plans, `work_queue` writes runs. The details of a plan or
+verification are JSON, which only `details_of` reads, and only if it has the types that its readers expect.
+
+The table `meta` holds single values. The module that a name belongs to says what its value means. Values are changed
+within the caller's transaction.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A manifest knows its source and its destination, refuses any other, and remembers whether they were found to be two.
+"""The source and destination that a manifest belongs to: it refuses any other, and remembers if they are two stores.
 
-Names of one store are compared in one spelling, and remembered and shown as they were written. Nothing is looked up, so
-different names may still be one store.
+Stores are compared by `StoreLocation`, in which all names of one store that can be known as such are spelled alike;
+they are remembered and shown as they were written. Nothing is looked up, so different names may still be one store.
 
-Scheme, default port, case and the dot at the end of a host make no other store of one. Amazon's endpoints are one as
-well, whatever region, stack or style they name: a bucket's name is given once in all its regions of a partition
+Scheme, default port, case and the dot at the end of a host make no difference. Nor do Amazon's endpoints, whatever
+region, stack or style they name: a bucket's name is given once in all regions of a partition
 (docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, docs.aws.amazon.com/general/latest/gr/s3.html).
 """
 

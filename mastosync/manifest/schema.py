@@ -1,9 +1,8 @@
-"""The manifest's schema and how an older one is brought up to date.
+"""The manifest's schema, and how an older manifest is brought up to date.
 
 Each file in `migrations/` is one step. The steps that a manifest lacks and its new number commit
-together, so it is never between two versions.
-
-Bringing an older manifest up to date: by one process, and with a copy of it as it was.
+together, so it is never between two versions (`migrate`). One process does it, which holds the lock and
+has made a copy of the manifest as it was (`bring_up_to_date`).
 """
 
 from __future__ import annotations

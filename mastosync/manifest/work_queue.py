@@ -1,8 +1,9 @@
-"""Work: claiming pending entries in a useful order, and recording what became of them.
+"""The work queue of a run: it hands out pending entries in a useful order, and records what became of them.
 
-Entries of a kind come in the order of their ids, straight from an index; kinds are merged by age (`merged`), so nothing
-is sorted, and no more is in memory than two chunks of each kind. A run also notes which stores it waits for right now,
-which counts for nothing once it has ended.
+Entries of a kind come in the order of their ids, straight from an index. Kinds are merged by age (`merged`). So nothing
+is sorted, and at most two chunks of each kind are in memory.
+
+A run also notes which stores it is waiting for (`Outage`), for `status` to show. The note is void when the run ends.
 """
 
 from __future__ import annotations

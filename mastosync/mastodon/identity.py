@@ -1,8 +1,8 @@
 """Which database this is, how old its data are, and what `doctor` asks of it: see docs/design/planning.md.
 
-A database is known by more than its name, and by nothing personal: the moments at which the oldest accounts were made,
-to the microsecond, belong to one instance alone. They stay the same in a dump that is restored elsewhere, and on a
-standby. The first one is of the instance itself, the account -99.
+A database is recognized by the moments at which its oldest accounts were made, to the microsecond, which no two
+instances share. They are nothing personal, and stay the same in a dump that is restored elsewhere, and on a standby.
+The first account is that of the instance itself, with the id -99.
 """
 
 from __future__ import annotations

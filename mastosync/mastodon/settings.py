@@ -1,4 +1,4 @@
-"""The lines of `.env.production` that say where media lie: what they are, and what they have to be for a store.
+"""The lines of `.env.production` that say where media are: what they say, and what they have to say for a store.
 
 They mean what `config/initializers/paperclip.rb` and `app/lib/content_security_policy.rb` of Mastodon 4.6 make of them.
 """

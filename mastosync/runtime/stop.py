@@ -1,10 +1,10 @@
-"""How threads wait: no longer than somebody asks to stop, and so that others can work meanwhile.
+"""How threads wait. Two things: a signal to stop ends every wait, and threads that compute take turns.
 
-`StopSignal` is set by a signal and ends every wait.
+`StopSignal` is set when somebody asks to stop, and ends every wait.
 
-Python lets one thread run at a time. Those that want to all at once take that from each other again and again, which
-costs more time than what they do. So threads that compare listings take turns (`in_turns`): one works, and gives its
-turn up while it waits for a store (`waiting`).
+Python lets one thread run at a time. Threads that compute all at once keep taking that right from each other, which
+costs more time than their work. So threads that compare listings take turns (`in_turns`): one works, and gives up its
+turn while it waits for a store (`waiting`).
 """
 
 from __future__ import annotations

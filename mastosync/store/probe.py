@@ -1,4 +1,4 @@
-"""What is found out of a store beside copying: by the probes of `doctor`, and by asking without credentials.
+"""Answers of a store that is probed: to the checks of `doctor`, and to somebody without credentials.
 
 An answer to somebody without credentials means the same whoever asked: docs/design/privacy.md has the table.
 """
