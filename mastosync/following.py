@@ -40,7 +40,7 @@ class Round(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class Rounds(Generic[W]):
-    """The same work again and again: a round begins `every_seconds` after the last one began, or when that ended."""
+    """Repeats `work`: a round begins `every_seconds` after the last one began, or when that ended if it took longer."""
 
     work: Callable[[], W]
     every_seconds: float

@@ -37,7 +37,7 @@ def tr(message: str, /, **values: object) -> str:
 
 
 def trn(one: str, many: str, count: int, /, **values: object) -> str:
-    """The same for a number of things, which both forms may name as `{count}`."""
+    """A message about `count` things, in the user's language; both forms may name the number as `{count}`."""
     return _filled(_catalog().ngettext(one, many, count), {"count": count, **values})
 
 
@@ -73,7 +73,7 @@ def english() -> Iterator[None]:
 
 @contextmanager
 def english_everywhere() -> Iterator[None]:
-    """The same for all threads, since a program will read what comes of them."""
+    """For as long as the block runs, all threads speak English: a program will read what they say."""
     already = _for_programs.is_set()
     _for_programs.set()
     try:

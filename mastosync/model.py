@@ -183,7 +183,7 @@ class MediaColumns(NamedTuple):
     updated: Sequence[int | None]
 
     def iter_rows(self) -> Iterator[MediaRow]:
-        """The same, row by row."""
+        """One `MediaRow` after the other."""
         return map(MediaRow._make, zip(*self, strict=True))
 
 
@@ -303,8 +303,8 @@ class Outcome(NamedTuple):
     detail: str | None = None  # for people: the last error
     origin: Origin = Origin.COPIED  # of what is done
     presence: Presence | None = None  # of what is not done, where the attempt has changed it; None: as it was
-    # of a failure: the store that failed or refused; of what lay at the destination: SOURCE if that says it lacks it
-    end: End | None = None  # ... and DESTINATION if nothing was learned of the source
+    # which store failed; for adopted or confirmed objects: SOURCE if the source answered that it lacks it,
+    end: End | None = None  # ... DESTINATION if it was not asked
 
 
 class Record(NamedTuple):

@@ -62,7 +62,7 @@ def report(context: Context, failures: int, env: Path | None = None) -> Report:
 def report_from(
     config: Config, manifest: Manifest, failures: int, env: Path | None, listener: ProgressListener
 ) -> Report:
-    """The same, of a manifest that is open already. It is read as a whole."""
+    """`report` for a manifest that is open already. It is read as a whole."""
     switch = _switch(config, manifest, env)
     with entry_progress("report", listener) as (progress, went_on), ArchiveReader.opened(manifest) as reader:
         progress.total = reader.expected()

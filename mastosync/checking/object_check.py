@@ -130,9 +130,9 @@ def _may_be_exposed(info: ObjectInfo, result: CheckResult) -> bool:
 
 
 def _by_access(store: RetryingStore, key: str, info: ObjectInfo, result: CheckResult) -> CheckResult:
-    """The same result, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable.
+    """`result`, or DIFFERENT if anybody can read what is private. Raises: ObjectError, StoreUnusable.
 
-    If nobody can, its new ETag is not learned: strangers may be refused for a while, so the next check asks again.
+    If strangers are refused, the new ETag is not learned: the refusal may pass, so the next check asks again.
     """
     if not _may_be_exposed(info, result):
         return result

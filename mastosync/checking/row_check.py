@@ -60,7 +60,7 @@ class RowCheck:
     def with_answers(
         self, claims: Iterator[tuple[AppliedUpTo, Record]]
     ) -> Iterator[tuple[AppliedUpTo, Record, RowAnswer]]:
-        """The same, with what their rows say. Raises: DatabaseError."""
+        """The claims, each with what its row says. Raises: DatabaseError."""
         while some := list(islice(claims, _AT_ONCE)):
             answers = self._ask([record for _, record in some])
             for number, (place, record) in enumerate(some):
@@ -69,7 +69,7 @@ class RowCheck:
                 yield place, record, answers[number]
 
     def fresh(self, record: Record, answer: RowAnswer) -> Steps[RowAnswer]:
-        """The same, or what its row says now if that has grown old. Raises: DatabaseError."""
+        """`answer`, or a new one if it has grown old. Raises: DatabaseError."""
         if _is_old(answer):
             (answer,) = yield BlockingCall(partial(self._ask, [record]))
         return answer
@@ -86,7 +86,7 @@ class RowCheck:
 
 
 def made_private(record: Record) -> Record:
-    """The same, as its row has it by now; what lies there stays known as it was."""
+    """The record, with its entry made private. What is known of the object at the destination stays."""
     return record._replace(entry=record.entry._replace(private=True))
 
 

@@ -74,7 +74,7 @@ Trial = Callable[[Entry, str | None], Step]
 
 
 class AclRule:
-    """What every object of a run is written with. Shared by all workers: what one finds out holds for all."""
+    """What all objects of a run are written with; learns which ACLs the store takes. Shared by all workers."""
 
     def __init__(
         self,

@@ -289,7 +289,7 @@ def _misfit(entry: Entry, there: ObjectInfo) -> str:
 
 
 def _but_there(job: Job, missing: ObjectMissing, there: ObjectInfo, flaw: str) -> ObjectMissing:
-    """The same failure, naming what lies at the destination, if that came with the file of its row or later."""
+    """`missing`, naming the object at the destination if it was stored with the file of its row or later."""
     if not is_as_new_as_row(job.entry, there):
         return missing
     extended = ObjectMissing(

@@ -161,7 +161,7 @@ def _cannot_find_out(kind: type[StoreUnusable], error: ObjectError | StoreUnusab
 
 
 def _unstopped(store_session: StoreSession) -> StoreSession:
-    """The same store for a few requests more, after somebody has asked to stop."""
+    """The session for a few last requests, which are made even after somebody has asked to stop."""
     stop = StopSignal()
     return replace(
         store_session, stop=stop, limiter=EndpointLimiter(stop), policy=store_session.policy.within(_AFTER_STOP_SECONDS)

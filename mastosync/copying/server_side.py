@@ -114,7 +114,7 @@ class ServerSide:
         return refusal
 
     def did_without(self, refusal: CopyRefusal) -> None:
-        """The same object has arrived through here."""
+        """Count that an object which the store did not copy was read and written here."""
         self._count(refusal, _REFUSALS_AT_MOST if refusal.lasting else 1)
 
     def _count(self, refusal: CopyRefusal, weight: int) -> None:

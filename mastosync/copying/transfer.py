@@ -197,7 +197,8 @@ class Transfer:
             outcome = yield from self._copy(job)
         except ObjectError as error:
             outcome = job.failed(error)
-        failed_at_destination = outcome.end is End.DESTINATION and outcome.reason is not Reason.MISSING  # of one bucket
+        # in one bucket both ends have one name
+        failed_at_destination = outcome.end is End.DESTINATION and outcome.reason is not Reason.MISSING
         source_fails = outcome.state is not EntryState.DONE and not failed_at_destination
         if not job.entry.private:
             source_fails = outcome.reason in (Reason.MISSING, Reason.OPTIONAL_MISSING)
@@ -306,7 +307,7 @@ class Transfer:
         job.access_unrecorded = False
 
     def _deliver_whole(self, job: Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
-        if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
+        if is_composite(info.etag):  # an ETag of parts: try the part sizes
             check = SourceCheck(job.source, source_key, info)
             yield BlockingCall(partial(check.require_whole, data))
 

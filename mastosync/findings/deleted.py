@@ -69,7 +69,7 @@ class Deleted:
 
     @classmethod
     def known_from(cls, manifest: Manifest, counts: Sequence[CountLine], plans: Sequence[PlanRecord]) -> Deleted:
-        """The same, where counters and plans have been read already. Raises: ManifestError."""
+        """`in_manifest`, if counters and plans have been read already. Raises: ManifestError."""
         last_run = ManifestReader(manifest).last_run()
         return cls.of(count_removable(manifest), counts, plans, last_run.updated_at if last_run else None)
 
@@ -135,7 +135,7 @@ def _removable_message(gone: Removable) -> str:
 
 
 def gone_as_json(gone: Removable) -> dict[str, int]:
-    """The same for scripts."""
+    """Objects whose rows are gone, as JSON shows them."""
     return {"objects": gone.objects, "bytes": gone.size_bytes, "adopted": gone.adopted, "lost": gone.lost}
 
 
@@ -174,7 +174,7 @@ def adopted_message() -> str:
 _TREES = ("cache/", *(f"{table}/" for table in TABLES))
 """What keys begin with, after the key prefix."""
 _DIRECTORIES = tuple(f"{cache}{spec.directory}/" for spec in CATALOG for cache in ("", "cache/"))
-"""The same to the last segment that is known."""
+"""What keys begin with, after the key prefix, up to the folder of the attachment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,13 +200,13 @@ def close_gap(connection: sqlite3.Connection) -> None:
 
 
 def strike_out_writer(connection: sqlite3.Connection) -> None:
-    """The last one who closes the file brings into it what is in the log. If that fails, the note stays: it is true."""
+    """Remove the note of this writer: whoever closes the file last brings the log into it. If that fails, it stays."""
     with suppress(sqlite3.Error):
         delete_meta(connection, WRITER)
 
 
 def strike_out_dead_writer(path: Path, connection: sqlite3.Connection) -> None:
-    """The same for a run that has died, whose log is taken over now. Who may not write leaves the note."""
+    """Remove the note of a writer that has died, as its log is taken over now. If that fails, the note stays."""
     with suppress(sqlite3.Error):
         noted = get_meta(connection, WRITER)
         if noted is not None and holder_of(path) is None:

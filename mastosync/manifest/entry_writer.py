@@ -271,7 +271,7 @@ def recover_claims(manifest: Manifest) -> None:
 
 
 def recover_claims_now(manifest: Manifest) -> None:
-    """The same, in a transaction of its own, when a command begins to write. Raises: ManifestError."""
+    """`recover_claims` in a transaction of its own, when a command begins to write. Raises: ManifestError."""
     with translated(manifest.path):
         any_left = manifest.connection.execute(_ANY_CLAIM).fetchone()[0]
     if any_left:

@@ -235,7 +235,7 @@ def meta_of(manifest: Manifest, name: str) -> str | None:
 
 
 def details_of(table: str, text: str) -> dict[str, Any]:
-    """Those of a line of this table. Raises: ValueError or TypeError, which say what is wrong."""
+    """The details column of a line of `table`. Raises: ValueError or TypeError, which say what is wrong."""
     found = json.loads(text)
     _require(found, _WANTED[table], "details")
     return dict(found)

@@ -261,7 +261,7 @@ class Losses:
 
     @property
     def all(self) -> DroppedCount:
-        """Together."""
+        """All three groups added up."""
         each = (self.own, self.profiles, self.cache)
         return DroppedCount(sum(loss.gone for loss in each), sum(loss.planned for loss in each))
 

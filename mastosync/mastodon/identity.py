@@ -81,7 +81,7 @@ def _oldest_accounts(database: MastodonDatabase) -> tuple[str, ...]:
 
 
 def _cluster(database: MastodonDatabase) -> str | None:
-    """The same on every standby of a server; another one where a dump was restored. Some providers tell nobody."""
+    """A hash that a server and its standbys share, and a restored dump does not; None if it may not be asked for."""
     with suppress(DatabaseError), database.reading("settings"), database.connection.transaction():
         ((may_ask,),) = database.connection.execute(_MAY_ASK).fetchall()
         if may_ask:

@@ -8,10 +8,10 @@ Paperclip fills a pattern by replacing `:token` after `:token`. What a prefix or
 holds is therefore replaced too; `_interpolate` follows its order where a colon makes it matter.
 
 The second is the order of keys, in which the manifest is read beside a store's listing (`SortedSegment`). Stores list
-keys by their bytes; the manifest keeps entries by kind and id. The two orders agree within a *segment*: the entries of one
-kind whose ids have the same number of digits, under one form of their keys. There ascending ids make ascending keys, as
-an id fills the digits of its key from the left; where the last digits are dropped, neighbouring ids share all but the
-name. All segments merged are the order of the whole store.
+keys by their bytes; the manifest keeps entries by kind and id. The two orders agree within a *segment*: the entries of
+one kind whose ids have the same number of digits, under one form of their keys. There ascending ids make ascending
+keys, as an id fills the digits of its key from the left; where the last digits are dropped, neighbouring ids share all
+but the name. All segments merged are the order of the whole store.
 """
 
 from __future__ import annotations

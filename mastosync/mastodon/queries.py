@@ -281,7 +281,7 @@ def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None, in_removed
 
 
 def _as_private(columns: list[tuple[Any, ...]], in_removed_posts: Sequence[int]) -> Columns:
-    """The same with these ids made private. Most batches have none of them."""
+    """`columns`, with the rows of these ids made private. Most batches have none of them."""
     ids = columns[0]
     among = frozenset(in_removed_posts[bisect_left(in_removed_posts, ids[0]) : bisect_right(in_removed_posts, ids[-1])])
     if among:

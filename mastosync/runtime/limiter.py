@@ -1,12 +1,12 @@
 """Limits that all workers share. Two things: how fast an endpoint may be asked, and how many bytes may travel.
 
-`EndpointLimiter` is for one endpoint. Nothing is limited until the endpoint throttles. Then all requests to it pause for
-as long as it asked for. At the first sign, and while it takes nothing, they pause for a growing time of our own, but no
-longer than the throttled request may wait. The rate follows what was seen: the larger the share of throttled requests, the larger
-the cut (a half at most), but never below what the endpoint did take by the clock; each second of work without throttles
-adds a tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is set, holds all the
-time, and the rate moves below it. An endpoint that is down is closed, and nothing is let through until it is opened
-again: see `runtime.outages`.
+`EndpointLimiter` is for one endpoint. Nothing is limited until the endpoint throttles. Then all requests to it pause
+for as long as it asked for. At the first sign, and while it takes nothing, they pause for a growing time of our own,
+but no longer than the throttled request may wait. The rate follows what was seen: the larger the share of throttled
+requests, the larger the cut (a half at most), but never below what the endpoint did take by the clock; each second of
+work without throttles adds a tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is
+set, holds all the time, and the rate moves below it. An endpoint that is down is closed, and nothing is let through
+until it is opened again: see `runtime.outages`.
 
 So a store with a hard limit is found out within seconds, however many requests are under way, and one that throttles a
 few requests by chance hardly slows the others down.

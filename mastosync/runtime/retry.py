@@ -45,7 +45,7 @@ class RetryPolicy:
     deadline: float = math.inf  # by time.monotonic(): what fails then is not repeated, and nobody waits beyond it
 
     def within(self, seconds: float) -> RetryPolicy:
-        """The same for requests that have so much time from now on, all together: then nothing is repeated."""
+        """This policy with a deadline after `seconds` from now, for all its requests together."""
         return replace(self, deadline=time.monotonic() + seconds)
 
     def patience_ends(self, throttled_since: float | None) -> float:
@@ -218,6 +218,7 @@ class RetryingStore:
 
     def _repeat(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass, and anew when its store was down."""
+        # with a deadline outages are not waited for: they may last longer than the time that is left
         downtime = self.store_session.downtime if self.store_session.policy.deadline == math.inf else None
         while True:
             series = _Series(0 if downtime is None else downtime.ended_outages)
@@ -247,7 +248,7 @@ class RetryingStore:
     def _repeat_within_policy(
         self, series: _Series, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        last, is_first = failure, True
+        last, is_first = failure, True  # the first call raises the failure anew, so that tenacity counts it
         policy = self.store_session.policy
         budget = _Budget(policy)
 
@@ -300,7 +301,7 @@ class _Series:
 
 
 def _require_transient(error: ObjectError) -> ObjectError:
-    """The same error. Raises: it, if another attempt would meet it again."""
+    """Return a transient error, raise any other."""
     if not error.transient:
         raise error
     return error

@@ -117,7 +117,7 @@ def leaving(what_is_left: str) -> Iterator[None]:
 
 
 def in_turns(results: Iterator[R]) -> Iterator[R]:
-    """The same results, each worked out while no other thread works one out."""
+    """Iterate over `results`. While one is computed, no other thread computes one."""
     while True:
         with _turn:
             _this_thread.has_turn = True

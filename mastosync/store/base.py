@@ -227,7 +227,7 @@ class ObjectStore(Protocol):
         ...
 
     def anybody_finds(self, key: str, info: ObjectInfo) -> bool:
-        """The same of the object that `info` describes, and no byte of it is asked for. Raises: as `anybody_reads`."""
+        """`anybody_reads` for the object that `info` describes, by a request for none of its bytes. Raises: as that."""
         ...
 
     def withdraw(self, key: str) -> bool:

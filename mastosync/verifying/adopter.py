@@ -202,7 +202,7 @@ class Adopter:
             return _Decision(record, AdoptionStatus.UNREAD)
 
     def _heeding_source(self, decision: _Decision) -> _Decision:
-        """The same, unless the source itself keeps the object from everybody. Raises: ObjectError."""
+        """`decision`, unless the source itself hides the object: then it is not adopted. Raises: ObjectError."""
         if decision.outcome is None or not self.source_tells_access:
             return decision
         key = decision.outcome.source_key or canonical_key(decision.record.entry, self.prefixes[0])

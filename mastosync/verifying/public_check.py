@@ -116,7 +116,7 @@ class _SiteProbe:
 
 
 def site_session(site: PublicSite, store_session: StoreSession, patience_seconds: float) -> StoreSession:
-    """The same access for a `PublicCheck`: a site that is down is waited for, as a store is.
+    """`store_session` as a `PublicCheck` needs it: a site that is down is waited for, as a store is.
 
     The bucket is not waited for: many answer nobody who has no credentials.
     """
