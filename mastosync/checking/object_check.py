@@ -40,7 +40,7 @@ class CheckStatus(StrEnum):
     FINE = "fine"
     LOST = "lost"  # nothing lies under its key
     DIFFERENT = "different"  # its size or its bytes are not the recorded ones
-    UNPROVEN = "unproven"  # its size is right, and no digest is known that its bytes could be held against
+    UNPROVEN = "unproven"  # its size is right, and no digest of its bytes is known
     UNREAD = "unread"  # the store kept failing at it
 
 
@@ -72,8 +72,8 @@ def same_etag(etag: str, expected: str | None) -> bool:
 def described(store: RetryingStore, key: str, record: Record) -> CheckResult:
     """Check an object that a listing does not show as it was recorded.
 
-    A listing may be behind, leave something out or spell it otherwise, and an ETag may change without
-    the bytes: the object is described, and read where only its bytes can decide.
+    A listing may be behind, incomplete or spell keys differently, and an ETag may change without the bytes. So the
+    object is asked for by itself, and read if only its bytes can decide.
     Raises: StoreUnusable, Interrupted.
     """
     try:
@@ -123,7 +123,7 @@ class DeepCheck:
 
 
 def _may_be_exposed(info: ObjectInfo, result: CheckResult) -> bool:
-    """Whether what is private was stored by somebody else since it was confirmed."""
+    """Whether an object is private and was stored again by another tool since it was confirmed."""
     record = result.record
     is_ours = same_etag(info.etag, expected_etag(record.md5, record.etag))
     return record.entry.private and not is_ours and result.verdict not in FAULTS
@@ -162,7 +162,7 @@ def _by_bytes(
 
 
 def _by_description(record: Record, info: ObjectInfo) -> CheckResult | None:
-    """None: the bytes have to be read."""
+    """The result by size and ETag; None: the bytes have to be read."""
     if info.size != record.entry.size:
         return _of_other_size(record, info)
     if same_etag(info.etag, expected_etag(record.md5, record.etag)):
@@ -200,7 +200,7 @@ def _unproven(record: Record) -> CheckResult:
 
 
 def still_done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:
-    """The outcome of an object that lies there as it was, with the digests that are known by now."""
+    """The outcome of an object that is unchanged, with the digests that are known now."""
     return Outcome(
         record.entry,
         EntryState.DONE,

@@ -1,4 +1,6 @@
-"""What the rows of entries say now, where the last plan may be too old. Two classes ask the database:
+"""What the rows of entries say now, where the last plan may be too old.
+
+Two classes ask the database:
 
 * `RowCheck`, for `apply-settings`, before an object is made public: a moderator may have hidden it since the plan, or a
   user deleted it. It asks for many rows at a time, and once more for a single one whose answer has grown old meanwhile.
@@ -33,7 +35,7 @@ _ASKED_AT_MOST = 10_000  # rows, by a whole `verify`: of a store that has lost m
 
 
 class RowState(Enum):
-    """What a row says by now."""
+    """What a row says now."""
 
     PUBLIC = auto()
     PRIVATE = auto()
@@ -109,13 +111,13 @@ def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) ->
 
 @dataclass(slots=True)
 class RowsNow:
-    """Asks for the rows of what is at fault, and counts what they said. Where nothing is, nobody is asked."""
+    """Asks for the rows of entries at fault, and counts the answers. Without such entries the database is not asked."""
 
     row_check: RowCheck | None = None  # None: there is no database to ask
     private: int = 0  # entries that are public by the last plan, and private by their rows now
-    unasked: int = 0  # that were not made pending, as nobody could be asked
+    unasked: int = 0  # entries that were not made pending, as there was no answer
     trouble: str = ""  # why
-    gone: set[Entry] = field(init=False, default_factory=set)  # their rows are, or have another file
+    gone: set[Entry] = field(init=False, default_factory=set)  # entries whose rows are gone or have another file
     _asked: int = field(init=False, default=0)
 
     @property
@@ -124,7 +126,7 @@ class RowsNow:
         return len(self.gone)
 
     def of(self, records: Sequence[Record]) -> dict[Entry, RowState]:
-        """What their rows say. Left out is what is private anyway, and everything if nobody can be asked."""
+        """What their rows say, except for entries that are private already. Empty if there is no answer."""
         wanted = [each for each in records if not each.entry.private][: _ASKED_AT_MOST - self._asked]
         if not wanted or self.row_check is None or self.trouble:
             return {}

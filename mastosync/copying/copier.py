@@ -151,7 +151,7 @@ class Copier:
                 return
             self._collect(_POLL_SECONDS)
             if not self._outcomes:
-                self._show(progress)  # that nothing comes may be because a store asked to wait
+                self._show(progress)  # also when nothing has ended: a store may have asked to wait
 
     def _collect(self, wait_seconds: float) -> None:
         """Take in what has ended; wait for the first of it."""
@@ -167,7 +167,7 @@ class Copier:
                     self.notes.add(ended.claim.entry, ACCESS)
 
     def _end_with(self, error: BaseException | None) -> None:
-        """The first error ends the run. What everybody reads is worth more: it takes its place, and that is logged."""
+        """Keep the first error, which ends the run. An exposed private object takes its place: the other is logged."""
         before = self._fatal
         if before is None:
             self._fatal = error
@@ -183,11 +183,11 @@ class Copier:
             self._fatal = self._fatal or unusable
 
     def _wind_down(self, progress: CopyProgress) -> None:
-        """Give back what nobody has begun, wait for what is in flight, and record it."""
+        """Release claims that no worker has begun, wait for those in flight, and record their outcomes."""
         released = self.pool.take_back()
         self._in_work -= len(released)
         if self._fatal is not None:
-            self.stop.request()  # nobody waits for another attempt, maybe for hours, at what is lost
+            self.stop.request()  # no more attempts: they may take hours, and would be in vain
         while self._in_work:
             self._collect(_POLL_SECONDS)
             if self._outcomes:
@@ -212,14 +212,14 @@ class Copier:
 
 
 def _named(error: BaseException) -> str:
-    """An error for the log. What is none of ours may hold a secret: --debug has its words, without those."""
+    """An error for the log. One that is not ours is only named, as it may hold a secret; --debug shows it without."""
     return str(error) if isinstance(error, MastosyncError) else type(error).__name__
 
 
 def still_gives(source: StoreSession, manifest: Manifest, prefix: str) -> bool:
     """Whether the source still gives anything that it gave in earlier runs. Unknown counts as yes, nothing as no.
 
-    A source that has given nothing in this run is asked: its key, or what it has, may be another by now.
+    Asked when the source has given nothing in this run: its access key or its contents may have changed.
 
     Raises: StoreUnusable; Interrupted.
     """

@@ -60,7 +60,7 @@ class CopyRefusal:
 
 
 class ServerSide:
-    """Copies within the store for as long as that works. Shared by all workers: what one finds out holds for all."""
+    """Copies within the store for as long as that works. Shared by all workers: a refusal counts for all."""
 
     def __init__(
         self, source_bucket: str | None, acl: AclRule, put_options: Callable[[ObjectInfo], PutOptions]
@@ -68,7 +68,7 @@ class ServerSide:
         """`source_bucket`: as the destination's store knows it; None: every byte travels through here."""
         self._source_bucket = source_bucket
         self._acl = acl
-        self._put_options = put_options  # for an object that is described so
+        self._put_options = put_options  # for an object with this description
         self._refusals = 0
         self._learning = threading.Lock()
 
@@ -78,12 +78,12 @@ class ServerSide:
         return self._source_bucket is not None
 
     def copy(self, job: Job, source_key: str) -> Steps[CopiedObject | CopyRefusal | None]:
-        """Copy an object within the store. None: that was not tried.
+        """Copy an object within the store. Returns: None if that was not tried.
 
-        Raises: ObjectMissing if nothing lies under the source's key, and what else describing it
-        raises; Throttled; PrivateKeptBack; PrivacyLost.
+        Raises: ObjectMissing if the source has nothing under its key; what else `head` raises; Throttled;
+        PrivateKeptBack; PrivacyLost.
         """
-        bucket = self._source_bucket  # others may find out meanwhile that it is in vain
+        bucket = self._source_bucket  # another worker may set it to None meanwhile
         if bucket is None:
             return None
         for _ in range(_ATTEMPTS):
@@ -130,7 +130,7 @@ class ServerSide:
 
 
 def check_copy(store: RetryingStore, key: str, source_key: str, info: ObjectInfo, etag: str) -> Steps[CopiedObject]:
-    """The copy that a store has made, under `key`, of what `info` describes. Raises: CorruptObject if they differ."""
+    """Compare the copy under `key` with the source's `info`, and describe it. Raises: CorruptObject if they differ."""
     if info.md5 is not None and etag.lower() == info.md5.hex():
         return CopiedObject(info.size, info.md5, etag)
     there: ObjectInfo = yield StoreCall(store, "head", (key,))

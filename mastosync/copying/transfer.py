@@ -75,7 +75,7 @@ class Transfer:
         memory: MemoryBudget,
         note: NoteAccess | None = None,
     ) -> None:
-        """`note` is given the access of an entry that is written with another than it was claimed for."""
+        """`note` is given the access of an entry that is written with another access than that of its claim."""
         self._source = source
         self._destination = destination
         self._options = options
@@ -90,7 +90,7 @@ class Transfer:
 
     @property
     def finding(self) -> str | None:
-        """What people should know of the destination that nobody knew before the run."""
+        """What this run has found out about the destination, for people; None: nothing of note."""
         return self._acl.finding
 
     def close(self) -> None:
@@ -112,11 +112,11 @@ class Transfer:
             job = self._job(claim)
             try:
                 outcome = yield from self._run(job)
-            except StoreRecovered:  # as after a death: what was being written is looked for first
+            except StoreRecovered:  # as after a dead run: first look for the object that was being written
                 claim = claim._replace(arrival=claim.arrival._replace(presence=job.presence))
                 continue
             if claim is not before and outcome.state is not EntryState.DONE and outcome.presence is None:
-                outcome = outcome._replace(presence=claim.arrival.presence)  # of which the manifest knows nothing yet
+                outcome = outcome._replace(presence=claim.arrival.presence)  # which the manifest does not have yet
             return outcome
 
     def _job(self, claim: Claim) -> Job:
@@ -132,7 +132,7 @@ class Transfer:
         arrival = job.claim.arrival
         try:
             if arrival.presence:
-                if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
+                if arrival.presence & Presence.IN_DOUBT:  # parts of it may be left
                     yield BlockingCall(partial(job.destination.abort_unfinished, job.key))
                 yield from self._check_access(job)
             if job.entry.private:
@@ -152,10 +152,10 @@ class Transfer:
             job.memory.release()
 
     def _check_access(self, job: Job) -> Steps[None]:
-        """Find out who can read what lies there already, where that decides what is done.
+        """Find out who can read the object at the destination, if that decides what is done.
 
-        What is private may be somebody else's by now, for everybody to read, though its bytes are the same. What is
-        public counts as private as long as the source keeps its file from everybody.
+        Another tool may have stored a private object again since, with the same bytes and for everybody to read. A
+        public object counts as private as long as the source hides its file.
         """
         if self._options.source_tells_access and not job.entry.private:
             yield from self._follow_source_first(job)
@@ -173,13 +173,13 @@ class Transfer:
         """Hide what the source hides, before anything is read."""
         try:
             info: ObjectInfo = yield StoreCall(job.source, "head", (job.claim.arrival.source_key or job.source_key,))
-        except ObjectError:  # what to make of that, the copy will see
+        except ObjectError:  # the copy meets it again and reports it
             return
         yield from self._hide_as_source_does(job, info)
         job.approach = approach_of(job.claim)
 
     def _find_arrived(self, job: Job) -> Steps[Outcome | None]:
-        """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
+        """The outcome if the wanted object is at the destination already; None: it has to be written."""
         if job.approach is Approach.CONFIRM:
             return (yield from confirmed(job))
         if job.approach in (Approach.COMPARE, Approach.EXAMINE):
@@ -188,10 +188,10 @@ class Transfer:
         return None
 
     def _copy_or_rewrite(self, job: Job) -> Steps[Outcome]:
-        """Copy; if the source does not give the object, rewrite what lies at the destination with the wrong access.
+        """Copy; if the source does not give the object, rewrite the one at the destination that has the wrong access.
 
-        What has to be private is hidden whatever keeps the source from giving it. What has to be public must be missing
-        there: as long as the source only fails, it may keep its file from everybody.
+        A private object is hidden whatever the source answers. A public one is opened only if the source lacks it: a
+        source that merely fails may hide its file.
         """
         try:
             outcome = yield from self._copy(job)
@@ -226,7 +226,7 @@ class Transfer:
             except ObjectMissing as error:
                 missing = missing or error
                 in_doubt = in_doubt or not error.certain
-                job.memory.release()  # the refusal took some, and who has some must not wait for more
+                job.memory.release()  # a transfer that has some must not wait for more
                 continue
             outcome = (yield from newer_there(job, fetched.info)) or (
                 yield from self._deliver(job, source_key, fetched)
@@ -242,11 +242,11 @@ class Transfer:
         return (yield from found_there(job, missing, hides=self._acl.hides))
 
     def _rewrite_in_place(self, job: Job) -> Steps[Outcome | None]:
-        """Store what lies at the destination there once more, with the access that its row asks for by now.
+        """Store the object at the destination there once more, with the access that its row asks for now.
 
-        What is private is hidden whatever it is. What is public again has to be what was confirmed once.
-        Returns: the outcome, if that is the object that is wanted: the very one that was confirmed, or, where a death
-        kept it from that, one that fits its row. Raises: PrivateKeptBack; ObjectError.
+        If it is to be private, it is hidden whatever its bytes are. If it is public again, it has to be the one that
+        was confirmed once. Returns: the outcome if it is the wanted object (`Job.rewritten`), else None. Raises:
+        PrivateKeptBack; ObjectError.
         """
         arrival, private = job.claim.arrival, job.entry.private
         if not private and (arrival.md5 is None or arrival.presence & Presence.STALE):
@@ -270,7 +270,7 @@ class Transfer:
         return StoreCall(job.source, "read", (source_key, self._options.multipart_threshold))
 
     def _deliver(self, job: Job, source_key: str, fetched: FetchedObject) -> Steps[Outcome]:
-        """Store what was fetched; an object that was replaced or damaged on the way is read again."""
+        """Store a fetched object. If it was replaced at the source or damaged on the way, read it again."""
         for restart in range(_RESTARTS_AT_MOST):
             try:
                 yield from self._hide_as_source_does(job, fetched.info)
@@ -286,9 +286,9 @@ class Transfer:
         raise AssertionError("unreachable")
 
     def _hide_as_source_does(self, job: Job, info: ObjectInfo) -> Steps[None]:
-        """Treat an entry as private if the source itself keeps the object from everybody.
+        """Treat an entry as private if the source itself hides the object.
 
-        Its row may be behind: a moderator is faster than the next plan. Raises: as `AclRule.allow`.
+        A moderator may have hidden it since the plan. Raises: as `AclRule.allow`.
         """
         if job.entry.private or not info.private or job.is_only_copy:
             return
@@ -297,7 +297,7 @@ class Transfer:
         yield from job.try_acls(self._acl.allow(job.entry))
 
     def _record_access(self, job: Job) -> Steps[None]:
-        """Wait until the manifest has recorded an access that is not the one of the claim. Raises: Interrupted."""
+        """Wait until the manifest has recorded an access that differs from the claim's. Raises: Interrupted."""
         if not job.access_unrecorded or self._note is None:
             return
         access = (
@@ -328,7 +328,7 @@ class Transfer:
         return job.done(source_key, info.size, md5, etag)
 
     def _iter_candidates(self, job: Job) -> Iterator[str]:
-        """The keys to look under. Most objects lie under the first, so the others are worked out only when needed."""
+        """The keys to look under. Most objects have the first, so the others are computed only when needed."""
         candidates = iter_candidates(job.entry, self._options.source_prefix, self._copies)
         return chain((job.source_key,), islice(candidates, 1, None))
 
@@ -343,7 +343,7 @@ class Transfer:
 
 
 class BucketCheck:
-    """Asks for the bucket before a bare 404 is believed, which looks the same if the bucket is gone. Shared by all."""
+    """Asks for the bucket before a bare 404 is believed, which may also mean that it is gone. Shared by all workers."""
 
     def __init__(self) -> None:
         self._asking = threading.Lock()
@@ -351,7 +351,7 @@ class BucketCheck:
 
     @property
     def exists(self) -> bool:
-        """Whether somebody has just asked, and the bucket was there."""
+        """Whether a question of the last seconds has found the bucket."""
         return time.monotonic() < self._exists_until
 
     def require(self, store: RetryingStore) -> None:

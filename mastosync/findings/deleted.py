@@ -1,4 +1,6 @@
-"""What may be deleted after a migration. Two things:
+"""What may be deleted after a migration.
+
+Two things:
 
 * Objects whose rows were deleted and which still lie at the destination, and up to when all of them are known
   (`Deleted`). Only a plan that reads whole tables finds that rows are gone; a delta does not, nor does a copy.

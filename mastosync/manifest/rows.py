@@ -83,7 +83,7 @@ class EntryRow(NamedTuple):
     origin: int | None
     updated: int | None
     arrived: int | None  # see `presence_of`
-    accepted: int | None  # the reason that somebody accepted as a loss of this file, or GONE
+    accepted: int | None  # the reason that was accepted as a loss of this file, or GONE
 
     @property
     def presence(self) -> Presence:
@@ -113,10 +113,10 @@ def access_of(*, private: bool) -> Presence:
 
 
 def presence_of(flags: int, state: int, stored: int | None, *, has_digest: bool) -> Presence:
-    """What lies at the destination, of a line's columns. `stored` is `arrived`: NULL where it follows from the rest.
+    """What is at the destination, by the columns of a line. `stored`: the column `arrived`, NULL if the others say it.
 
-    Done means that the object lies there as its row asks for. A digest of what is not done is of an older version,
-    which meant by it that the object has to be written anew.
+    Done means that the object is there with the access of its row. A digest without done is of an older version, which
+    meant that the object has to be written anew.
     """
     if state == DONE:
         return access_of(private=bool(flags & PRIVATE_FLAG))
@@ -131,7 +131,7 @@ def stored_presence(state: int, presence: Presence) -> int | None:
 
 
 def entry_of(kind: Kind, row: EntryRow) -> Entry:
-    """What a plan wanted of it."""
+    """The entry of a line."""
     optional, private = bool(row.flags & OPTIONAL_FLAG), bool(row.flags & PRIVATE_FLAG)
     return Entry(kind, row.id, row.name, row.fallback, optional, private, row.size, row.updated)
 

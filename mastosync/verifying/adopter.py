@@ -1,4 +1,4 @@
-"""`adopt`: objects that lie at the destination already, whoever stored them, become done without being copied.
+"""`adopt`: objects that are at the destination already become done without being copied.
 
 Both stores are listed in the order of keys, side by side with what is not done. An object is the source's
 if size and ETag are: an MD5 of its bytes, or one of parts of the same sizes.
@@ -213,7 +213,7 @@ class Adopter:
         return _Decision(decision.record, AdoptionStatus.LEFT, read_bytes=decision.read_bytes) if closed else decision
 
     def _compare(self, record: Record, here: _SourceObject, there: ListedObject) -> _Decision:
-        """By what listings tell, and by bytes if asked to. Raises: ObjectError."""
+        """Compare two objects by their listings, and by their bytes with `deep`. Raises: ObjectError."""
         if here.size != there.size:
             return _Decision(record, AdoptionStatus.DIFFERENT)
         told_by_bytes = looks_like_md5(there.etag) or is_composite(there.etag)  # a disk's is made of other things
@@ -226,7 +226,7 @@ class Adopter:
         return _Decision(record, AdoptionStatus.DIFFERENT if comparable else AdoptionStatus.UNDECIDED)
 
     def _at_source(self, keyed: KeyedEntry, record: Record, source: ListingLookup) -> _SourceObject | None:
-        """The object that a copy would take; None: the source has none. Raises: ObjectError if it does not say so."""
+        """The source's object that a copy would take; None: there is none. Raises: ObjectError if that is unclear."""
         listed = source.at(keyed.key)
         copies = self.prefixes[1] if self.one_bucket else None
         canonical, *others = iter_candidates(record.entry, self.prefixes[0], copies)
@@ -286,6 +286,6 @@ class Adopter:
 
 
 def _confirmed(record: Record) -> _Decision:
-    """It lies there as it was confirmed before its row had been gone, or of another privacy, for a while."""
+    """The object is as it was confirmed before its row was gone, or had another privacy, for a while."""
     seen = (record.entry.size, record.md5, record.etag, record.source_key, 0, None, record.origin or Origin.COPIED)
     return _Decision(record, AdoptionStatus.ADOPTED, Outcome(record.entry, EntryState.DONE, None, *seen))
