@@ -81,6 +81,6 @@ class Rounds(Generic[W]):
             self.stop.sleep(wait)
 
     def _is_lasting(self, failures: int, seconds: float) -> bool:
-        """Whether so many failures in a row, for so long, are for people to look into."""
+        """Whether failures have lasted so that people should look into them. `failures`: in a row."""
         span = max(self.patience_seconds, (FAILURES_ENOUGH - 1) * self.every_seconds) if self.patience_seconds else 0.0
         return failures >= FAILURES_ENOUGH and seconds >= span

@@ -108,7 +108,7 @@ def _catalog() -> NullTranslations:
 
 @cache
 def _users_catalog() -> NullTranslations:
-    """The first of the wanted languages that there is, unless nobody could read it."""
+    """The catalog of the first wanted language that has one; English if the terminal cannot show it."""
     wanted = wanted_languages(os.environ)
     if not wanted:
         return _ENGLISH
@@ -120,7 +120,7 @@ def _users_catalog() -> NullTranslations:
 
 
 def wanted_languages(environ: Mapping[str, str]) -> list[str]:
-    """Those that come before English, as GNU gettext has it: English needs no catalog, and no other after it."""
+    """The wanted languages before English, as GNU gettext orders them: English needs no catalog, and ends the list."""
     locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or "C"
     if _code(locale) in _NO_LANGUAGE:
         return []

@@ -82,7 +82,7 @@ def on_disk(path: Path, mounts: str) -> PurePath:
 
 
 def real_path(path: Path) -> Path:
-    """A path without links and `..`. One that leads in circles stays as it is: whoever opens it says so."""
+    """A path without links and `..`. One that leads in circles stays as it is: opening it fails with the reason."""
     return Path(os.path.realpath(path))  # of Python's versions, some raise RuntimeError in Path.resolve()
 
 

@@ -49,7 +49,7 @@ class Comparison:
 
 
 def report(context: Context, failures: int, env: Path | None = None) -> Report:
-    """What the manifest remembers of the migration, with the first so many of what failed.
+    """What the manifest remembers of the migration, with the first `failures` failed entries.
 
     `env`: Mastodon's own settings, if they were named.
     """

@@ -228,7 +228,7 @@ def shared_bucket(manifest: Manifest) -> SharedBucket | None:
 
 
 def _old_prefixes(old: str, new: str) -> tuple[str, ...]:
-    """What old keys begin with and new ones do not: the old key prefix, or as much below it as can be told apart."""
+    """What old keys begin with and new ones do not: the old key prefix, or longer prefixes that set them apart."""
     if ":" in old or ":" in new:
         return ()  # such a prefix is another one for each attachment
     taken = [_head(new) + directory for directory in _DIRECTORIES]

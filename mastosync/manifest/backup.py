@@ -200,7 +200,7 @@ def close_gap(connection: sqlite3.Connection) -> None:
 
 
 def strike_out_writer(connection: sqlite3.Connection) -> None:
-    """Remove the note of this writer: whoever closes the file last brings the log into it. If that fails, it stays."""
+    """Remove the note of this writer, as closing the file brings the log into it. If that fails, the note stays."""
     with suppress(sqlite3.Error):
         delete_meta(connection, WRITER)
 

@@ -147,7 +147,7 @@ class DatabaseProbe:
         return ServerFacts(database, version, in_recovery, delay, feedback, process != connection.info.backend_pid)
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
-        """Those of Mastodon's tables that exist, with their columns; `statuses` as well, which has no attachments."""
+        """Mastodon's tables that exist, with their columns; also `statuses`, which has no attachments."""
         return {name: table.columns for name, table in self._database.found.items()}
 
     def refusals(self, tables: Sequence[str]) -> list[DatabaseError]:

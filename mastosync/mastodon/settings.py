@@ -252,7 +252,7 @@ def used_elsewhere(current: Mapping[str, Secret], *stores: StoreConfig) -> str:
 
 
 def changed(settings: list[Setting], current: Mapping[str, Secret]) -> list[Setting]:
-    """Those that are otherwise in the file as it is."""
+    """The settings that the file has with another value, or not at all."""
     return [setting for setting in settings if not _is(current.get(setting.name), setting.value)]
 
 

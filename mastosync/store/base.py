@@ -234,7 +234,7 @@ class ObjectStore(Protocol):
         """Remove an object of a destination that must not lie there, and with it the version that it is.
 
         Takes three requests. Returns: False if the bucket keeps that version, hidden, because the key may not delete
-        it or is not told which it is. Raises: as `delete`.
+        it or does not learn which it is. Raises: as `delete`.
         """
         ...
 
