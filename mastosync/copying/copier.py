@@ -89,7 +89,7 @@ class Copier:
             self.queue.end_run(self._exit_code())
         except BaseException as error:
             with suppress(Exception):  # a bug of a worker, which is this error or says less
-                self._collect(0)  # somebody may have found out meanwhile what everybody reads
+                self._collect(0)  # a worker may have found an exposed object meanwhile
             if not isinstance(self._fatal, PrivacyLost):
                 telling_of(self._in_doubt, error)
                 raise

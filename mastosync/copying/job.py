@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 STORES_NOTHING = (ObjectDenied, ObjectRejected, ObjectTooLarge, ObjectChanged, ObjectMissing, AclUnsupported)
-"""Answers to a write that was sent once, after which nothing of it lies there."""
+"""Answers to a write that was sent once, after which nothing of it is at the destination."""
 _UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
 _CLOCKS_DIFFER_SECONDS = 600
 _MADE_WITHIN_SECONDS = 86_400  # Mastodon stores a file and its renditions with the row, long videos hours later
 
 
 def approach_of(claim: Claim) -> Approach:
-    """What a copy has to do about what lies at the destination."""
+    """What a copy has to do first about the destination."""
     presence, md5, etag, *_ = claim.arrival
     return approach_to(presence, private=claim.entry.private, has_digest=md5 is not None or etag is not None)
 
@@ -61,7 +61,7 @@ class Job:
     destination: RetryingStore
     memory: Reservation
     approach: Approach
-    presence: Presence  # of what lies at the destination, as far as is known by now
+    presence: Presence  # of the object at the destination, as far as is known now
     access_unrecorded: bool = False  # the source keeps it from everybody, which the manifest does not know yet
     is_only_copy: bool = False  # what is read lies at the destination, and the source cannot give it any more
 
@@ -141,7 +141,7 @@ class Job:
         return before | Presence.IN_DOUBT if before else write_started(before, private=self.entry.private)
 
     def done(self, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
-        """The destination has confirmed it."""
+        """Make the outcome of an object that the destination has confirmed."""
         is_md5 = md5 is not None and etag.lower() == md5.hex()
         return Outcome(
             self.entry,
@@ -154,7 +154,7 @@ class Job:
         )
 
     def as_recorded(self, size_bytes: int) -> Outcome:
-        """It lies there as it was confirmed before."""
+        """Make the outcome of an object that is at the destination as it was confirmed before."""
         _, md5, etag, source_key, origin = self.claim.arrival
         seen = (size_bytes, md5, etag, source_key, self.attempts, None, origin)
         return Outcome(self.entry, EntryState.DONE, None, *seen, end=End.DESTINATION)  # the source was not asked
@@ -175,13 +175,13 @@ class Job:
         return stored._replace(source_key=source_key, origin=origin) if stored.md5 == md5 else None
 
     def skipped(self, reason: Reason) -> Outcome:
-        """Nothing is copied."""
+        """Make the outcome of an entry that is skipped."""
         return Outcome(
             self.entry, EntryState.SKIPPED, reason, attempts=self.attempts, presence=self._presence_afterwards()
         )
 
     def kept_back(self) -> Outcome:
-        """It is private, and the destination cannot keep it private."""
+        """Make the outcome of a private entry that the destination cannot keep private."""
         outcome, misplaced = self.skipped(Reason.PRIVATE), self._misplaced()
         if not misplaced:
             return outcome
@@ -189,7 +189,7 @@ class Job:
         return outcome._replace(detail=misplaced)
 
     def failed(self, error: ObjectError) -> Outcome:
-        """No retry is left."""
+        """Make the outcome of a failure for which no retry is left."""
         misplaced = self._misplaced()
         about = {"key": self.key, "reason": error.reason.value, "attempts": self.attempts}
         _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})

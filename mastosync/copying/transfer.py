@@ -49,8 +49,8 @@ class TransferOptions:
 
     source_prefix: str = ""
     destination_prefix: str = ""
-    one_bucket: bool = False  # of source and destination: what lies under the destination's prefix is no source
-    source_tells_access: bool = False  # what it keeps from everybody, as a disk does by modes
+    one_bucket: bool = False  # both stores are one: objects under the destination's prefix are no source
+    source_tells_access: bool = False  # whether it hides an object, as a disk does by modes
     multipart_threshold: int = 16 * MIB  # bytes; larger objects travel in parts
     part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
     parts_at_most: int = 10_000  # that the destination takes for one object
@@ -144,7 +144,7 @@ class Transfer:
         except PrivacyUnknown as unknown:
             if unknown.removed:
                 job.presence = NOTHING
-            outcome = job.failed(unknown.failure)._replace(detail=unknown.failure.message)  # also what lies there now
+            outcome = job.failed(unknown.failure)._replace(detail=unknown.failure.message)  # says what is there now
             return outcome if unknown.failure.store else outcome._replace(end=None)
         except ObjectError as error:
             return job.failed(error)

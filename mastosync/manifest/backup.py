@@ -1,4 +1,4 @@
-"""Copies of a manifest: those that `back_up` makes, and those that somebody made of the file without its `-wal`.
+"""Copies of a manifest. Two things: backups by `back_up`, and copies of the file that lack its log (`-wal`).
 
 A backup is made while others read and write. It has a mark and no log until it is written to, because SQLite takes
 any log beside a file for the file's own (`require_own_log`). The mark is removed in the file itself, before anything

@@ -347,7 +347,7 @@ def accept(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]
 
 
 def take_back_acceptance(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]) -> None:
-    """Forget that these losses were accepted, also of what is tried again by now."""
+    """Forget that these losses were accepted, also for entries that are being tried again."""
     with manifest.transaction() as connection:
         for kind, reason in product(manifest.kinds(types), reasons):
             connection.execute(_FORGET_ACCEPTED, (kind, REASON_CODE[reason]))

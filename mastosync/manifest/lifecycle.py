@@ -1,13 +1,13 @@
 """What may become of an entry: what is known of one, and what plans, copies and checks make of that, as pure functions.
 
-Where an event needs nothing but the state (`reopen`, say), its statement in `entry_writer` is all there is; what is
-known of the destination is decided here. docs/lifecycle.md has the table of all events, and what each keeps and
-forgets. `tests/unit/manifest/test_lifecycle.py` lets each happen to every kind of entry, and holds it against the
+An event that only needs the state (such as `reopen`) is one statement in `entry_writer`. Events that depend on what is
+known of the destination are functions here. docs/lifecycle.md has the table of all events, and what each keeps and
+forgets. `tests/unit/manifest/test_lifecycle.py` lets each happen to every kind of entry, and compares it with the
 table.
 
-Two things are known apart: what is wanted (the flags of the row, its size, when its file came), and what lies at the
-destination (`Presence`). Nothing that lies there is forgotten before `prune` has removed it. A failed attempt never
-changes what is wanted, and changes what lies there only if it may have written.
+Two things are kept apart: what is wanted (the flags of the row, its size, when its file came), and what is at the
+destination (`Presence`). An object there is not forgotten before `prune` has removed it. A failed attempt never changes
+what is wanted, and changes the presence only if it may have written.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class TrackedEntry(NamedTuple):
 
 
 class Approach(StrEnum):
-    """What a copy has to do about what lies at the destination."""
+    """What a copy has to do first about the destination."""
 
     WRITE = "write"  # as far as is known, nothing is there
     CONFIRM = "confirm"  # the wanted object is there, unless it was removed: look, by ETag
@@ -139,14 +139,14 @@ def _state_when_seen(known: TrackedEntry, wanted: DesiredEntry, changed: int, *,
     if replaced and (state in (DONE, FAILED) or reason == OPTIONAL_MISSING):
         return pending  # what became of the old file says nothing of the new one
     if changed & PRIVATE_FLAG and (known.presence or reason == KEPT_PRIVATE):
-        return pending  # what lies there has to follow, whatever came of an attempt meanwhile
+        return pending  # the access at the destination has to follow, even if an attempt has failed meanwhile
     if changed & OPTIONAL_FLAG and reason in (MISSING, OPTIONAL_MISSING):
         return pending
     return found
 
 
 def gone(known: TrackedEntry, *, accepted: bool = False) -> TrackedEntry:
-    """Its row has left the database. What lies at the destination stays known, for `prune`, and for its return.
+    """Its row has left the database. Its presence stays known, for `prune`, and for its return.
 
     `accepted`: by a plan with `--accept-gone`, so an entry that a store may have is marked. The mark stays until a plan
     sees the row again, or `accept --gone` says that it was deleted.
@@ -168,7 +168,7 @@ def left_by_dead_run(presence: Presence, access: Presence) -> Presence:
 
 
 def found_wrong(presence: Presence) -> Presence:
-    """`verify` has found that what lies there, if anything, does not have the bytes that were confirmed."""
+    """`verify` has found that the confirmed object is lost or has other bytes."""
     return presence | Presence.STALE
 
 

@@ -123,7 +123,7 @@ def require_right(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge)
 
 
 def accepted_wanting(last: PlanRecord | None) -> Collection[tuple[str, str]]:
-    """What the last plan lacked, and went on without, as somebody has accepted it (`plan --accept-gone`)."""
+    """What the last plan lacked, and went on without because of `plan --accept-gone`."""
     return {(str(name), str(other)) for name, other in last.details.get("wanting", ())} if last else ()
 
 

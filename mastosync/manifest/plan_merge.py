@@ -92,7 +92,7 @@ class Writes(Enum):
     """What a plan takes over from a snapshot."""
 
     ALL = auto()
-    NEW_AND_HIDDEN = auto()  # what is new, and what is private by now; all else stays as it is
+    NEW_AND_HIDDEN = auto()  # new entries, and those that have become private; all else stays as it is
     HIDDEN = auto()  # what is private by now
 
 
@@ -202,7 +202,7 @@ class PlanWriter:
         return self.manifest.connection
 
     def _hide(self, table: str, window: Window, wanted: Mapping[Kind, list[EntryGroup]]) -> PlanDelta:
-        """Mark what is private by now. A row that turned local, or remote, has the keys it had, and no line moves."""
+        """Mark entries that have become private. A row that became local or remote keeps its keys, so no line moves."""
         delta = PlanDelta()
         for number, kind in self.manifest.kinds((table,)).items():
             if not self._is_present(number, window, wanted.get(kind, [])):
@@ -213,7 +213,7 @@ class PlanWriter:
         return delta
 
     def _take_over(self, kind: Kind, number: int, window: Window, groups: list[EntryGroup]) -> None:
-        """Let rows that turned local, or remote, keep their lines: they have the keys they had."""
+        """Keep the lines of rows that became local or remote: their keys are the same."""
         others = [
             each for each, other in self.manifest.kinds((kind.table,)).items() if other.namespace == kind.namespace
         ]

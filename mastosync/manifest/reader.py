@@ -120,7 +120,7 @@ class CountLine:
     reason: Reason | None
     objects: int
     size_bytes: int
-    accepted: int = 0  # of these objects: they failed, and somebody has accepted that
+    accepted: int = 0  # of these objects: failures that were accepted as losses
 
 
 def iter_pages(
@@ -266,7 +266,7 @@ class ManifestReader:
         return [
             CountLine(
                 *(self.manifest.kind(kind), STATE_OF[state], REASON_OF[reason], objects, size_bytes),
-                accepted=min(accepted.get((kind, state, reason), 0), objects),  # somebody may write between two looks
+                accepted=min(accepted.get((kind, state, reason), 0), objects),  # a writer may come in between
             )
             for kind, state, reason, objects, size_bytes in rows
         ]

@@ -87,7 +87,7 @@ class EntryRow(NamedTuple):
 
     @property
     def presence(self) -> Presence:
-        """What lies at the destination. See `presence_of`."""
+        """What is at the destination. See `presence_of`."""
         has_digest = self.md5 is not None or self.etag is not None
         return presence_of(self.flags, self.state, self.arrived, has_digest=has_digest)
 
@@ -101,10 +101,10 @@ EntryPlace: TypeAlias = tuple[int, int, str]
 COLUMNS = ", ".join(EntryRow._fields)
 PLACEHOLDERS = ", ".join("?" * len(EntryRow._fields))
 ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Presence.STALE).value}))"
-"""In SQL: what lies at the destination of an entry that is not done, as `presence_of` has it."""
+"""In SQL: the presence of an entry that is not done, as `presence_of` computes it."""
 
 HAS_ARRIVED = f"{ARRIVED} <> 0"
-"""As a condition: something lies at the destination, or may, of an entry that is not done."""
+"""As a condition: an entry that is not done has, or may have, an object at the destination."""
 
 
 def access_of(*, private: bool) -> Presence:

@@ -47,7 +47,7 @@ Noted = tuple[ObjectSettings | None, ...]
 
 
 class AppliedUpTo(NamedTuple):
-    """Up to where everything that is done was brought in line."""
+    """The place up to which all done entries have been given the settings."""
 
     kind: int
     id: int

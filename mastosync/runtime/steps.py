@@ -32,7 +32,7 @@ C = TypeVar("C")  # what is claimed
 R = TypeVar("R")  # its outcome
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.005  # how long what comes from another thread may wait, while requests are under way
+_LOOK_SECONDS = 0.005  # how long results of other threads may wait, while requests are under way
 _REPORT_SECONDS = 0.02  # how long outcomes may: each report wakes up the copier
 _SIGNAL_SECONDS = 0.1  # how long a wish to stop may
 
@@ -80,7 +80,7 @@ class WaitFor:
     stop: StopSignal
 
     def run(self) -> None:
-        """Wait here. Raises: Interrupted; what `reached` raises."""
+        """Wait in this thread. Raises: Interrupted; what `reached` raises."""
         while not self.reached():
             self.stop.sleep(_LOOK_SECONDS)
 

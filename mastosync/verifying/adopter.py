@@ -56,11 +56,11 @@ class AdoptionStatus(StrEnum):
 
     ADOPTED = "adopted"
     ABSENT = "absent"  # nothing lies under its key
-    DIFFERENT = "different"  # what lies there is not what the source has
+    DIFFERENT = "different"  # the destination has another object than the source
     UNDECIDED = "undecided"  # the size is right, and the ETags cannot be compared
-    UNKNOWN = "unknown"  # something lies there, but not at the source: nothing to compare with
+    UNKNOWN = "unknown"  # the destination has an object, the source has none to compare it with
     UNREAD = "unread"  # an end failed or refused when it was asked: nothing is known of it
-    LEFT = "left"  # private, also at the source alone, or to be written anew: adopting would leave it as it is
+    LEFT = "left"  # private by its row or at the source, or to be written anew: adopting would not change its access
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ class Adopter:
     stop: StopSignal
     listener: ProgressListener
     one_bucket: bool = False  # of source and destination, under two prefixes
-    source_tells_access: bool = False  # what it keeps from everybody, as a disk does by modes
+    source_tells_access: bool = False  # whether it hides an object, as a disk does by modes
     settings: ObjectSettings | None = None  # of the destination; None: it gives its objects nothing
-    _noted: bool = field(init=False, default=False)  # that others have stored some of it
+    _noted: bool = field(init=False, default=False)  # that others have stored some of the objects
 
     def run(self) -> Adoption:
         """Look at everything that is not done. Raises: MastosyncError."""

@@ -122,7 +122,7 @@ class Listing:
 
 
 class ListingLookup:
-    """Looks keys up in a listing, in ascending order; what lies between them is skipped."""
+    """Looks up keys in a listing, in ascending order. Objects between them are skipped."""
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing

@@ -62,7 +62,7 @@ class PublicResult:
     url: str
     listing: bool  # anybody can list the bucket
     acl: str = ""  # of the destination, as configured
-    served: bool = False  # at `url` by somebody who need not be the store
+    served: bool = False  # at `url`, by a server that need not be the store
     by_kind: dict[Kind, Asked] = field(default_factory=dict)
     of: Mapping[Kind, int] = field(default_factory=dict)  # how many of each kind could have been asked for
     sample: int = 0  # how many of them were to be asked for
@@ -101,7 +101,7 @@ class PublicResult:
 
     @property
     def all_private(self) -> bool:
-        """Whether nobody may read anything at the bucket."""
+        """Whether all objects at the bucket have to be private."""
         return audience_of(self.acl) is not Audience.EVERYBODY
 
     def must_be_read(self, record: Record) -> bool:
