@@ -55,8 +55,8 @@ EXIT_CODE_MEANING: dict[ExitCode, str] = {
 class MastosyncError(Exception):
     """Root of the hierarchy: what happened and where, and what to do next.
 
-    `message` names the key, store or file and the operation; `hint` is the next step for whoever
-    reads it. Neither may hold a secret.
+    `message` names the key, store or file and the operation; `hint` is the next step for the reader.
+    Neither may hold a secret.
     """
 
     exit_code = ExitCode.BUG
@@ -69,7 +69,7 @@ class MastosyncError(Exception):
 
 
 def passing(error: E, *, may_pass: bool = True) -> E:
-    """The error of a run, of which it is known that it may pass by itself."""
+    """The error of a run, marked as one that may pass by itself."""
     if isinstance(error, MastosyncError):
         error.may_pass = may_pass
     return error
@@ -78,8 +78,8 @@ def passing(error: E, *, may_pass: bool = True) -> E:
 def without_frames(error: E, scrubbed: Callable[[str], str] = str) -> E:
     """The error of a library, and those that led to it, without the variables of the calls they came out of.
 
-    Those hold passwords and signed headers, and whoever shows or reports an error with its variables would
-    tell them. The words stay, as `scrubbed` has them.
+    The variables hold passwords and signed headers, which would get out where an error is shown or reported with
+    them. The message stays, as `scrubbed` returns it.
     """
     link: BaseException | None = error
     while link is not None:
@@ -162,9 +162,9 @@ class Interrupted(MastosyncError):
 
 
 class MayBePublic(Interrupted):
-    """The user asked to stop before anybody could tell who reads a private object, and it could not be removed.
+    """The user asked to stop before it was known who can read a private object, and it could not be removed.
 
-    The message names the object. Several are told with the error that ends the run: see `telling_of`.
+    The message names the object. Several are shown with the error that ends the run: see `telling_of`.
     """
 
 

@@ -40,7 +40,7 @@ class Round(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class Rounds(Generic[W]):
-    """The same work again and again: a round begins `every_seconds` after the last one began, or when that ended."""
+    """Repeats `work`: a round begins `every_seconds` after the last one began, or when that ended if it took longer."""
 
     work: Callable[[], W]
     every_seconds: float
@@ -81,6 +81,6 @@ class Rounds(Generic[W]):
             self.stop.sleep(wait)
 
     def _is_lasting(self, failures: int, seconds: float) -> bool:
-        """Whether so many failures in a row, for so long, are for people to look into."""
+        """Whether failures have lasted so that people should look into them. `failures`: in a row."""
         span = max(self.patience_seconds, (FAILURES_ENOUGH - 1) * self.every_seconds) if self.patience_seconds else 0.0
         return failures >= FAILURES_ENOUGH and seconds >= span

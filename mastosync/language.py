@@ -37,7 +37,7 @@ def tr(message: str, /, **values: object) -> str:
 
 
 def trn(one: str, many: str, count: int, /, **values: object) -> str:
-    """The same for a number of things, which both forms may name as `{count}`."""
+    """A message about `count` things, in the user's language; both forms may name the number as `{count}`."""
     return _filled(_catalog().ngettext(one, many, count), {"count": count, **values})
 
 
@@ -79,7 +79,7 @@ def english() -> Iterator[None]:
 
 @contextmanager
 def english_everywhere() -> Iterator[None]:
-    """The same for all threads, since a program will read what comes of them."""
+    """For as long as the block runs, all threads speak English: a program will read what they say."""
     already = _for_programs.is_set()
     _for_programs.set()
     try:
@@ -114,7 +114,7 @@ def _catalog() -> NullTranslations:
 
 @cache
 def _users_catalog() -> NullTranslations:
-    """The first of the wanted languages that there is, unless nobody could read it."""
+    """The catalog of the first wanted language that has one; English if the terminal cannot show it."""
     wanted = wanted_languages(os.environ)
     if not wanted:
         return _ENGLISH
@@ -126,7 +126,7 @@ def _users_catalog() -> NullTranslations:
 
 
 def wanted_languages(environ: Mapping[str, str]) -> list[str]:
-    """Those that come before English, as GNU gettext has it: English needs no catalog, and no other after it."""
+    """The wanted languages before English, as GNU gettext orders them: English needs no catalog, and ends the list."""
     locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or "C"
     if _code(locale) in _NO_LANGUAGE:
         return []

@@ -79,11 +79,11 @@ class Origin(StrEnum):
 
 
 class Presence(IntFlag):
-    """What is known to lie at the destination under an entry's key. No bit: nothing that we wrote or adopted."""
+    """What is known of the object at the destination under an entry's key. No bit: nothing that we wrote or adopted."""
 
-    AS_PUBLIC = 1  # it was stored as the object of a public row is
-    AS_PRIVATE = 2  # as that of a private row; with both bits, nobody knows which
-    IN_DOUBT = 4  # a write was begun, and nobody knows how it ended
+    AS_PUBLIC = 1  # it was stored with the access of a public row
+    AS_PRIVATE = 2  # with that of a private row; with both bits, it is not known which
+    IN_DOUBT = 4  # a write was begun, and its end is not known
     STALE = 8  # its bytes are not those that are wanted now
 
 
@@ -109,7 +109,7 @@ ACCEPTABLE_REASONS: tuple[Reason, ...] = tuple(reason for reason in FAILURE_REAS
 """Of failures that somebody may accept as a loss: another run meets them again."""
 
 MANIFEST_BYTES_PER_ENTRY = 170
-"""On the disk, as people are told: of one that is done, with an ETag that is no MD5. `make bench-size` measures."""
+"""On the disk, for forecasts: of an entry that is done, with an ETag that is no MD5. `make bench-size` measures."""
 
 OWN_EXTENSION = ""
 """As a style's format: the style keeps the extension of the stored file name."""
@@ -183,7 +183,7 @@ class MediaColumns(NamedTuple):
     updated: Sequence[int | None]
 
     def iter_rows(self) -> Iterator[MediaRow]:
-        """The same, row by row."""
+        """One `MediaRow` after the other."""
         return map(MediaRow._make, zip(*self, strict=True))
 
 
@@ -303,8 +303,8 @@ class Outcome(NamedTuple):
     detail: str | None = None  # for people: the last error
     origin: Origin = Origin.COPIED  # of what is done
     presence: Presence | None = None  # of what is not done, where the attempt has changed it; None: as it was
-    # of a failure: the store that failed or refused; of what lay at the destination: SOURCE if that says it lacks it
-    end: End | None = None  # ... and DESTINATION if nothing was learned of the source
+    # which store failed; for adopted or confirmed objects: SOURCE if the source answered that it lacks it,
+    end: End | None = None  # ... DESTINATION if it was not asked
 
 
 class Record(NamedTuple):
@@ -347,7 +347,7 @@ class ObjectInfo(NamedTuple):
 
     @property
     def md5(self) -> bytes | None:
-        """The MD5 of the content (16 bytes), if the store told it."""
+        """The MD5 of the content (16 bytes), if the ETag is one."""
         return bytes.fromhex(self.etag) if self.etag_is_md5 else None
 
 

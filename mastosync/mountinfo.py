@@ -1,4 +1,4 @@
-"""On which disk a path lies: the table of mounts that Linux keeps for a process, and what follows from it.
+"""The table of mounts that Linux keeps for a process, and what it says of a path: on which disk it is.
 
 The table is /proc/self/mountinfo: see proc_pid_mountinfo(5).
 """
@@ -82,7 +82,7 @@ def on_disk(path: Path, mounts: str) -> PurePath:
 
 
 def real_path(path: Path) -> Path:
-    """A path without links and `..`. One that leads in circles stays as it is: whoever opens it says so."""
+    """A path without links and `..`. One that leads in circles stays as it is: opening it fails with the reason."""
     return Path(os.path.realpath(path))  # of Python's versions, some raise RuntimeError in Path.resolve()
 
 

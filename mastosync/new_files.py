@@ -1,8 +1,8 @@
-"""Files that mastosync makes and that are no objects: whose they are, and how one appears whole or not at all.
+"""Files that mastosync makes and that are no objects: who owns them, and how one appears whole or not at all.
 
-They are for whoever runs a command, and for nobody else to read. Root is often in somebody else's folder, as in
-Mastodon's home. What root makes there belongs to whom the folder belongs: else the same command, run by them the next
-day, could not open its own manifest, settings or log.
+Only the user who runs a command may read them. Root is often in another user's folder, as in Mastodon's home. What root
+makes there gets the owner of the folder: else that user, running the same command the next day, could not open the
+manifest, settings or log.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def one_line(text: str) -> str:
 
 
 def several_lines(text: str) -> str:
-    """The same for a text that has lines on purpose."""
+    """`one_line` for a text that has lines on purpose: they stay."""
     return _UNSAFE_BUT_LINES.sub(_spelled, text)
 
 

@@ -55,7 +55,7 @@ def _spaced(text: str) -> str:
 
 
 def _humanize() -> ModuleType:
-    """The library, told which language this thread speaks, as it remembers that by the thread."""
+    """humanize, set to the language of this thread: it keeps a language for each thread."""
     import humanize  # noqa: PLC0415 - most runs show neither
 
     humanize.activate(_locale(Path(humanize.__file__).with_name("locale"), spoken()))

@@ -60,7 +60,7 @@ class Context:
 
     @contextmanager
     def reading_planned(self) -> Iterator[Manifest]:
-        """The same, where a plan is needed that was made for the stores of the configuration."""
+        """`reading()`, after `require_plan`. Raises: as both."""
         with self.reading() as manifest:
             self.require_plan(manifest)
             yield manifest
@@ -81,7 +81,7 @@ class Context:
 
     @contextmanager
     def writing_planned(self, command: str) -> Iterator[Manifest]:
-        """The same, where a plan is needed that was made for the stores of the configuration."""
+        """`writing()`, after `require_plan` and with the claims of dead runs settled. Raises: as both."""
         with self.writing(command) as manifest:
             self.require_plan(manifest)
             recover_claims_now(manifest)

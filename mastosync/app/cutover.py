@@ -72,7 +72,7 @@ class CutoverOptions:
     fallback: Fallback = Fallback.ALL
 
     def again(self, host: str | None, *, back: bool = False) -> tuple[str, ...]:
-        """The same once more, without the files and the fallback; `back`: with source and destination exchanged.
+        """These options for a next call, without the files and the fallback; `back`: source and destination exchanged.
 
         `host`: what browsers ask for media. It is named, as the switch changes the settings that may have told it.
         """
@@ -203,7 +203,7 @@ def cutover(context: Context, options: CutoverOptions) -> CutoverReport:
 
 
 def cutover_from(config: Config, manifest: Manifest, options: CutoverOptions) -> CutoverReport:
-    """The same, of a manifest that is open already."""
+    """`cutover` for a manifest that is open already."""
     about = ManifestReader(manifest)
     status = status_of(about, settings_of(config))
     known = _known(config, options, status)

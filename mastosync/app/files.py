@@ -1,7 +1,7 @@
-"""Files that are written for people: configurations of `init`, secrets of `pin-secrets`, and whatever they name.
+"""Files that are written for people: the configuration of `init`, the keys of `pin-secrets`, and others to be saved.
 
-At the switch `.env.production` gets the keys of the new store. A configuration that refers to it then means those, and
-the old store, from which the last objects have to come, refuses them. So `pin-secrets` copies the keys before that.
+`pin-secrets` is for the switch. Then `.env.production` gets the keys of the new store, and a configuration that refers
+to it loses those of the old one, from which the last objects have to come. So the keys are copied before that.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Comparison:
 
 
 def report(context: Context, failures: int, env: Path | None = None) -> Report:
-    """What the manifest remembers of the migration, with the first so many of what failed.
+    """What the manifest remembers of the migration, with the first `failures` failed entries.
 
     `env`: Mastodon's own settings, if they were named.
     """
@@ -62,7 +62,7 @@ def report(context: Context, failures: int, env: Path | None = None) -> Report:
 def report_from(
     config: Config, manifest: Manifest, failures: int, env: Path | None, listener: ProgressListener
 ) -> Report:
-    """The same, of a manifest that is open already. It is read as a whole."""
+    """`report` for a manifest that is open already. It is read as a whole."""
     switch = _switch(config, manifest, env)
     with entry_progress("report", listener) as (progress, went_on), ArchiveReader.opened(manifest) as reader:
         progress.total = reader.expected()

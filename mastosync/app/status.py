@@ -53,7 +53,7 @@ def outlook_of(
     bwlimit: Timetable | None = None,
     measured: float | None = None,
 ) -> Outlook:
-    """The same. `rate` and `bwlimit` override the configuration; `measured`: objects a second of the last copy."""
+    """`forecast` by the pace of the last copy (`measured`, objects a second); `rate` and `bwlimit` as for `copy`."""
     bounds = [*_rates(config, rate), *_bandwidth(bwlimit or config.copy.bwlimit)]
     if measured:
         bounds.append(

@@ -290,7 +290,7 @@ class _Checkpoint:
         self._recorded = place
 
     def claims(self, claims: Iterator[_Claim]) -> Iterator[_Claim]:
-        """The same, which are being worked on from then on."""
+        """Hand on `claims`; each counts as begun from then on."""
         for claim in claims:
             self._begun.append(claim.place)
             yield claim

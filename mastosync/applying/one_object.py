@@ -132,9 +132,9 @@ class ObjectApplier:
     def _hidden(
         self, closed: Applied, record: Record, key: str, store: RetryingStore, info: ObjectInfo
     ) -> Steps[Applied]:
-        """The same, and what is private by now is stored as that: it may be hidden by other means than its ACL.
+        """Store what is private by now as private, whatever else hides it. Returns: `closed`, with what came of that.
 
-        If it cannot be, a copy sees to it.
+        If it cannot be stored so, a copy sees to it.
         """
         if not closed.private or closed.found is not None:
             return closed

@@ -296,7 +296,7 @@ class HeadersLost(StoreUnusable):
 
 
 class AccessLost(StoreUnusable):
-    """Everybody could read an object before it was stored in place, and nobody can any more, or that is not told."""
+    """Everybody could read an object before it was stored in place; now nobody can, or it is not known who can."""
 
 
 def _asked_after(task: RewriteTask, steps: Steps[CopiedObject]) -> Steps[tuple[CopiedObject, ObjectInfo]]:

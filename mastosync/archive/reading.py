@@ -329,7 +329,7 @@ def _accepted(line: dict[str, Any], state: EntryState) -> int | None:
 
 
 def _bits(line: dict[str, Any], name: str) -> Presence | None:
-    """Of the bits, their names are told."""
+    """A presence, of which an archive has the names of the bits."""
     told = line[name]
     if told is None:
         return None

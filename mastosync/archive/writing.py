@@ -100,7 +100,7 @@ class Digest:
 
 
 def iter_archive(reader: ArchiveReader, note: Callable[[int], None]) -> Iterator[bytes]:
-    """The lines of an archive, each with its end, in UTF-8. `note` is told how many entries have gone by since.
+    """The lines of an archive, each with its end, in UTF-8. `note` gets the number of entries since its last call.
 
     Raises: ManifestError.
     """

@@ -1,8 +1,8 @@
-"""Whether one object is the one that the manifest records: by its size, its ETag, its bytes, and who can read it.
+"""The check that an object is the one that the manifest records: by its size, its ETag, its bytes, and who can read it.
 
-An object that was uploaded in parts has an ETag that is no MD5 of it: it is the MD5 of the parts' MD5s, a dash, and the
-number of parts. Nobody says how large the parts were, but uploaders have habits: with the number of parts and the size
-of the object, few sizes remain, and `CompositeCheck` tries each as the bytes pass by. See docs/design/verifying.md.
+`CompositeCheck` checks the ETag of an object that was uploaded in parts. It is the MD5 of the parts' MD5s, a dash, and
+the number of parts. The size of the parts is not recorded. But uploaders have habits: for a given number of parts and
+size of the object few sizes are likely, and each is tried as the bytes pass by. See docs/design/verifying.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CheckStatus(StrEnum):
     FINE = "fine"
     LOST = "lost"  # nothing lies under its key
     DIFFERENT = "different"  # its size or its bytes are not the recorded ones
-    UNPROVEN = "unproven"  # its size is right, and no digest is known that its bytes could be held against
+    UNPROVEN = "unproven"  # its size is right, and no digest of its bytes is known
     UNREAD = "unread"  # the store kept failing at it
 
 
@@ -72,8 +72,8 @@ def same_etag(etag: str, expected: str | None) -> bool:
 def described(store: RetryingStore, key: str, record: Record) -> CheckResult:
     """Check an object that a listing does not show as it was recorded.
 
-    A listing may be behind, leave something out or spell it otherwise, and an ETag may change without
-    the bytes: the object is described, and read where only its bytes can decide.
+    A listing may be behind, incomplete or spell keys differently, and an ETag may change without the bytes. So the
+    object is asked for by itself, and read if only its bytes can decide.
     Raises: StoreUnusable, Interrupted.
     """
     try:
@@ -123,16 +123,16 @@ class DeepCheck:
 
 
 def _may_be_exposed(info: ObjectInfo, result: CheckResult) -> bool:
-    """Whether what is private was stored by somebody else since it was confirmed."""
+    """Whether an object is private and was stored again by another tool since it was confirmed."""
     record = result.record
     is_ours = same_etag(info.etag, expected_etag(record.md5, record.etag))
     return record.entry.private and not is_ours and result.verdict not in FAULTS
 
 
 def _by_access(store: RetryingStore, key: str, info: ObjectInfo, result: CheckResult) -> CheckResult:
-    """The same result, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable.
+    """`result`, or DIFFERENT if anybody can read what is private. Raises: ObjectError, StoreUnusable.
 
-    If nobody can, its new ETag is not learned: strangers may be refused for a while, so the next check asks again.
+    If strangers are refused, the new ETag is not learned: the refusal may pass, so the next check asks again.
     """
     if not _may_be_exposed(info, result):
         return result
@@ -162,7 +162,7 @@ def _by_bytes(
 
 
 def _by_description(record: Record, info: ObjectInfo) -> CheckResult | None:
-    """None: the bytes have to be read."""
+    """The result by size and ETag; None: the bytes have to be read."""
     if info.size != record.entry.size:
         return _of_other_size(record, info)
     if same_etag(info.etag, expected_etag(record.md5, record.etag)):
@@ -200,7 +200,7 @@ def _unproven(record: Record) -> CheckResult:
 
 
 def still_done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:
-    """The outcome of an object that lies there as it was, with the digests that are known by now."""
+    """The outcome of an object that is unchanged, with the digests that are known now."""
     return Outcome(
         record.entry,
         EntryState.DONE,

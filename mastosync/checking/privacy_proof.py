@@ -1,10 +1,9 @@
 """Proof that the destination keeps private what is written as private.
 
-Some stores take an ACL and ignore it, and a policy of the bucket may let everybody read whatever its
-ACL. No answer to a write tells that. So the first object of a run that is written as private is asked
-for without credentials. Until it is refused, no other one is written by the same method; if it is given,
-it is removed and the run stops. Where strangers are given nothing anyway, a refusal is no proof, and nothing is
-written as private at all.
+Some stores take an ACL and ignore it, and a policy of the bucket may let everybody read an object in spite of its ACL.
+The answer to a write does not show that. So the first object of a run that is written as private is asked for without
+credentials. Until it is refused, no other one is written by the same method. If it is given, it is removed and the run
+stops. If the endpoint refuses strangers everything, a refusal is no proof, and nothing is written as private.
 """
 
 from __future__ import annotations
@@ -50,10 +49,10 @@ _UNKNOWN_REMEDY = deferred(
 
 
 class PrivacyUnknown(Exception):
-    """Nobody can tell whether the destination keeps private what is written as private, so nothing is."""
+    """It is not known whether the destination keeps objects private, so none is written as private."""
 
     def __init__(self, failure: ObjectError, *, removed: bool = False) -> None:
-        """`failure`: what the one object has ended with that was asked for; of all others it names no store.
+        """`failure`: the error of the one object that was asked for; for all others it names no store.
 
         `removed`: the object that was being written lies there no longer.
         """
@@ -90,8 +89,8 @@ _UNASKED = deferred("it was removed, but mastosync cannot check whether anybody 
 def strangers_read(store: RetryingStore, key: str, info: ObjectInfo | None = None) -> bool:
     """Whether somebody without credentials is given an object of the destination.
 
-    `info`: its description, by which it is told without a byte of it; a proof of privacy wants the byte.
-    Raises: ObjectError and StoreUnusable if that cannot be told, with what to do about it; Interrupted.
+    `info`: its description, by which it is recognized without reading it; None: its first byte is asked for, as a proof
+    of privacy needs. Raises: ObjectError and StoreUnusable, with a remedy, if there is no clear answer; Interrupted.
     """
     try:
         return store.anybody_reads(key) if info is None else store.anybody_finds(key, info)
@@ -147,7 +146,7 @@ class PrivacyProof:
         """`key_of`: under which key an entry lies at the destination.
 
         `refusals_prove`: its endpoint gives strangers what is public.
-        `may_remove`: what everybody reads can be had from the source once more.
+        `may_remove`: an exposed object may be removed, as the source still has it.
         """
         self._destination = destination
         self._key_of = key_of
@@ -157,39 +156,39 @@ class PrivacyProof:
             None if refusals_prove else cannot_check(destination.store.name)
         )
         self._may_remove = may_remove
-        self._only_copies: set[Entry] = set()  # whose objects lie nowhere else
+        self._only_copies: set[Entry] = set()  # whose objects exist nowhere else
         self._lock = threading.Lock()
 
     def never_remove(self, entry: Entry) -> None:
-        """Keep the object of this entry, whatever it proves: it lies nowhere else."""
+        """Never remove the object of this entry: it exists nowhere else."""
         with self._lock:
             self._only_copies.add(entry)
 
     def is_given(self, method: WriteMethod) -> bool:
-        """Whether what is stored by this method is known to be private."""
+        """Whether there is a proof that objects written as private by this method are private."""
         return method in self._given
 
     @property
     def finding(self) -> str | None:
-        """Why nothing private was written, for people; None: that is not so."""
+        """Why nothing private was written, for people; None: it was."""
         unknown = self._refusal
         return f"{unknown.message}; {unknown.hint}" if isinstance(unknown, ObjectError) else None
 
     def require_possible(self) -> None:
-        """Raises: what an object of this run has ended with that should have been the proof."""
+        """Raises: the error of the object of this run that was to be the proof, if it failed."""
         if self._refusal is not None:
             # a new one: raised again, the same would show the first traceback too
             again = type(self._refusal)(self._refusal.message, hint=self._refusal.hint)
             raise PrivacyUnknown(again) if isinstance(again, ObjectError) else again
 
     def prove(self, entry: Entry, method: WriteMethod, steps: Steps[T]) -> Steps[T]:
-        """The result of steps that store an entry as private, once it is known that nobody else can read it.
+        """Take steps that store an entry as private, and return their result when strangers are known to be refused.
 
         Raises: PrivacyLost if anybody can; PrivacyUnknown and StoreUnusable if that cannot be told: then the object
         has been removed, unless the error says otherwise, and no other is written. What `steps` raise.
         """
         if method is WriteMethod.IN_PARTS:
-            # it must have its place among the large ones before its turn: those who wait for it keep theirs
+            # take a place among the large objects before the turn: objects that wait for this one keep their places
             yield BlockingCall(_nothing, large=True)
         yield WaitFor(partial(self._may_go, entry, method), self._destination.stop)
         try:
@@ -205,7 +204,7 @@ class PrivacyProof:
                     del self._turns[method]
 
     def _may_go(self, entry: Entry, method: WriteMethod) -> bool:
-        """Whether nothing has to be waited for. It may have become this entry's turn."""
+        """Whether this entry need not wait: there is a proof or a refusal, or it becomes the proof itself."""
         with self._lock:
             if method not in self._given and self._refusal is None:
                 return self._turns.setdefault(method, entry) is entry
@@ -252,16 +251,16 @@ class PrivacyProof:
         )
         lost.lies_there = not removal.removed
         if lost.lies_there:
-            # now: the run may have ended for something else, and then nobody hears of the error
+            # log it now: if the run has ended for another reason, this error is not shown
             with english():
                 _log.error("anybody can read %r at %s, although it was written as private; %s", key, name, removal.said)
         raise lost
 
     def _remove(self, entry: Entry, key: str, *, ask_again: bool = False) -> _Removal:
-        """Whoever asked to stop does not mean this."""
+        """Remove the object, even if somebody has asked to stop."""
         if not self._may_remove or entry in self._only_copies:
             return _NOT_REMOVED
-        # told before: it may take a while, or end with this process
+        # logged before: the removal may take a while, or the process may end
         _log.warning("%r at %s may be public: it is being removed", key, self._destination.store.name)
         stop, policy = StopSignal(), self._destination.policy
         policy = replace(policy, throttle_budget_seconds=_REMOVAL_SECONDS).within(_REMOVAL_SECONDS)

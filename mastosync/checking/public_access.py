@@ -1,6 +1,6 @@
-"""Who must be able to read objects of the destination without credentials, and who must not: one rule for all.
+"""The rule that says whether strangers must, must not or may read an object of the destination.
 
-`verify --public` checks each object by it. `cutover`, `report` and the printed steps ask for that proof only where
+`verify --public` checks each object by it. `cutover`, `report` and the printed steps require that proof only if
 something has to be readable. See docs/design/privacy.md.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum, StrEnum, auto
 
 USUAL_SAMPLE = 100
-"""So many objects `verify --public` asks for, unless somebody says how many."""
+"""How many objects `verify --public` asks for by default."""
 _ALL_PRIVATE = "private"  # as `acl`: every object, whatever its row says
 
 
@@ -17,7 +17,7 @@ class Audience(Enum):
     """Who reads an object without credentials."""
 
     EVERYBODY = auto()  # browsers and other servers have to
-    NOBODY = auto()  # whoever can is one too many
+    NOBODY = auto()  # not even one stranger may
     UNKNOWN = auto()  # some or none: the server in front decides
 
 

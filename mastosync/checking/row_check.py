@@ -1,10 +1,11 @@
-"""What the rows of entries say by now, where a plan of a while ago is not enough.
+"""What the rows of entries say now, where the last plan may be too old.
 
-`RowCheck` asks before an object is made public: what moderators have hidden since the plan, and what users have
-deleted, would be opened otherwise. The database is asked for many rows at a time. An answer that has grown old, as a
-store was slow or down, is asked for again, by itself.
+Two classes ask the database:
 
-`RowsNow` asks for the rows of what `verify` is about to make pending, so that no copy opens it or brings it back.
+* `RowCheck`, for `apply-settings`, before an object is made public: a moderator may have hidden it since the plan, or a
+  user deleted it. It asks for many rows at a time, and once more for a single one whose answer has grown old meanwhile.
+* `RowsNow`, for `verify`, before an entry becomes pending: else a copy might open the object or bring it back.
+
 See docs/design/verifying.md.
 """
 
@@ -34,7 +35,7 @@ _ASKED_AT_MOST = 10_000  # rows, by a whole `verify`: of a store that has lost m
 
 
 class RowState(Enum):
-    """What a row says by now."""
+    """What a row says now."""
 
     PUBLIC = auto()
     PRIVATE = auto()
@@ -61,7 +62,7 @@ class RowCheck:
     def with_answers(
         self, claims: Iterator[tuple[AppliedUpTo, Record]]
     ) -> Iterator[tuple[AppliedUpTo, Record, RowAnswer]]:
-        """The same, with what their rows say. Raises: DatabaseError."""
+        """The claims, each with what its row says. Raises: DatabaseError."""
         while some := list(islice(claims, _AT_ONCE)):
             answers = self._ask([record for _, record in some])
             for number, (place, record) in enumerate(some):
@@ -70,7 +71,7 @@ class RowCheck:
                 yield place, record, answers[number]
 
     def fresh(self, record: Record, answer: RowAnswer) -> Steps[RowAnswer]:
-        """The same, or what its row says now if that has grown old. Raises: DatabaseError."""
+        """`answer`, or a new one if it has grown old. Raises: DatabaseError."""
         if _is_old(answer):
             (answer,) = yield BlockingCall(partial(self._ask, [record]))
         return answer
@@ -87,7 +88,7 @@ class RowCheck:
 
 
 def made_private(record: Record) -> Record:
-    """The same, as its row has it by now; what lies there stays known as it was."""
+    """The record, with its entry made private. What is known of the object at the destination stays."""
     return record._replace(entry=record.entry._replace(private=True))
 
 
@@ -110,13 +111,13 @@ def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) ->
 
 @dataclass(slots=True)
 class RowsNow:
-    """Asks for the rows of what is at fault, and counts what they said. Where nothing is, nobody is asked."""
+    """Asks for the rows of entries at fault, and counts the answers. Without such entries the database is not asked."""
 
     row_check: RowCheck | None = None  # None: there is no database to ask
     private: int = 0  # entries that are public by the last plan, and private by their rows now
-    unasked: int = 0  # that were not made pending, as nobody could be asked
+    unasked: int = 0  # entries that were not made pending, as there was no answer
     trouble: str = ""  # why
-    gone: set[Entry] = field(init=False, default_factory=set)  # their rows are, or have another file
+    gone: set[Entry] = field(init=False, default_factory=set)  # entries whose rows are gone or have another file
     _asked: int = field(init=False, default=0)
 
     @property
@@ -125,7 +126,7 @@ class RowsNow:
         return len(self.gone)
 
     def of(self, records: Sequence[Record]) -> dict[Entry, RowState]:
-        """What their rows say. Left out is what is private anyway, and everything if nobody can be asked."""
+        """What their rows say, except for entries that are private already. Empty if there is no answer."""
         wanted = [each for each in records if not each.entry.private][: _ASKED_AT_MOST - self._asked]
         if not wanted or self.row_check is None or self.trouble:
             return {}

@@ -75,7 +75,7 @@ def failed_lines(status: Status) -> list[str]:
 
 
 def news_line(news: Mapping[str, int]) -> str:
-    """The same in one line, for --quiet."""
+    """New failures in one line, for --quiet."""
     return trn(
         "{count:,} entry failed and is not accepted as lost ({reasons}): `mastosync ls --new` lists it",
         "{count:,} entries failed and are not accepted as lost ({reasons}): `mastosync ls --new` lists them",

@@ -1,9 +1,10 @@
-"""Where text leaves: the one place that prints it, for people and for programs.
+"""Where text leaves: what is printed, for people and for programs, and files that shells and `man` read.
 
-If standard output cannot be written, a result does not arrive: the run ends. If standard error cannot be written, only
-messages are lost: the run goes on.
+Two things:
 
-It also writes the files that shells and `man` read for one user (XDG base directory specification).
+* Nothing else prints. If standard output cannot be written, a result does not arrive: the run ends. If standard error
+  cannot be written, only messages are lost: the run goes on.
+* `install_file` writes a completion or manual page for one user, where the XDG base directory specification has it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From text to a `Config`: read every value, refuse what cannot be, and say where it stands.
+"""From text to a `Config`: every value is read, or refused with the place where it stands.
 
-Secrets that the configuration only refers to: `KEY = env:NAME`, and `KEY_file = /path/of/a/file`.
+`References` looks up secrets that the configuration only refers to: `KEY = env:NAME`, and `KEY_file = /path/of/a/file`.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""Which ACL an object gets at the destination, and finding out which ACLs the destination takes.
+"""The ACLs that objects get at the destination, and what the manifest is told of them.
 
-Most stores that take no ACLs say so to the first object. Some answer nothing but 403, as they do
-where the key may not write at all: then a public object is written once more without, and if that
-succeeds it was the ACL. Nothing private is ever written on such a guess. Before the first private
-one it must be known whether the store has ACLs at all, as some without take `private` and ignore
-it. Where no public object has shown that yet, an upload in parts is begun and given up at once:
-nothing of it is ever visible. Whether a store keeps the ACLs that it takes, `privacy_proof` finds out.
+Two things. `AclRule` decides on the ACL of each object, and finds out which ACLs the destination takes. Most stores
+that take no ACLs say so to the first object. Some answer nothing but 403, as they do where the key may not write at
+all: then a public object is written once more without, and if that succeeds it was the ACL. Nothing private is ever
+written on such a guess. Before the first private object it must be known whether the store has ACLs at all, as some
+stores without take `private` and ignore it. Where no public object has shown that yet, an upload in parts is begun and
+given up at once: nothing of it is ever visible. Whether a store keeps the ACLs that it takes, `privacy_proof` finds
+out.
 
-`AccessNotes` carries to the manifest what a worker finds out beyond the rows: the access with which an object is
-written after all. The manifest has to know before the object may lie there, as a run that dies would leave it as one
-of another privacy. So the worker waits until the thread that owns the manifest has recorded it.
+`AccessNotes` carries to the manifest that an object is written with another access than its row asks for, because the
+source hides it. The manifest has to know before the object may lie there: a run that dies would leave it recorded with
+the wrong access. So the worker waits until the thread that owns the manifest has recorded it.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ Trial = Callable[[Entry, str | None], Step]
 
 
 class AclRule:
-    """What every object of a run is written with. Shared by all workers: what one finds out holds for all."""
+    """What all objects of a run are written with; learns which ACLs the store takes. Shared by all workers."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class AclRule:
     ) -> None:
         """`taken`: whether the store takes ACLs, where that is known before; `acl = auto` goes by it.
 
-        `proof`: that it keeps them; None: it is known to, or nobody wants to know.
+        `proof`: finds out whether it keeps them; None: no proof is needed.
         """
         self._mode = mode
         self._copy_private_without_acl = copy_private_without_acl
@@ -109,7 +110,8 @@ class AclRule:
     ) -> Self:
         """The rule of a run that writes to a destination. `key_of`: under which key an entry lies there.
 
-        `in_place`: what is written lies there already, and maybe nowhere else: it is always proved, and never removed.
+        `in_place`: objects are written over themselves and may exist nowhere else. So privacy is always proved, and
+        nothing is removed.
         """
 
         def trial(entry: Entry, acl: str | None) -> BlockingCall:
@@ -134,13 +136,13 @@ class AclRule:
 
     @property
     def finding(self) -> str | None:
-        """What this run has found out about the destination, for people; None: nothing worth telling."""
+        """What this run has found out about the destination, for people; None: nothing of note."""
         if self._proof is not None and (unknown := self._proof.finding) is not None:
             return unknown
         return None if self._known_for_none else _MEANING.get(frozenset(self._refused))
 
     def allow(self, entry: Entry) -> Steps[None]:
-        """Find out what becomes of an entry, before anything of it is read.
+        """Find out whether an entry may be written, before anything of it is read.
 
         Raises: PrivateKeptBack; PrivacyUnknown; ObjectError if that cannot be found out now; StoreUnusable, as
         `write` does.
@@ -174,13 +176,13 @@ class AclRule:
         return proof.prove(entry, method, steps)
 
     def opens(self, entry: Entry) -> Steps[bool]:
-        """Whether an ACL of its own makes a public object readable to everybody; without, the bucket decides."""
+        """Whether a public object gets an ACL that lets everybody read it; without one, the bucket decides."""
         if self._is_open(PUBLIC_READ):
             yield from self._try(entry, PUBLIC_READ)
         return PUBLIC_READ not in self._refused
 
     def never_remove(self, entry: Entry) -> None:
-        """Keep the object of this entry, whoever turns out to be able to read it: it lies nowhere else."""
+        """Never remove the object of this entry, even if everybody can read it: it exists nowhere else."""
         if self._proof is not None:
             self._proof.never_remove(entry)
 
@@ -248,7 +250,7 @@ class AclRule:
             _log.warning("%s", self.finding)
 
     def _is_open(self, acl: str) -> bool:
-        """Whether it is still to be found out if the destination takes an ACL."""
+        """Whether it is not known yet if the destination takes this ACL."""
         known = acl in self._taken or acl in self._refused
         return not known and self._unclear[acl] < _UNCLEAR_AT_MOST
 
@@ -273,8 +275,8 @@ def _completed(begun: Steps[Any], complete: Callable[[Any], Steps[Any]]) -> Step
 def begin_in_vain(store: RetryingStore, key: str, options: PutOptions) -> None:
     """Begin an upload in parts and give it up: nothing is written.
 
-    Raises: as `start_multipart`; Interrupted, and what may pass, if it could not be given up for that: then whoever
-    comes next has to do it.
+    Raises: as `start_multipart`; Interrupted or a transient error if it could not be given up: then the next copy of
+    this key has to do it.
     """
     upload = store.start_multipart(key, options)
     given_up = False
@@ -293,7 +295,7 @@ def begin_in_vain(store: RetryingStore, key: str, options: PutOptions) -> None:
 
 
 NoteAccess: TypeAlias = Callable[[Entry, Presence], Callable[[], bool]]
-"""Takes an entry and its access to the manifest, and gives a function that tells whether they are recorded."""
+"""Has the access of an entry recorded in the manifest. Returns: a function that says whether it is."""
 
 
 class AccessNotes:

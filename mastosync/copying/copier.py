@@ -1,8 +1,8 @@
-"""Working through what is pending: the loop around `Transfer` that owns the manifest.
+"""The copier: the loop that works through pending entries and owns the manifest while it does.
 
-One thread, this one, talks to the manifest; the workers move objects. Between them goes a bounded
-window of claims one way and outcomes the other. Every claim is in the file before a worker
-sees it, and every outcome is in the file within a second.
+Its thread alone talks to the manifest; workers move the objects. It hands them claims, of which only a limited number
+is out at any time, and gets outcomes back. A claim is in the manifest before a worker sees it. An outcome is in the
+manifest within a second.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Copier:
             self.queue.end_run(self._exit_code())
         except BaseException as error:
             with suppress(Exception):  # a bug of a worker, which is this error or says less
-                self._collect(0)  # somebody may have found out meanwhile what everybody reads
+                self._collect(0)  # a worker may have found an exposed object meanwhile
             if not isinstance(self._fatal, PrivacyLost):
                 telling_of(self._in_doubt, error)
                 raise
@@ -151,7 +151,7 @@ class Copier:
                 return
             self._collect(_POLL_SECONDS)
             if not self._outcomes:
-                self._show(progress)  # that nothing comes may be because a store asked to wait
+                self._show(progress)  # also when nothing has ended: a store may have asked to wait
 
     def _collect(self, wait_seconds: float) -> None:
         """Take in what has ended; wait for the first of it."""
@@ -167,7 +167,7 @@ class Copier:
                     self.notes.add(ended.claim.entry, ACCESS)
 
     def _end_with(self, error: BaseException | None) -> None:
-        """The first error ends the run. What everybody reads is worth more: it takes its place, and that is logged."""
+        """Keep the first error, which ends the run. An exposed private object takes its place: the other is logged."""
         before = self._fatal
         if before is None:
             self._fatal = error
@@ -183,11 +183,11 @@ class Copier:
             self._fatal = self._fatal or unusable
 
     def _wind_down(self, progress: CopyProgress) -> None:
-        """Give back what nobody has begun, wait for what is in flight, and record it."""
+        """Release claims that no worker has begun, wait for those in flight, and record their outcomes."""
         released = self.pool.take_back()
         self._in_work -= len(released)
         if self._fatal is not None:
-            self.stop.request()  # nobody waits for another attempt, maybe for hours, at what is lost
+            self.stop.request()  # no more attempts: they may take hours, and would be in vain
         while self._in_work:
             self._collect(_POLL_SECONDS)
             if self._outcomes:
@@ -212,14 +212,14 @@ class Copier:
 
 
 def _named(error: BaseException) -> str:
-    """An error for the log. What is none of ours may hold a secret: --debug has its words, without those."""
+    """An error for the log. One that is not ours is only named, as it may hold a secret; --debug shows it without."""
     return str(error) if isinstance(error, MastosyncError) else type(error).__name__
 
 
 def still_gives(source: StoreSession, manifest: Manifest, prefix: str) -> bool:
     """Whether the source still gives anything that it gave in earlier runs. Unknown counts as yes, nothing as no.
 
-    A source that has given nothing in this run is asked: its key, or what it has, may be another by now.
+    Asked when the source has given nothing in this run: its access key or its contents may have changed.
 
     Raises: StoreUnusable; Interrupted.
     """

@@ -1,9 +1,9 @@
 """One entry on its way to the destination: what is known of it, its requests, its outcomes.
 
-From before a request is sent, its object may lie at the destination; once it was refused, and sent no more than once,
-it does not. `Job` keeps account of that, so that however a copy ends, its outcome says what may lie there.
+As soon as a write is sent, the object may lie at the destination. A refusal of a write that was sent once rules that
+out. `Job` keeps account of that, so that the outcome says what may lie there, however a copy ends.
 
-The functions look whether what is wanted lies there already, so that nothing is uploaded twice.
+The functions of this module look whether the wanted object lies there already, so that nothing is uploaded twice.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 STORES_NOTHING = (ObjectDenied, ObjectRejected, ObjectTooLarge, ObjectChanged, ObjectMissing, AclUnsupported)
-"""Answers to a write that was sent once, after which nothing of it lies there."""
+"""Answers to a write that was sent once, after which nothing of it is at the destination."""
 _UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
 _CLOCKS_DIFFER_SECONDS = 600
 _MADE_WITHIN_SECONDS = 86_400  # Mastodon stores a file and its renditions with the row, long videos hours later
 
 
 def approach_of(claim: Claim) -> Approach:
-    """What a copy has to do about what lies at the destination."""
+    """What a copy has to do first about the destination."""
     presence, md5, etag, *_ = claim.arrival
     return approach_to(presence, private=claim.entry.private, has_digest=md5 is not None or etag is not None)
 
@@ -61,7 +61,7 @@ class Job:
     destination: RetryingStore
     memory: Reservation
     approach: Approach
-    presence: Presence  # of what lies at the destination, as far as is known by now
+    presence: Presence  # of the object at the destination, as far as is known now
     access_unrecorded: bool = False  # the source keeps it from everybody, which the manifest does not know yet
     is_only_copy: bool = False  # what is read lies at the destination, and the source cannot give it any more
 
@@ -86,7 +86,7 @@ class Job:
         return self.claim.attempts > 0 or bool(self.claim.arrival.presence & Presence.IN_DOUBT)
 
     def send(self, step: Step) -> Steps[Any]:
-        """The answer of a step that stores something. From before it is sent, that may lie there."""
+        """Take a step that stores something, and return its answer. `presence` says so before the request is sent."""
         before, retries = self.presence, self.destination.retries
         self.presence = write_started(before, private=self.entry.private)
         try:
@@ -96,11 +96,11 @@ class Job:
                 self.presence = before
             raise
         if self.entry.private:
-            self.presence |= ACCESS  # until somebody has looked who can read it
+            self.presence |= ACCESS  # until it is known who can read it
         return answer
 
     def begin_upload(self, large: LargeObject, options: PutOptions) -> Steps[str]:
-        """The id of an upload in parts: nothing of it can be seen."""
+        """Begin an upload in parts, and return its id. Nothing of it can be seen."""
         before = self.presence
         try:
             upload: str = yield from self.send(BlockingCall(partial(large.begin, options), large=True))
@@ -113,7 +113,7 @@ class Job:
         return upload
 
     def fill_upload(self, large: LargeObject, upload: str) -> Steps[tuple[bytes, str]]:
-        """What `LargeObject.deliver` returns."""
+        """Fill and complete an upload. Returns: as `LargeObject.deliver`."""
         before = self.presence
         self.presence = write_started(before, private=self.entry.private)
         try:
@@ -127,7 +127,7 @@ class Job:
         return delivered
 
     def try_acls(self, steps: Steps[None]) -> Steps[None]:
-        """Take steps that find out about ACLs: an upload that they begin and cannot give up may be left."""
+        """Take steps that find out about ACLs. They may leave an upload that they began and could not give up."""
         try:
             yield from steps
         except STORES_NOTHING:
@@ -137,11 +137,11 @@ class Job:
             raise
 
     def _with_parts_left(self, before: Presence) -> Presence:
-        """What is known where an upload may be left that was never completed: what lay there `before` lies there."""
+        """The presence if an upload may be left that was never completed: the object of `before` is unchanged."""
         return before | Presence.IN_DOUBT if before else write_started(before, private=self.entry.private)
 
     def done(self, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
-        """The destination has confirmed it."""
+        """Make the outcome of an object that the destination has confirmed."""
         is_md5 = md5 is not None and etag.lower() == md5.hex()
         return Outcome(
             self.entry,
@@ -154,16 +154,16 @@ class Job:
         )
 
     def as_recorded(self, size_bytes: int) -> Outcome:
-        """It lies there as it was confirmed before."""
+        """Make the outcome of an object that is at the destination as it was confirmed before."""
         _, md5, etag, source_key, origin = self.claim.arrival
         seen = (size_bytes, md5, etag, source_key, self.attempts, None, origin)
         return Outcome(self.entry, EntryState.DONE, None, *seen, end=End.DESTINATION)  # the source was not asked
 
     def rewritten(self, stored: Outcome, info: ObjectInfo) -> Outcome | None:
-        """What was read at the destination and stored there again, if it is the object that is wanted; None: it is not.
+        """The outcome for an object that was read at the destination and stored there again; None: it is another.
 
-        That is the very one that was confirmed. Where none was, one that fits its row, unless a write has left it of
-        which nobody knows how it ended: its bytes may be others.
+        It has to be the one that was confirmed. If none was, it has to fit its row. It must not be left by a write with
+        an unknown end, as it may be damaged.
         """
         presence, md5, etag, source_key, origin = self.claim.arrival
         if presence & Presence.STALE:
@@ -175,13 +175,13 @@ class Job:
         return stored._replace(source_key=source_key, origin=origin) if stored.md5 == md5 else None
 
     def skipped(self, reason: Reason) -> Outcome:
-        """Nothing is copied."""
+        """Make the outcome of an entry that is skipped."""
         return Outcome(
             self.entry, EntryState.SKIPPED, reason, attempts=self.attempts, presence=self._presence_afterwards()
         )
 
     def kept_back(self) -> Outcome:
-        """It is private, and the destination cannot keep it private."""
+        """Make the outcome of a private entry that the destination cannot keep private."""
         outcome, misplaced = self.skipped(Reason.PRIVATE), self._misplaced()
         if not misplaced:
             return outcome
@@ -189,7 +189,7 @@ class Job:
         return outcome._replace(detail=misplaced)
 
     def failed(self, error: ObjectError) -> Outcome:
-        """No retry is left."""
+        """Make the outcome of a failure for which no retry is left."""
         misplaced = self._misplaced()
         about = {"key": self.key, "reason": error.reason.value, "attempts": self.attempts}
         _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
@@ -204,7 +204,7 @@ class Job:
         )
 
     def _misplaced(self) -> str:
-        """That others may read what is private, or cannot read what is public, for people; empty if neither is so."""
+        """A sentence if strangers may read a private object, or cannot read a public one; empty if neither is so."""
         name, private = self.destination.name, self.entry.private
         if not is_misplaced(self.presence, private=private):
             return ""
@@ -215,12 +215,12 @@ class Job:
         return f"{self.key!r} may still be private at {name}, so others may be unable to read it"
 
     def _presence_afterwards(self) -> Presence | None:
-        """What lies at the destination after an attempt that did not end well; None: as before."""
+        """What is at the destination after an attempt that failed; None: the same as before."""
         return None if self.presence == self.claim.arrival.presence else self.presence
 
 
 def confirmed(job: Job) -> Steps[Outcome | None]:
-    """By the very size and ETag under which the destination confirmed it."""
+    """The outcome if the object has the size and ETag under which the destination confirmed it; None: it has not."""
     arrival = job.claim.arrival
     try:
         there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
@@ -232,7 +232,7 @@ def confirmed(job: Job) -> Steps[Outcome | None]:
 
 
 def find_arrived(job: Job, candidates: Iterator[str]) -> Outcome | None:
-    """Look whether a write arrived of which nobody knows how it ended: by size, and by the digests of both ends.
+    """Find out whether a write with an unknown end has arrived, by the size and the digests at both ends.
 
     Where an ETag is no digest the bytes are read.
     """
@@ -258,11 +258,11 @@ def find_arrived(job: Job, candidates: Iterator[str]) -> Outcome | None:
 
 
 def found_there(job: Job, missing: ObjectMissing, *, hides: bool) -> Steps[Outcome]:
-    """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
+    """The outcome for an object that the source lacks: after a switch Mastodon may have stored it at the destination.
 
-    It has to fit its row. A private object is stored there once more, as private, where that `hides` it: that strangers
-    are refused now does not tell how it was stored. What a write of ours has left with an unknown end may be damaged:
-    it has to be what was confirmed once.
+    It has to fit its row. A private object is stored there once more, as private, if that `hides` it: a refusal to
+    strangers does not prove with which ACL it was stored. If a write of ours has an unknown end, the object may be
+    damaged: it has to be the one that was confirmed once.
     """
     if job.approach not in _UNCONFIRMED or job.presence & Presence.STALE:
         return job.failed(missing)
@@ -271,7 +271,7 @@ def found_there(job: Job, missing: ObjectMissing, *, hides: bool) -> Steps[Outco
         return found._replace(end=End.SOURCE) if found else job.failed(missing)
     try:
         there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
-    except ObjectError:  # it is missing at the source, whatever the destination has to say
+    except ObjectError:  # whatever the destination answers, the object is missing at the source
         return job.failed(missing)
     if not fits_row(job.entry, there):
         return job.failed(_but_there(job, missing, there, _misfit(job.entry, there)))
@@ -289,7 +289,7 @@ def _misfit(entry: Entry, there: ObjectInfo) -> str:
 
 
 def _but_there(job: Job, missing: ObjectMissing, there: ObjectInfo, flaw: str) -> ObjectMissing:
-    """The same failure, naming what lies at the destination, if that came with the file of its row or later."""
+    """`missing`, naming the object at the destination if it was stored with the file of its row or later."""
     if not is_as_new_as_row(job.entry, there):
         return missing
     extended = ObjectMissing(
@@ -314,11 +314,11 @@ def _digest(store: RetryingStore, key: str, info: ObjectInfo) -> bytes:
 
 
 def newer_there(job: Job, info: ObjectInfo) -> Steps[Outcome | None]:
-    """What is wanted may lie at the destination, and what the source gives be the file that was there before.
+    """The outcome if the destination has a newer file than the source under this key; None: it has not.
 
-    After a switch Mastodon stores at the destination, and may use a name once more. Then the source has an object
-    that is older than the file of the row, and the destination one that is not, and is not what we have stored.
-    What is private is left alone, too: it is not known who can read it. Raises: ObjectMissing, then.
+    After a switch Mastodon stores at the destination, and may reuse a name. Then the source has an object that is
+    older than the file of the row, and the destination has one that is not older and that we have not stored.
+    Raises: ObjectMissing if that one is private, as it is not known who can read it, or does not fit its row.
     """
     arrival, entry = job.claim.arrival, job.entry
     if not arrival.presence & Presence.STALE or not is_older_than_row(entry, info):
@@ -338,7 +338,7 @@ def newer_there(job: Job, info: ObjectInfo) -> Steps[Outcome | None]:
 
 
 def fits_row(entry: Entry, there: ObjectInfo) -> bool:
-    """Whether what lies there may be what a row asks for: by its size; where that is unknown, it came with the row."""
+    """Whether an object may be the file of a row: it has its size or, if that is unknown, came with the row."""
     return entry.size == there.size if entry.size is not None else _came_with_its_row(entry, there)
 
 
@@ -361,7 +361,7 @@ def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:
 
 
 def _seconds_after_row(entry: Entry, info: ObjectInfo) -> float | None:
-    """How long after the file of its row an object was stored; None: nobody knows."""
+    """How long after the file of its row an object was stored; None: unknown."""
     if entry.updated is None or not info.last_modified:
         return None
     try:

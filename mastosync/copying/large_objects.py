@@ -1,8 +1,8 @@
 """Large objects: ranges of the source, pinned to one ETag, feed the parts of an upload.
 
 Several parts of one object move at once, each in a thread that reads it, then writes it. The object's own thread
-reserves memory for them in their order, and takes them in in that order, as the MD5 of the whole wants it. So the
-earliest part always has its memory, goes on by itself, and gives its memory back: no object waits for ever.
+reserves memory for them in their order, and adds them to the MD5 of the whole in that order. So the earliest part
+always has its memory, can go on, and gives its memory back: no object waits for ever.
 
 `SourceCheck` compares what was read with what the source says of the object, whatever kind of ETag it has.
 """
@@ -49,7 +49,7 @@ class SourceDamaged(CorruptObject):
 
 
 class UploadDamaged(CorruptObject):
-    """What was put together of the parts is not what they were: only another upload can help."""
+    """The object that the store made of the parts is not what was sent: only another upload can help."""
 
 
 @dataclass(slots=True)
@@ -158,8 +158,8 @@ class LargeObject:
     def _require_whole(self, etag: str, parts: list[UploadedPart], md5: bytes) -> None:
         """Compare the ETag of what was put together with the parts, where it has that form.
 
-        Some stores make theirs of something else. So the first that does not fit is settled by reading the object
-        back; where its bytes are right, ETags of this store prove nothing. Raises: UploadDamaged, ObjectError.
+        Some stores make such ETags of something else. So when the first one does not fit, the object is read back; if
+        its bytes are right, ETags of this store prove nothing. Raises: UploadDamaged, ObjectError.
         """
         if not is_composite(etag) or self.shared.etags_fit is False:
             return
@@ -178,7 +178,7 @@ class LargeObject:
             _log.info("%s makes its ETags in its own way: they cannot be compared", self.destination.name)
 
     def _discard(self, upload: str) -> None:
-        """Throw parts away, which cost money until then. Whatever led here counts more than a failure to."""
+        """Throw parts away, which cost money until then. A failure to do so is only logged."""
         try:
             try:
                 self.destination.abort_multipart(self.key, upload)
@@ -190,7 +190,7 @@ class LargeObject:
             self.left_open = True
 
     def _discard_all(self) -> None:
-        """Throw away what may have begun unknown to us. Raises: Interrupted, and then the next run does it."""
+        """Throw away uploads that may have begun without an answer. Raises: Interrupted; then the next run does it."""
         try:
             self.destination.abort_unfinished(self.key)
         except (ObjectError, StoreUnusable):

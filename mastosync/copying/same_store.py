@@ -1,8 +1,8 @@
-"""Whether source and destination are two stores. Their names do not prove it.
+"""The check that source and destination are two stores. Their names do not prove it.
 
 Aliases, addresses, proxies, mounts and names of buckets may all lead to one store. So a probe object is written at the
-destination, and must not be found at the source. It is removed again, whatever happens: its name is in the manifest
-before it is written, and the check after a run that died writes the same object, and removes it. See
+destination, and must not be found at the source. It is always removed again: its name is in the manifest before it is
+written, and if a run dies, the next check writes the same object and removes it. See
 docs/design/stores.md.
 """
 
@@ -34,7 +34,7 @@ _AFTER_STOP_SECONDS = 30.0  # for the removal of a probe after somebody has aske
 
 
 class SourceSilent(StoreUnusable):
-    """The source cannot be asked for a probe object, so nobody knows whether it is another store."""
+    """The source cannot be asked for a probe object, so it is not known whether it is another store."""
 
 
 class ProbeKeys(NamedTuple):
@@ -120,9 +120,9 @@ class SameStoreCheck:
     def _seen(self, keys: ProbeKeys, data: bytes) -> Relation:
         """See `relation_seen`. Raises: SourceSilent if the source cannot be asked.
 
-        A bucket that does not exist is no other name of one that has the probe, before and after it was asked for. No
-        other refusal proves that much: a closed or unreachable door may be another door to the same store, and a folder
-        that is not there may lie on a disk that is not mounted.
+        A source bucket that does not exist, before and after the question, is not the bucket that has the probe. No
+        other refusal proves that the stores differ: an address that is closed or unreachable may lead to the same
+        store, and a folder that is missing may be on a disk that is not mounted.
         """
         source = RetryingStore(self.source)
         try:
@@ -143,11 +143,11 @@ class SameStoreCheck:
             return False
 
     def _remove(self, key: str) -> bool:
-        """Remove the probe. Returns: False if that has to be tried again; a store that refuses will go on refusing."""
+        """Remove the probe. Returns: False if that has to be tried again. A refusal would only come again."""
         try:
             try:
                 RetryingStore(self.destination).delete(key)
-            except Interrupted:  # a wish to stop does not mean this
+            except Interrupted:  # the probe is removed even if somebody has asked to stop
                 RetryingStore(_unstopped(self.destination)).delete(key)
         except (ObjectError, StoreUnusable) as error:
             _log.warning("a probe object may be left, remove it: %s", error.message)
@@ -161,7 +161,7 @@ def _cannot_find_out(kind: type[StoreUnusable], error: ObjectError | StoreUnusab
 
 
 def _unstopped(store_session: StoreSession) -> StoreSession:
-    """The same store for a few requests more, after somebody has asked to stop."""
+    """The session for a few last requests, which are made even after somebody has asked to stop."""
     stop = StopSignal()
     return replace(
         store_session, stop=stop, limiter=EndpointLimiter(stop), policy=store_session.policy.within(_AFTER_STOP_SECONDS)

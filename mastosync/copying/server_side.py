@@ -1,8 +1,8 @@
-"""Copying within one store: where source and destination share endpoint and account, no bytes come through here.
+"""Copies that a store makes by itself, where source and destination share endpoint and account.
 
-Whether a store does that is found out: what it refuses is read and written here, and if that succeeds the store is
-asked no more. So a run loses a few requests at most. What has been copied is compared with its source as far as the
-store tells: by MD5, or, where an ETag is none, by size; the copy is pinned to the ETag that was seen.
+No bytes come through this machine. Whether the store can do that is found out by asking: an object that it refuses is
+read and written here, and if that succeeds, the store is asked no more. So a run loses a few requests at most. A copy
+is pinned to the ETag that was seen, and compared with its source by MD5, or by size if an ETag is no MD5.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CopyRefusal:
 
 
 class ServerSide:
-    """Copies within the store for as long as that works. Shared by all workers: what one finds out holds for all."""
+    """Copies within the store for as long as that works. Shared by all workers: a refusal counts for all."""
 
     def __init__(
         self, source_bucket: str | None, acl: AclRule, put_options: Callable[[ObjectInfo], PutOptions]
@@ -68,7 +68,7 @@ class ServerSide:
         """`source_bucket`: as the destination's store knows it; None: every byte travels through here."""
         self._source_bucket = source_bucket
         self._acl = acl
-        self._put_options = put_options  # for an object that is described so
+        self._put_options = put_options  # for an object with this description
         self._refusals = 0
         self._learning = threading.Lock()
 
@@ -78,12 +78,12 @@ class ServerSide:
         return self._source_bucket is not None
 
     def copy(self, job: Job, source_key: str) -> Steps[CopiedObject | CopyRefusal | None]:
-        """Copy an object within the store. None: that was not tried.
+        """Copy an object within the store. Returns: None if that was not tried.
 
-        Raises: ObjectMissing if nothing lies under the source's key, and what else describing it
-        raises; Throttled; PrivateKeptBack; PrivacyLost.
+        Raises: ObjectMissing if the source has nothing under its key; what else `head` raises; Throttled;
+        PrivateKeptBack; PrivacyLost.
         """
-        bucket = self._source_bucket  # others may find out meanwhile that it is in vain
+        bucket = self._source_bucket  # another worker may set it to None meanwhile
         if bucket is None:
             return None
         for _ in range(_ATTEMPTS):
@@ -114,7 +114,7 @@ class ServerSide:
         return refusal
 
     def did_without(self, refusal: CopyRefusal) -> None:
-        """The same object has arrived through here."""
+        """Count that an object which the store did not copy was read and written here."""
         self._count(refusal, _REFUSALS_AT_MOST if refusal.lasting else 1)
 
     def _count(self, refusal: CopyRefusal, weight: int) -> None:
@@ -130,7 +130,7 @@ class ServerSide:
 
 
 def check_copy(store: RetryingStore, key: str, source_key: str, info: ObjectInfo, etag: str) -> Steps[CopiedObject]:
-    """The copy that a store has made, under `key`, of what `info` describes. Raises: CorruptObject if they differ."""
+    """Compare the copy under `key` with the source's `info`, and describe it. Raises: CorruptObject if they differ."""
     if info.md5 is not None and etag.lower() == info.md5.hex():
         return CopiedObject(info.size, info.md5, etag)
     there: ObjectInfo = yield StoreCall(store, "head", (key,))

@@ -3,10 +3,12 @@
 Bytes are checked when they come in (length, and MD5 where the ETag is one) and go out with their
 Content-MD5, so that the destination itself refuses a damaged upload. Only then is an entry done.
 
-The hops of a claim, from the manifest to a store and back: `WorkQueue` → `Copier` → `WorkerPool` → `TransferLoop` →
-`Transfer` (or `ServerSide.copy`) → `AclRule.write` → `Job.send` → the store, by the loop's multiplexer or
-`RetryingStore`; and the outcome by the pool to the copier, which has `manifest/entry_writer.py` write it.
-docs/architecture.md says what each of them decides.
+A claim goes from the manifest to a store and back by these hops: `WorkQueue` → `Copier` → `WorkerPool` →
+`TransferLoop` → `Transfer` → `AclRule.write` → `Job.send` → the store, by the loop's multiplexer or `RetryingStore`.
+Where the store copies by itself, `Transfer` calls `ServerSide.copy`, which calls `AclRule.write`. For a large object
+`AclRule.write` calls `Job.begin_upload`, which sends, and `Job.fill_upload`, which lets `LargeObject` move the parts.
+The outcome goes back by the pool to the copier, which has `manifest/entry_writer.py` write it. docs/architecture.md
+says what each of them decides.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ class TransferOptions:
 
     source_prefix: str = ""
     destination_prefix: str = ""
-    one_bucket: bool = False  # of source and destination: what lies under the destination's prefix is no source
-    source_tells_access: bool = False  # what it keeps from everybody, as a disk does by modes
+    one_bucket: bool = False  # both stores are one: objects under the destination's prefix are no source
+    source_tells_access: bool = False  # whether it hides an object, as a disk does by modes
     multipart_threshold: int = 16 * MIB  # bytes; larger objects travel in parts
     part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
     parts_at_most: int = 10_000  # that the destination takes for one object
@@ -73,7 +75,7 @@ class Transfer:
         memory: MemoryBudget,
         note: NoteAccess | None = None,
     ) -> None:
-        """`note` is given the access of an entry that is written with another than it was claimed for."""
+        """`note` is given the access of an entry that is written with another access than that of its claim."""
         self._source = source
         self._destination = destination
         self._options = options
@@ -88,7 +90,7 @@ class Transfer:
 
     @property
     def finding(self) -> str | None:
-        """What people should know of the destination that nobody knew before the run."""
+        """What this run has found out about the destination, for people; None: nothing of note."""
         return self._acl.finding
 
     def close(self) -> None:
@@ -110,11 +112,11 @@ class Transfer:
             job = self._job(claim)
             try:
                 outcome = yield from self._run(job)
-            except StoreRecovered:  # as after a death: what was being written is looked for first
+            except StoreRecovered:  # as after a dead run: first look for the object that was being written
                 claim = claim._replace(arrival=claim.arrival._replace(presence=job.presence))
                 continue
             if claim is not before and outcome.state is not EntryState.DONE and outcome.presence is None:
-                outcome = outcome._replace(presence=claim.arrival.presence)  # of which the manifest knows nothing yet
+                outcome = outcome._replace(presence=claim.arrival.presence)  # which the manifest does not have yet
             return outcome
 
     def _job(self, claim: Claim) -> Job:
@@ -130,7 +132,7 @@ class Transfer:
         arrival = job.claim.arrival
         try:
             if arrival.presence:
-                if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
+                if arrival.presence & Presence.IN_DOUBT:  # parts of it may be left
                     yield BlockingCall(partial(job.destination.abort_unfinished, job.key))
                 yield from self._check_access(job)
             if job.entry.private:
@@ -142,7 +144,7 @@ class Transfer:
         except PrivacyUnknown as unknown:
             if unknown.removed:
                 job.presence = NOTHING
-            outcome = job.failed(unknown.failure)._replace(detail=unknown.failure.message)  # also what lies there now
+            outcome = job.failed(unknown.failure)._replace(detail=unknown.failure.message)  # says what is there now
             return outcome if unknown.failure.store else outcome._replace(end=None)
         except ObjectError as error:
             return job.failed(error)
@@ -150,10 +152,10 @@ class Transfer:
             job.memory.release()
 
     def _check_access(self, job: Job) -> Steps[None]:
-        """Find out who can read what lies there already, where that decides what is done.
+        """Find out who can read the object at the destination, if that decides what is done.
 
-        What is private may be somebody else's by now, for everybody to read, though its bytes are the same. What is
-        public counts as private as long as the source keeps its file from everybody.
+        Another tool may have stored a private object again since, with the same bytes and for everybody to read. A
+        public object counts as private as long as the source hides its file.
         """
         if self._options.source_tells_access and not job.entry.private:
             yield from self._follow_source_first(job)
@@ -171,13 +173,13 @@ class Transfer:
         """Hide what the source hides, before anything is read."""
         try:
             info: ObjectInfo = yield StoreCall(job.source, "head", (job.claim.arrival.source_key or job.source_key,))
-        except ObjectError:  # what to make of that, the copy will see
+        except ObjectError:  # the copy meets it again and reports it
             return
         yield from self._hide_as_source_does(job, info)
         job.approach = approach_of(job.claim)
 
     def _find_arrived(self, job: Job) -> Steps[Outcome | None]:
-        """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
+        """The outcome if the wanted object is at the destination already; None: it has to be written."""
         if job.approach is Approach.CONFIRM:
             return (yield from confirmed(job))
         if job.approach in (Approach.COMPARE, Approach.EXAMINE):
@@ -186,16 +188,17 @@ class Transfer:
         return None
 
     def _copy_or_rewrite(self, job: Job) -> Steps[Outcome]:
-        """Copy; if the source does not give the object, rewrite what lies at the destination with the wrong access.
+        """Copy; if the source does not give the object, rewrite the one at the destination that has the wrong access.
 
-        What has to be private is hidden whatever keeps the source from giving it. What has to be public must be missing
-        there: as long as the source only fails, it may keep its file from everybody.
+        A private object is hidden whatever the source answers. A public one is opened only if the source lacks it: a
+        source that merely fails may hide its file.
         """
         try:
             outcome = yield from self._copy(job)
         except ObjectError as error:
             outcome = job.failed(error)
-        failed_at_destination = outcome.end is End.DESTINATION and outcome.reason is not Reason.MISSING  # of one bucket
+        # in one bucket both ends have one name
+        failed_at_destination = outcome.end is End.DESTINATION and outcome.reason is not Reason.MISSING
         source_fails = outcome.state is not EntryState.DONE and not failed_at_destination
         if not job.entry.private:
             source_fails = outcome.reason in (Reason.MISSING, Reason.OPTIONAL_MISSING)
@@ -223,7 +226,7 @@ class Transfer:
             except ObjectMissing as error:
                 missing = missing or error
                 in_doubt = in_doubt or not error.certain
-                job.memory.release()  # the refusal took some, and who has some must not wait for more
+                job.memory.release()  # a transfer that has some must not wait for more
                 continue
             outcome = (yield from newer_there(job, fetched.info)) or (
                 yield from self._deliver(job, source_key, fetched)
@@ -239,11 +242,11 @@ class Transfer:
         return (yield from found_there(job, missing, hides=self._acl.hides))
 
     def _rewrite_in_place(self, job: Job) -> Steps[Outcome | None]:
-        """Store what lies at the destination there once more, with the access that its row asks for by now.
+        """Store the object at the destination there once more, with the access that its row asks for now.
 
-        What is private is hidden whatever it is. What is public again has to be what was confirmed once.
-        Returns: the outcome, if that is the object that is wanted: the very one that was confirmed, or, where a death
-        kept it from that, one that fits its row. Raises: PrivateKeptBack; ObjectError.
+        If it is to be private, it is hidden whatever its bytes are. If it is public again, it has to be the one that
+        was confirmed once. Returns: the outcome if it is the wanted object (`Job.rewritten`), else None. Raises:
+        PrivateKeptBack; ObjectError.
         """
         arrival, private = job.claim.arrival, job.entry.private
         if not private and (arrival.md5 is None or arrival.presence & Presence.STALE):
@@ -267,7 +270,7 @@ class Transfer:
         return StoreCall(job.source, "read", (source_key, self._options.multipart_threshold))
 
     def _deliver(self, job: Job, source_key: str, fetched: FetchedObject) -> Steps[Outcome]:
-        """Store what was fetched; an object that was replaced or damaged on the way is read again."""
+        """Store a fetched object. If it was replaced at the source or damaged on the way, read it again."""
         for restart in range(_RESTARTS_AT_MOST):
             try:
                 yield from self._hide_as_source_does(job, fetched.info)
@@ -283,9 +286,9 @@ class Transfer:
         raise AssertionError("unreachable")
 
     def _hide_as_source_does(self, job: Job, info: ObjectInfo) -> Steps[None]:
-        """Treat an entry as private if the source itself keeps the object from everybody.
+        """Treat an entry as private if the source itself hides the object.
 
-        Its row may be behind: a moderator is faster than the next plan. Raises: as `AclRule.allow`.
+        A moderator may have hidden it since the plan. Raises: as `AclRule.allow`.
         """
         if job.entry.private or not info.private or job.is_only_copy:
             return
@@ -294,7 +297,7 @@ class Transfer:
         yield from job.try_acls(self._acl.allow(job.entry))
 
     def _record_access(self, job: Job) -> Steps[None]:
-        """Wait until the manifest has recorded an access that is not the one of the claim. Raises: Interrupted."""
+        """Wait until the manifest has recorded an access that differs from the claim's. Raises: Interrupted."""
         if not job.access_unrecorded or self._note is None:
             return
         access = (
@@ -304,7 +307,7 @@ class Transfer:
         job.access_unrecorded = False
 
     def _deliver_whole(self, job: Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
-        if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
+        if is_composite(info.etag):  # an ETag of parts: try the part sizes
             check = SourceCheck(job.source, source_key, info)
             yield BlockingCall(partial(check.require_whole, data))
 
@@ -325,7 +328,7 @@ class Transfer:
         return job.done(source_key, info.size, md5, etag)
 
     def _iter_candidates(self, job: Job) -> Iterator[str]:
-        """The keys to look under. Most objects lie under the first, so the others are worked out only when needed."""
+        """The keys to look under. Most objects have the first, so the others are computed only when needed."""
         candidates = iter_candidates(job.entry, self._options.source_prefix, self._copies)
         return chain((job.source_key,), islice(candidates, 1, None))
 
@@ -340,7 +343,7 @@ class Transfer:
 
 
 class BucketCheck:
-    """Asks for the bucket before a bare 404 is believed, which looks the same if the bucket is gone. Shared by all."""
+    """Asks for the bucket before a bare 404 is believed, which may also mean that it is gone. Shared by all workers."""
 
     def __init__(self) -> None:
         self._asking = threading.Lock()
@@ -348,7 +351,7 @@ class BucketCheck:
 
     @property
     def exists(self) -> bool:
-        """Whether somebody has just asked, and the bucket was there."""
+        """Whether a question of the last seconds has found the bucket."""
         return time.monotonic() < self._exists_until
 
     def require(self, store: RetryingStore) -> None:

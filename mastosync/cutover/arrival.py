@@ -26,7 +26,7 @@ DISPENSABLE = frozenset({"preview_card_providers", "imports"})
 
 
 def loss_of(kind: Kind) -> LossOutcome:
-    """What it means that the source has none of this kind. Backups count as lost: they are gone for whoever waits."""
+    """What it means that the source lacks an object of this kind. Backups count as lost: a user waits for each."""
     if kind.table in DISPENSABLE:
         return LossOutcome.DISPENSABLE
     if not kind.remote:

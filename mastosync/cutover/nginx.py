@@ -138,7 +138,7 @@ class MediaHost:
 
 
 def _own(host: str) -> str:
-    """The same, in names of nginx's variables and caches, which are those of all its hosts."""
+    """The host as a part of names: variables and caches of nginx are common to all its hosts."""
     return "_" + re.sub(r"[^A-Za-z0-9]", lambda each: "__" if each[0] == "-" else "_", host)
 
 

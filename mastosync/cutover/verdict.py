@@ -181,7 +181,7 @@ def _permission(evidence: CutoverEvidence) -> Iterator[Finding]:
 
 
 def _by_hand(evidence: CutoverEvidence, findings: Sequence[Finding]) -> Iterator[Finding]:
-    """Whether nginx can be told to ask the old store, if that is needed."""
+    """Whether nginx can be configured to ask the old store, if that is needed."""
     if evidence.by_hand is not None and evidence.media_host:
         needed = evidence.fallback is not Fallback.NONE and any(found.needs_fallback for found in findings)
         yield Finding("nginx", Grade.FAILURE if needed else Grade.WARNING, *evidence.by_hand)

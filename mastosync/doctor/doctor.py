@@ -141,7 +141,7 @@ class Doctor:
     def _folder(
         self, stack: ExitStack, subject: CheckSubject, target: FolderTarget, checks: Iterable[str]
     ) -> Findings[CheckedFolder | None]:
-        """The same of a folder."""
+        """A folder, for as long as the stack; None if the configuration makes none."""
         opened = yield from self._opened(stack, subject, target.opened, checks)
         return None if opened is None else CheckedFolder(Reporter(subject), *opened, OneRetry(self.stop))
 

@@ -1,7 +1,10 @@
-"""Objects whose rows were deleted and which still lie at the destination, and up to when that is known.
+"""What may be deleted after a migration.
 
-Only a plan that reads whole tables finds that rows are gone; a delta does not, and neither does a copy. And where
-source and destination are one bucket, which has to stay: which keys may be deleted in the end.
+Two things:
+
+* Objects whose rows were deleted and which still lie at the destination, and up to when all of them are known
+  (`Deleted`). Only a plan that reads whole tables finds that rows are gone; a delta does not, nor does a copy.
+* Keys of the source, where both stores are one bucket, which itself has to stay (`SharedBucket`).
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ class Deleted:
 
     @classmethod
     def known_from(cls, manifest: Manifest, counts: Sequence[CountLine], plans: Sequence[PlanRecord]) -> Deleted:
-        """The same, where counters and plans have been read already. Raises: ManifestError."""
+        """`in_manifest`, if counters and plans have been read already. Raises: ManifestError."""
         last_run = ManifestReader(manifest).last_run()
         return cls.of(count_removable(manifest), counts, plans, last_run.updated_at if last_run else None)
 
@@ -134,7 +137,7 @@ def _removable_message(gone: Removable) -> str:
 
 
 def gone_as_json(gone: Removable) -> dict[str, int]:
-    """The same for scripts."""
+    """Objects whose rows are gone, as JSON shows them."""
     return {"objects": gone.objects, "bytes": gone.size_bytes, "adopted": gone.adopted, "lost": gone.lost}
 
 
@@ -173,7 +176,7 @@ def adopted_message() -> str:
 _TREES = ("cache/", *(f"{table}/" for table in TABLES))
 """What keys begin with, after the key prefix."""
 _DIRECTORIES = tuple(f"{cache}{spec.directory}/" for spec in CATALOG for cache in ("", "cache/"))
-"""The same to the last segment that is known."""
+"""What keys begin with, after the key prefix, up to the folder of the attachment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +228,7 @@ def shared_bucket(manifest: Manifest) -> SharedBucket | None:
 
 
 def _old_prefixes(old: str, new: str) -> tuple[str, ...]:
-    """What old keys begin with and new ones do not: the old key prefix, or as much below it as can be told apart."""
+    """What old keys begin with and new ones do not: the old key prefix, or longer prefixes that set them apart."""
     if ":" in old or ":" in new:
         return ()  # such a prefix is another one for each attachment
     taken = [_head(new) + directory for directory in _DIRECTORIES]

@@ -135,7 +135,7 @@ def lost_by_plan_notice(objects: int) -> Notice:
 
 
 def exposed_finding(objects: int) -> Finding:
-    """The same as a finding."""
+    """`exposed_message` as a finding."""
     return Finding("exposed", Grade.FAILURE, exposed_message(objects), exposed_remedy())
 
 

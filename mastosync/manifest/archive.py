@@ -97,7 +97,7 @@ class ArchiveReader:
             return int(self._manifest.connection.execute(_COUNTED).fetchone()[0])
 
     def head(self) -> Head:
-        """What comes before the entries."""
+        """The head of an archive, which comes before the entries."""
         with sound(self._manifest.path):
             source, destination = (remembered(self._manifest, role) for role in ("source", "destination"))
             if source is None or destination is None:
@@ -112,14 +112,14 @@ class ArchiveReader:
             return Head(source, destination, self._manifest.kinds(), probe, database, settings, notes, records)
 
     def iter_entries(self, told: Callable[[ArchivedEntry, Kind], _T]) -> Iterator[_T]:
-        """What `told` makes of each of them, by kind, id and name. What it cannot make sense of is a ManifestError."""
+        """Yield what `told` returns for each entry, by kind, id and name. What it cannot read is a ManifestError."""
         with sound(self._manifest.path):
             for number, access, *values in self._manifest.connection.execute(_LINES):
                 kind, row = self._manifest.kind(number), EntryRow._make(values)
                 yield told(ArchivedEntry(number, row, None if access is None else Presence(access)), kind)
 
     def iter_fates(self) -> Iterator[EntryFate]:
-        """What became of all of them, in the same order, in a fraction of the time. No reason is an empty word."""
+        """Yield the fate of each entry, in the same order, but much faster. No reason is an empty string."""
         kinds = self._manifest.kinds()
         states, origins = ({code: word.value for code, word in each.items()} for each in (STATE_OF, ORIGIN_OF))
         reasons = {code: reason.value if reason else "" for code, reason in REASON_OF.items()}
@@ -167,7 +167,7 @@ class ArchiveWriter:
             manifest.log_ahead()
 
     def write_head(self, head: Head) -> None:
-        """Bring in what comes before the entries."""
+        """Write the head."""
         connection = self._manifest.connection
         with translated(self._manifest.path):
             remember(self._manifest, head.source, head.destination, head.probe)
@@ -183,7 +183,7 @@ class ArchiveWriter:
                 connection.executemany(insert, [_row(record, columns) for record in records])
 
     def write_entries(self, entries: Sequence[ArchivedEntry]) -> None:
-        """Bring in some, which come by kind, id and name."""
+        """Write some entries, by kind, id and name."""
         with translated(self._manifest.path):
             import_rows(self._manifest, entries)
 

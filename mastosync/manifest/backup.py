@@ -1,13 +1,13 @@
-"""Copies of a manifest: those that `back_up` makes, and those that somebody made of the file without its `-wal`.
+"""Copies of a manifest. Two things: backups by `back_up`, and copies of the file that lack its log (`-wal`).
 
-A backup is made while others read and write. It gets a mark until somebody writes to it, and has no log until then:
-SQLite takes any log that lies beside a file for the file's own (`require_own_log`). The mark is struck out in the file
-itself, before anything comes into a log.
+A backup is made while others read and write. It has a mark and no log until it is written to, because SQLite takes
+any log beside a file for the file's own (`require_own_log`). The mark is removed in the file itself, before anything
+comes into a log.
 
-A copy of the file without its log is an older state, and SQLite does not tell. So each writer notes itself in the
-file when it starts, and strikes that out at the end. A copy in which the note stands, and beside which no
-log lies, lacks what was written last: a gap. The note has the inode of its file: where a run was killed, SQLite brings
-the log into the file when somebody opens it next, and removes the log. That is no copy, and nothing is told.
+A copy of the file without its log is an older state, and SQLite does not notice. So each writer notes itself in the
+file when it starts, and removes the note at the end. A copy with the note and without a log lacks what was written
+last: a gap. The note has the inode of its file, because after a kill the file looks the same without being a copy:
+when it is opened next, SQLite brings the log into the file and removes the log.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _log = logging.getLogger(__name__)
 WRITER, _BACKUP, GAP = "writer", "backup", "gap"
 """Names of notes, in `meta`."""
 
-_PAGES_AT_ONCE = 512  # between two looks at who wants to stop
+_PAGES_AT_ONCE = 512  # between two looks at the signal to stop
 _BUSY_SECONDS = 5.0
 
 
 def backup_name(manifest: Path) -> Path:
-    """Where a backup goes if nobody says: beside the manifest, by the second."""
+    """The default file of a backup: beside the manifest, with the time to the second in its name."""
     return manifest.with_name(f"{manifest.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}.backup")
 
 
@@ -55,8 +55,8 @@ def back_up(
 ) -> int:
     """Copy a manifest as it stands at one moment, and return the size of the copy in bytes.
 
-    The moment is a read transaction: the writer goes on meanwhile, and the copy need not begin anew. `note` is told
-    how many pages are copied, and of how many. The copy is looked at before it gets its name. Raises: ManifestError,
+    The moment is a read transaction: the writer goes on meanwhile, and the copy need not begin anew. `note` gets
+    the number of pages copied, and of all pages. The copy is checked before it gets its name. Raises: ManifestError,
     UsageError if the target is there already, and `error_type` if it cannot be written; then there is no copy.
     """
     if same_file(target, manifest):
@@ -92,13 +92,13 @@ class Gap:
 
 
 def warn_of_gap(found: Gap | None) -> None:
-    """For commands that go on all the same: what is missing costs time, and no object."""
+    """Warn of a gap, for commands that go on: what is missing costs time, but no object."""
     if found is not None:
         _log.warning("%s", tr("{said}; {remedy}", said=found.said, remedy=found.remedy))
 
 
 def has_log(path: Path) -> bool:
-    """Whether a log with something in it lies beside. Asked before SQLite opens the file, and may remove the log."""
+    """Whether a log that is not empty is beside the file. Ask before SQLite opens the file, which may remove it."""
     try:
         return path.with_name(path.name + "-wal").stat().st_size > 0
     except OSError:
@@ -106,10 +106,10 @@ def has_log(path: Path) -> bool:
 
 
 def require_own_log(path: Path, *, writing: bool) -> None:
-    """Whether a log that lies beside may be this file's: SQLite would write it into any.
+    """Refuse a backup with a log beside it: the log is not its own, and SQLite would write it into the file.
 
-    `writing`: the caller holds the writer's lock. Raises: ManifestError if the file is a backup to which nobody has
-    written yet.
+    `writing`: the caller holds the writer's lock. Raises: ManifestError if the file is a backup that was not written
+    to yet.
     """
     if not has_log(path) or not (writing or holder_of(path) is None):
         return
@@ -152,10 +152,10 @@ def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | N
 
 
 def take_over_backup(path: Path, connection: sqlite3.Connection) -> bool:
-    """Strike out the mark of a backup, and note that somebody writes; whether it was one.
+    """Strike out the mark of a backup, and note that it is written to. Returns: whether it was one.
 
-    This goes by a rollback journal, not by a log: no log of its own may lie beside a file with the mark.
-    Raises: ManifestError if somebody is reading it, and does not end in time; sqlite3.Error.
+    This uses a rollback journal: a file with the mark must not have a log of its own.
+    Raises: ManifestError if another process keeps reading it; sqlite3.Error.
     """
     if _noted(connection, _BACKUP) is None:
         return False
@@ -195,22 +195,22 @@ def keep_gap(connection: sqlite3.Connection) -> None:
 
 
 def close_gap(connection: sqlite3.Connection) -> None:
-    """A whole plan has found, within the caller's transaction, all rows that may be missing."""
+    """Remove the note of a gap, within the caller's transaction: a whole plan has found all rows that were missing."""
     delete_meta(connection, GAP)
 
 
 def strike_out_writer(connection: sqlite3.Connection) -> None:
-    """The last one who closes the file brings into it what is in the log. If that fails, the note stays: it is true."""
+    """Remove the note of this writer, as closing the file brings the log into it. If that fails, the note stays."""
     with suppress(sqlite3.Error):
         delete_meta(connection, WRITER)
 
 
 def strike_out_dead_writer(path: Path, connection: sqlite3.Connection) -> None:
-    """The same for a run that has died, whose log is taken over now. Who may not write leaves the note."""
+    """Remove the note of a writer that has died, as its log is taken over now. If that fails, the note stays."""
     with suppress(sqlite3.Error):
         noted = get_meta(connection, WRITER)
         if noted is not None and holder_of(path) is None:
-            delete_meta(connection, WRITER, noted)  # and not that of one who comes just now
+            delete_meta(connection, WRITER, noted)  # and not that of a writer that has just begun
 
 
 def note_backup(connection: sqlite3.Connection) -> None:
@@ -257,7 +257,7 @@ def _require_sound(copy: sqlite3.Connection, manifest: Path) -> None:
 
 
 def _noted(connection: sqlite3.Connection, name: str) -> dict[str, object] | None:
-    """None also if it cannot be read: a note keeps nobody from a damaged file, which others complain of."""
+    """The value of a note; None also if it cannot be read: a damaged file is reported elsewhere."""
     try:
         told = get_meta(connection, name)
         return None if told is None else dict(json.loads(told))

@@ -1,4 +1,4 @@
-"""Is a manifest sound? Compares its parts with each other, in one read transaction, while others may write.
+"""The check of a manifest: it compares its parts with each other, in one read transaction, while others may write.
 
 Lines are counted in windows and compared with the counters, so memory stays bounded.
 """
@@ -69,7 +69,7 @@ CounterPlace = tuple[int, int, int]
 
 @dataclass(slots=True)
 class Recount:
-    """What is there. Without memory for lines, only for counters."""
+    """What was counted. It takes memory for counters, not for lines."""
 
     objects: Counter[CounterPlace] = field(default_factory=Counter)
     size_bytes: Counter[CounterPlace] = field(default_factory=Counter)
@@ -81,7 +81,7 @@ class Recount:
 
 
 def recount(manifest: Manifest, note: Callable[[int], None] = lambda _: None) -> Recount:
-    """Count every line, within a transaction of the caller; `note` is told after each window how many it had.
+    """Count every line, within a transaction of the caller; `note` gets the number of lines of each window.
 
     Raises: ManifestError.
     """
@@ -166,13 +166,13 @@ class Soundness:
 
     @property
     def only_counters(self) -> bool:
-        """Whether a repair puts everything right."""
+        """Whether only counters are wrong, so that a repair puts everything right."""
         return bool(self.faults) and all(fault.part is CheckedPart.COUNTERS for fault in self.faults)
 
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """One look at a manifest. `note` is told how many lines were looked at; `stopped` whether to end at once."""
+    """One check of a manifest. `note` gets the numbers of lines checked; `stopped` says whether to end at once."""
 
     manifest: Manifest
     quick: bool = False
@@ -252,7 +252,7 @@ class Checker:
                 yield Fault(CheckedPart.PLAN, damage, say(_PUT_BACK))
 
     def _damage(self, reader: Callable[[Manifest], object]) -> str:
-        """What is wrong with something that is remembered; empty: nothing. Raises: ManifestError, as SQLite says."""
+        """What is wrong with a remembered value; empty: nothing. Raises: ManifestError, as SQLite says."""
         try:
             reader(self.manifest)
         except ManifestError as error:

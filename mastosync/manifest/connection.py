@@ -1,7 +1,7 @@
-"""Opening a manifest, its transactions, its schema, and the two things every part of it shares.
+"""`Manifest`: an open manifest, its transactions, and what all modules of this package need of it.
 
-Those are the kinds (each entry names one by number) and the counters (each change of a state
-changes them in the same transaction).
+They need the kinds, which entries name by number, and the counters, which every change of a state changes in the same
+transaction.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Manifest:
     @classmethod
     @contextmanager
     def glance(cls, path: Path) -> Iterator[Self | None]:
-        """Look into one as it is, which changes nothing; None if there is none, or it has to be brought up to date.
+        """Open a manifest without changing it; None if there is none, or it has to be brought up to date.
 
         Raises: ManifestError if it cannot be read.
         """
@@ -106,7 +106,7 @@ class Manifest:
         with translated(path):
             backup.require_own_log(real, writing=writing)
             had_log = backup.has_log(real)
-            # a plan lends the connection to a thread that writes; nobody else uses it meanwhile
+            # a plan lends the connection to a thread that writes, and does not use it meanwhile
             connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(path, connection, writing=writing)
@@ -116,7 +116,7 @@ class Manifest:
                 if had_log and not writing:
                     backup.strike_out_dead_writer(real, connection)
                 if writing and manifest.has_plan:
-                    manifest.log_ahead()  # it may have been put back by somebody else's means
+                    manifest.log_ahead()  # it may have been restored by another tool
             except BaseException:
                 connection.close()
                 raise
@@ -141,7 +141,7 @@ class Manifest:
         """All or nothing: states, claims and counters change together.
 
         Raises: ManifestError when the file cannot be written (disk full, locked, read-only), or is
-        another one by now, or is in use by somebody else, whom no lock file kept away.
+        another one by now, or is in use by a process that no lock file kept away.
         """
         self._require_in_place()
         keep_lock(self.path)
@@ -215,7 +215,7 @@ class Manifest:
 
     @property
     def _is_in_place(self) -> bool:
-        """Whether the file is where it was: what is written to one that nobody can find again is lost."""
+        """Whether the file is still at its path: what is written to a file that was moved or removed is lost."""
         return _file_at(self.path) == self._file
 
     def _require_in_place(self) -> None:
@@ -230,7 +230,7 @@ class Manifest:
             )
 
     def write_counts(self) -> None:
-        """Write the changes of the counters, for who asks for them before the transaction ends."""
+        """Write the changes of the counters, so that they can be read before the transaction ends."""
         changed = [(*place, *delta) for place, delta in self._deltas.items() if delta != [0, 0]]
         self.connection.executemany(_ADD_TO_COUNT, changed)
         self._deltas.clear()

@@ -111,12 +111,12 @@ WHERE state = {SKIPPED} AND state <> {DONE} AND reason = {GONE} AND accepted IS 
 
 
 class EntryChange(NamedTuple):
-    """What became of an entry, and how it was found: claimed, unless told otherwise."""
+    """What became of an entry, and how it was found: claimed, unless the fields say otherwise."""
 
     outcome: Outcome
     state: EntryState = EntryState.PENDING
     reason: Reason | None = None
-    presence: Presence | None = None  # None: as the line says it; to be told of what was done
+    presence: Presence | None = None  # None: as the line says; required for what was done
 
 
 class PlannedChange(NamedTuple):
@@ -155,7 +155,7 @@ def import_rows(manifest: Manifest, entries: Sequence[tuple[int, EntryRow, Prese
 def move_rows(manifest: Manifest, kind: int, to: int, places: Sequence[tuple[int, str]]) -> None:
     """Give lines of a kind, by id and name, to another one whose keys are the same, within the transaction of a plan.
 
-    Where both have a line, one is left, with what either knows of the destination.
+    If both kinds have a line, one is left, with what both know of the destination.
     """
     connection = manifest.connection
     for row_id, name in places:
@@ -183,7 +183,7 @@ def _row_at(connection: sqlite3.Connection, place: EntryPlace) -> EntryRow | Non
 def write_outcomes(manifest: Manifest, entries: Sequence[EntryChange]) -> None:
     """Record what became of entries, and drop their claims, within a transaction.
 
-    What is not done keeps its digest, and what is known of the destination unless the outcome tells otherwise.
+    An entry that is not done keeps its digest, and its presence unless the outcome has another one.
     """
     done: list[tuple[object, ...]] = []
     not_done: list[tuple[object, ...]] = []
@@ -212,10 +212,10 @@ def write_outcomes(manifest: Manifest, entries: Sequence[EntryChange]) -> None:
 
 
 def record_findings(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -> int:
-    """Record what became of entries that nobody copied, in one transaction; return how many stood as their records say.
+    """Record in one transaction what became of entries without a copy; return how many were as their records say.
 
     `verify` finds that something done is lost, `adopt` that something pending has arrived, `refetch` brings what had
-    failed. Nothing changes where the record is out of date. Raises: ManifestError, and then nothing has changed.
+    failed. An entry whose record is out of date stays as it is. Raises: ManifestError, and then nothing has changed.
     """
     with manifest.transaction() as connection:
         current = [
@@ -245,18 +245,18 @@ def claim(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[
 def note_access(connection: sqlite3.Connection, manifest: Manifest, notes: Iterable[tuple[Entry, Presence]]) -> None:
     """Note within a transaction with which access objects of claims are written, whatever their rows ask for.
 
-    ACCESS: nobody knows who can read what was stored.
+    ACCESS: it is not known who can read what was stored.
     """
     connection.executemany(_NOTE_ACCESS, [(access.value, *place_of(manifest, each)) for each, access in notes])
 
 
 def release(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
-    """Drop claims that nobody has begun with, within a transaction."""
+    """Drop claims that no worker has begun, within a transaction."""
     connection.executemany(_DROP_CLAIM, [place_of(manifest, each) for each in entries])
 
 
 def recover_claims(manifest: Manifest) -> None:
-    """Turn what dead runs have left claimed into what is known of the destination: something may lie there.
+    """Settle the claims of dead runs: their entries get a presence that says that the object may have arrived.
 
     Within a transaction of a caller that holds the writer's lock and has claimed nothing.
     """
@@ -271,7 +271,7 @@ def recover_claims(manifest: Manifest) -> None:
 
 
 def recover_claims_now(manifest: Manifest) -> None:
-    """The same, in a transaction of its own, when a command begins to write. Raises: ManifestError."""
+    """`recover_claims` in a transaction of its own, when a command begins to write. Raises: ManifestError."""
     with translated(manifest.path):
         any_left = manifest.connection.execute(_ANY_CLAIM).fetchone()[0]
     if any_left:
@@ -284,7 +284,7 @@ def reopen(
 ) -> int:
     """Put entries that failed or were skipped for these reasons back to pending, and return how many.
 
-    No types: of every type. No reasons: whatever failed. Unless `accepted`, what was accepted as a loss stays.
+    No types: of every type. No reasons: all failures. Accepted losses stay as they are, unless `accepted`.
     """
     chosen = manifest.kinds(types)
     codes = {REASON_CODE[reason] for reason in reasons or FAILURE_REASONS}
@@ -302,10 +302,10 @@ def reopen(
 
 
 def try_again(manifest: Manifest, attempts: int, since: int) -> int:
-    """Put back to pending what may fare better by now, and return how many.
+    """Put back to pending what may succeed now, and return how many.
 
-    That is what failed in a way that may pass, and what was missing and has a file of `since` (seconds since the
-    epoch) or later, which may have been on its way; each unless that many attempts were made already.
+    That is what failed in a way that may pass, and what was missing and has a file of `since` (seconds since the epoch)
+    or later, which may have come late. Entries that have had the given number of attempts stay.
     """
     reopened = 0
     with manifest.transaction() as connection:
@@ -337,9 +337,9 @@ def count_losses(
 
 
 def accept(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]) -> None:
-    """Record that somebody knows of these losses: what failed for these reasons. No types: of every type.
+    """Accept entries that failed for these reasons as losses. No types: of every type.
 
-    That is kept while the entry is tried again, until it is done or has another file.
+    The acceptance stays while the entry is tried again, until it is done or has another file.
     """
     with manifest.transaction() as connection:
         for kind, reason in product(manifest.kinds(types), reasons):
@@ -347,7 +347,7 @@ def accept(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]
 
 
 def take_back_acceptance(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]) -> None:
-    """Forget that these losses were accepted, also of what is tried again by now."""
+    """Forget that these losses were accepted, also for entries that are being tried again."""
     with manifest.transaction() as connection:
         for kind, reason in product(manifest.kinds(types), reasons):
             connection.execute(_FORGET_ACCEPTED, (kind, REASON_CODE[reason]))
@@ -356,7 +356,7 @@ def take_back_acceptance(manifest: Manifest, types: tuple[str, ...], reasons: Se
 def mark_dropped(manifest: Manifest) -> None:
     """Mark all that is gone as lost by `plan --accept-gone`, within a transaction: see `gone`.
 
-    For what an older version was told: it knew how many those were, and not which. A `prune` may have been there since.
+    For plans of an older version, which recorded how many those were, but not which. A `prune` may have run since.
     """
     manifest.connection.execute(_MARK_LOST)
 
@@ -367,11 +367,11 @@ def forget_dropped(manifest: Manifest) -> None:
 
 
 def forget_arrival(manifest: Manifest, entries: Sequence[Entry]) -> None:
-    """Record that the objects of these entries, which are gone, lie nowhere any more. Raises: ManifestError."""
+    """Record that the objects of these gone entries have been removed. Raises: ManifestError."""
     with manifest.transaction() as connection:
         connection.executemany(_PRUNED, [place_of(manifest, each) for each in entries])
 
 
 def place_of(manifest: Manifest, entry: Entry) -> EntryPlace:
-    """Where its line is."""
+    """Kind, id and name of an entry's line."""
     return manifest.kind_id(entry.kind), entry.id, entry.name

@@ -1,8 +1,7 @@
-"""SQLite's write-ahead log and locks need a disk of this machine.
+"""The check that a manifest is on a disk of this machine, as SQLite's write-ahead log and locks need one.
 
-On a network file system the memory that readers and writers of a write-ahead log share is not
-shared between machines, and locks may be granted twice (https://sqlite.org/wal.html, and
-https://sqlite.org/lockingv3.html about NFS).
+Readers and writers of a write-ahead log share memory, which a network file system does not share between machines; and
+there locks may be granted twice (https://sqlite.org/wal.html, and https://sqlite.org/lockingv3.html about NFS).
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """What a manifest remembers beside its entries: plans, runs, verifications, and single values by name.
 
-Plans, runs and verifications each have a table. The table `meta` holds what is remembered once; the module that a name
-belongs to says what its value means. It is changed within the caller's transaction. The details of a plan
-or verification are JSON, which is read here alone, and only if it has the types that its readers expect.
+Plans, runs and verifications each have a table. The types of their lines are here. Verifications are also written and
+read here; `reader` reads plans and runs, `plan_merge` writes plans, `work_queue` writes runs. The details of a plan or
+verification are JSON, which only `details_of` reads, and only if it has the types that its readers expect.
+
+The table `meta` holds single values. The module that a name belongs to says what its value means. Values are changed
+within the caller's transaction.
 """
 
 from __future__ import annotations
@@ -95,7 +98,7 @@ class PlanRecord:
 
     @property
     def began_at(self) -> float:
-        """Up to when it has seen everything, Unix time: of a primary, when it began; of a standby, less its lag.
+        """The time up to which it has seen all rows, Unix time: its begin, less the lag if it read a standby.
 
         By this machine's clock, or by that of the database if none says.
         """
@@ -107,13 +110,13 @@ class PlanRecord:
         return int(self.details.get("accepted_gone", 0))
 
     def takes_in(self, table: str, *, remote: bool) -> bool:
-        """Whether its options take in every row of a table that is of other servers (`remote`), or of this one."""
+        """Whether its options include all rows of a table: those of other servers (`remote`), or those of this one."""
         in_scope = self.details.get("only", "all") in ("all", "remote" if remote else "local")
         return in_scope and self.details.get("limit") is None and table in self.details.get("types", TABLES)
 
     @property
     def leaves_nothing_out(self) -> bool:
-        """Whether its options take in every row."""
+        """Whether its options include all rows."""
         everything = set(self.details.get("types", ())) >= set(TABLES) and self.details.get("only") == "all"
         return everything and self.details.get("limit") is None
 
@@ -148,7 +151,7 @@ class VerificationRecord:
 
 
 class LastChange(NamedTuple):
-    """Of what is at the destination."""
+    """The last change at the destination."""
 
     at: float = 0.0  # seconds since the epoch; 0: there was none
     command: str = ""
@@ -171,12 +174,12 @@ def verifications(manifest: Manifest) -> list[VerificationRecord]:
 
 
 def note_change(connection: sqlite3.Connection, command: str) -> None:
-    """Note within a transaction that this command lets something be done, or stores it anew. `copy` has its runs."""
+    """Note within a transaction that this command marks entries done, or stores objects anew. `copy` has its runs."""
     set_meta(connection, CHANGED, f"{time.time()} {command}")
 
 
 def take_back_change(manifest: Manifest, former: LastChange) -> None:
-    """Nothing was stored anew after all: the last change is the `former` one. Raises: ManifestError."""
+    """Restore the `former` last change, as nothing was stored anew. Raises: ManifestError."""
     with manifest.transaction() as connection:
         if former.command:
             set_meta(connection, CHANGED, f"{former.at} {former.command}")
@@ -185,7 +188,7 @@ def take_back_change(manifest: Manifest, former: LastChange) -> None:
 
 
 def last_change(manifest: Manifest) -> LastChange:
-    """The last one by another command than `copy`: what was verified before proves less. Raises: ManifestError."""
+    """The last change by another command than `copy`: older verifications prove less. Raises: ManifestError."""
     found = meta_of(manifest, CHANGED)
     if found is None:
         return LastChange()
@@ -232,7 +235,7 @@ def meta_of(manifest: Manifest, name: str) -> str | None:
 
 
 def details_of(table: str, text: str) -> dict[str, Any]:
-    """Those of a line of this table. Raises: ValueError or TypeError, which say what is wrong."""
+    """The details column of a line of `table`. Raises: ValueError or TypeError, which say what is wrong."""
     found = json.loads(text)
     _require(found, _WANTED[table], "details")
     return dict(found)

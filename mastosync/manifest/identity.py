@@ -1,10 +1,10 @@
-"""A manifest knows its source and its destination, refuses any other, and remembers whether they were found to be two.
+"""The source and destination that a manifest belongs to: it refuses any other, and remembers if they are two stores.
 
-Names of one store are compared in one spelling, and remembered and shown as they were written. Nothing is looked up, so
-different names may still be one store.
+Stores are compared by `StoreLocation`, in which all names of one store that can be known as such are spelled alike;
+they are remembered and shown as they were written. Nothing is looked up, so different names may still be one store.
 
-Scheme, default port, case and the dot at the end of a host make no other store of one. Amazon's endpoints are one as
-well, whatever region, stack or style they name: a bucket's name is given once in all its regions of a partition
+Scheme, default port, case and the dot at the end of a host make no difference. Nor do Amazon's endpoints, whatever
+region, stack or style they name: a bucket's name is given once in all regions of a partition
 (docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, docs.aws.amazon.com/general/latest/gr/s3.html).
 """
 
@@ -38,7 +38,7 @@ _NUMBERS = re.compile(r"(?:0x[0-9a-f]+|[0-9]+)(?:\.(?:0x[0-9a-f]+|[0-9]+)){0,3}"
 
 
 class StoreLocation(NamedTuple):
-    """Where keys lie, in the one spelling that all names of it share."""
+    """Where the keys of a store are, spelled alike for all its names."""
 
     service: str  # host, port unless it is 80 or 443, and path; or a partition of Amazon's
     bucket: str
@@ -86,7 +86,7 @@ def _host(name: str) -> str:
 
 
 def _partition(host: str) -> tuple[str, str] | None:
-    """What of Amazon's S3 a host means: the partition, and the bucket in the name; None: it is not Amazon's."""
+    """The partition of Amazon's S3 that a host belongs to, and the bucket in its name; None: it is not Amazon's."""
     found = _AWS.fullmatch(host)
     if found is None:
         found = _AWS_PRIVATE_LINK.fullmatch(host)
@@ -123,7 +123,7 @@ class StoreIdentity:
 
     @property
     def place(self) -> StoreLocation:
-        """Where its keys lie, whatever the names are that it was given."""
+        """Where its keys are, spelled alike for all its names."""
         return place_of(self.endpoint, self.bucket, self.key_prefix)
 
     def same_bucket(self, other: StoreIdentity) -> bool:
@@ -135,7 +135,7 @@ class StoreIdentity:
         return self.place[:3] == other.place[:3]
 
     def same_port(self, other: StoreIdentity) -> bool:
-        """Whether names of one store are certain: at ports 80 and 443 of a host, two servers may listen."""
+        """Whether the ports are the same: at 80 and 443 of a host, which count as one place, two servers may listen."""
         return self.place.port == other.place.port
 
     def __str__(self) -> str:
@@ -192,7 +192,7 @@ def require_same(manifest: Manifest, source: StoreIdentity | None, destination: 
 
 
 def relation(manifest: Manifest) -> Relation | None:
-    """What the stores of this manifest were found to be; None: nobody has looked. Raises: ManifestError."""
+    """What the stores of this manifest were found to be; None: that was not checked. Raises: ManifestError."""
     value = meta_of(manifest, _RELATION)
     return Relation(value) if value in list(Relation) else None
 
@@ -220,8 +220,8 @@ def note_probe(manifest: Manifest, name: str) -> None:
 def record_relation(manifest: Manifest, found: Relation | None, *, probe_settled: bool) -> None:
     """Remember what the stores were found to be (None: nothing new); `probe_settled`: forget the probe object.
 
-    That they are one is not remembered: it holds nobody back to look again. That they are one bucket stays known when
-    the source does not tell any more: nothing may be removed there. Raises: ManifestError.
+    ONE is not remembered, so that it is checked again. ONE_BUCKET stays when a later check ends with UNKNOWN, as
+    nothing may be removed there. Raises: ManifestError.
     """
     with manifest.transaction() as connection:
         says_nothing = found is Relation.UNKNOWN and relation(manifest) is Relation.ONE_BUCKET

@@ -1,13 +1,13 @@
 """What may become of an entry: what is known of one, and what plans, copies and checks make of that, as pure functions.
 
-Where an event needs nothing but the state (`reopen`, say), its statement in `entry_writer` is all there is; what is
-known of the destination is decided here. docs/lifecycle.md has the table of all events, and what each keeps and
-forgets. `tests/unit/manifest/test_lifecycle.py` lets each happen to every kind of entry, and holds it against the
+An event that only needs the state (such as `reopen`) is one statement in `entry_writer`. Events that depend on what is
+known of the destination are functions here. docs/lifecycle.md has the table of all events, and what each keeps and
+forgets. `tests/unit/manifest/test_lifecycle.py` lets each happen to every kind of entry, and compares it with the
 table.
 
-Two things are known apart: what is wanted (the flags of the row, its size, when its file came), and what lies at the
-destination (`Presence`). Nothing that lies there is forgotten before `prune` has removed it. A failed attempt never
-changes what is wanted, and changes what lies there only if it may have written.
+Two things are kept apart: what is wanted (the flags of the row, its size, when its file came), and what is at the
+destination (`Presence`). An object there is not forgotten before `prune` has removed it. A failed attempt never changes
+what is wanted, and changes the presence only if it may have written.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TrackedEntry(NamedTuple):
     reason: int
     attempts: int
     presence: Presence
-    accepted: int | None = None  # the reason that somebody accepted as a loss of this file, or GONE; None: nobody did
+    accepted: int | None = None  # the reason that was accepted as a loss of this file, or GONE; None: none
 
     @classmethod
     def of(cls, row: EntryRow) -> TrackedEntry:
@@ -77,21 +77,21 @@ class TrackedEntry(NamedTuple):
 
 
 class Approach(StrEnum):
-    """What a copy has to do about what lies at the destination."""
+    """What a copy has to do first about the destination."""
 
-    WRITE = "write"  # nothing lies there that we know of
-    CONFIRM = "confirm"  # the very object lies there as it is wanted, unless somebody has removed it: look, by ETag
-    COMPARE = "compare"  # it may: look, and compare it with the source
-    EXAMINE = "examine"  # it may, and nobody knows who can read it: ask as a stranger, too
-    REWRITE = "rewrite"  # whatever lies there must not stay
+    WRITE = "write"  # as far as is known, nothing is there
+    CONFIRM = "confirm"  # the wanted object is there, unless it was removed: look, by ETag
+    COMPARE = "compare"  # it may be there: look, and compare it with the source
+    EXAMINE = "examine"  # it may be there, with an unknown access: ask as a stranger, too
+    REWRITE = "rewrite"  # write it, whatever is there
 
 
 def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Approach:
     """What a copy does first.
 
-    What may lie there as for a row of the other privacy is written anew. What is private has to be looked at as a
-    stranger, too: the same bytes may be somebody else's, for everybody to read. What is public, and a dead run may
-    have stored in whatever way, is as it should be if strangers can read it.
+    An object that may have the access of the other privacy is written anew. A private one is also asked for as a
+    stranger: another tool may have stored the same bytes for everybody to read. A public one that a dead run may have
+    stored with either access is as it should be if strangers can read it.
     """
     if not presence:
         return Approach.WRITE
@@ -104,14 +104,14 @@ def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Appro
 
 
 def is_misplaced(presence: Presence, *, private: bool) -> bool:
-    """Whether what lies there is readable to others than its row asks for, or may be."""
+    """Whether the object has, or may have, another access than its row asks for."""
     return bool(presence & ACCESS & ~access_of(private=private))
 
 
 def seen(known: TrackedEntry, wanted: DesiredEntry) -> TrackedEntry:
     """A plan sees an entry again, maybe with another file, another privacy, or after it had been gone.
 
-    What its row asks for is taken over. The size is, unless an object of this file has arrived: that has been measured.
+    What its row asks for is taken over, except for the size if an object of this file has arrived: that was measured.
     """
     changed = known.flags ^ wanted.flags
     replaced = None not in (known.updated, wanted.updated) and known.updated != wanted.updated
@@ -122,7 +122,7 @@ def seen(known: TrackedEntry, wanted: DesiredEntry) -> TrackedEntry:
     elif presence:
         presence |= Presence.STALE
     state, reason = _state_when_seen(known, wanted, changed, replaced=replaced)
-    is_answered = replaced or known.accepted == GONE  # it was of the file that was lost, or of a row that is back
+    is_answered = replaced or known.accepted == GONE  # by a new file, or by a row that is back
     accepted = None if is_answered else known.accepted
     return TrackedEntry(flags, updated, size, fallback, state, reason, known.attempts, presence, accepted)
 
@@ -130,7 +130,7 @@ def seen(known: TrackedEntry, wanted: DesiredEntry) -> TrackedEntry:
 def _state_when_seen(known: TrackedEntry, wanted: DesiredEntry, changed: int, *, replaced: bool) -> tuple[int, int]:
     state, reason = found = known.state, known.reason
     pending = PENDING, NO_REASON
-    if wanted.flags & EXCLUDED_FLAG and not known.attempts and not known.presence:  # nobody has begun with it
+    if wanted.flags & EXCLUDED_FLAG and not known.attempts and not known.presence:  # no work on it has begun
         newly_excluded = state == PENDING and changed & EXCLUDED_FLAG
         if known.is_gone or newly_excluded:
             return SKIPPED, EXCLUDED
@@ -139,17 +139,17 @@ def _state_when_seen(known: TrackedEntry, wanted: DesiredEntry, changed: int, *,
     if replaced and (state in (DONE, FAILED) or reason == OPTIONAL_MISSING):
         return pending  # what became of the old file says nothing of the new one
     if changed & PRIVATE_FLAG and (known.presence or reason == KEPT_PRIVATE):
-        return pending  # what lies there has to follow, whatever came of an attempt meanwhile
+        return pending  # the access at the destination has to follow, even if an attempt has failed meanwhile
     if changed & OPTIONAL_FLAG and reason in (MISSING, OPTIONAL_MISSING):
         return pending
     return found
 
 
 def gone(known: TrackedEntry, *, accepted: bool = False) -> TrackedEntry:
-    """Its row has left the database. What lies at the destination stays known, for `prune`, and for its return.
+    """Its row has left the database. Its presence stays known, for `prune`, and for its return.
 
-    `accepted`: by a plan that loses whatever it loses, so that what a store may have is marked. The mark stays until a
-    plan sees the row again, or somebody says that it was deleted.
+    `accepted`: by a plan with `--accept-gone`, so an entry that a store may have is marked. The mark stays until a plan
+    sees the row again, or `accept --gone` says that it was deleted.
     """
     may_lie_somewhere = known.may_be_at_source or (bool(known.presence) and not known.is_gone)
     is_lost = accepted and known.accepted is None and may_lie_somewhere
@@ -158,7 +158,7 @@ def gone(known: TrackedEntry, *, accepted: bool = False) -> TrackedEntry:
 
 @cache  # of a few dozen values, and asked twice an object
 def write_started(presence: Presence, *, private: bool) -> Presence:
-    """A write was begun, and nobody knows how it ended: its answer was lost."""
+    """A write was begun, and its end is not known, as its answer was lost."""
     return left_by_dead_run(presence, access_of(private=private))
 
 
@@ -168,27 +168,27 @@ def left_by_dead_run(presence: Presence, access: Presence) -> Presence:
 
 
 def found_wrong(presence: Presence) -> Presence:
-    """`verify` has found that what lies there, if anything, does not have the bytes that were confirmed."""
+    """`verify` has found that the confirmed object is lost or has other bytes."""
     return presence | Presence.STALE
 
 
 def found_wrong_access(presence: Presence) -> Presence:
-    """`verify --public` has found that others can read it than its row asks for: nobody knows how it was stored."""
+    """`verify --public` has found another access than its row asks for: it is not known how it was stored."""
     return presence | ACCESS
 
 
 def found_hidden(presence: Presence) -> Presence:
-    """`verify` has found that nobody reads what was stored as public and is private by now: somebody has seen to it."""
+    """`verify` has found that an object which became private cannot be read by strangers: it was hidden already."""
     return presence & ~Presence.AS_PUBLIC | Presence.AS_PRIVATE
 
 
 def rewritten_in_place(*, private: bool) -> Presence:
-    """What lies there was read there and stored once more with this access, and may not be what is wanted."""
+    """The object at the destination was stored there again with this access; it may not be the wanted one."""
     return access_of(private=private) | Presence.STALE
 
 
 def contradiction(state: EntryState, presence: Presence) -> str | None:
-    """Why no line of an entry in this state records this of the destination; None: one may."""
+    """Why an entry in this state cannot have this presence; None: it can."""
     if state is EntryState.DONE:
         return "what is done lies at the destination as its row asks for"
     if presence and not presence & ACCESS:

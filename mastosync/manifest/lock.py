@@ -1,9 +1,9 @@
 """One writer per manifest: advisory locks that the operating system releases with their holder.
 
-A file beside the manifest is locked, and says who the writer is. Somebody may take it for a left-over and remove it,
-which the lock on it does not outlive: so the database itself is locked, too. That lock is `flock`, which on Linux has
-nothing to do with the locks of SQLite (`fcntl`). On other systems and on networks it has, and there the file must do:
-a writer that misses it lays it anew, or stops if somebody else was faster.
+A file beside the manifest is locked, and says who the writer is. It may be removed as a left-over, and the lock with
+it. So the database itself is locked, too, by `flock`, which on Linux does not touch the locks of SQLite (`fcntl`). On
+other systems and on networks it does; there the file alone has to do: a writer that misses it makes it again, or stops
+if another process was faster.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Place = tuple[int, int]  # device and inode
 _databases: dict[_Place | None, int] = {}
 """Descriptors of databases, which stay open for good, one for each.
 
-To close one takes the locks of SQLite away, of every connection of this process to the same file
+Closing one would release the locks of SQLite, of every connection of this process to the same file
 (https://sqlite.org/howtocorrupt.html, section 2.2).
 """
 _writers: dict[str, _Writer] = {}
@@ -62,9 +62,9 @@ def writer_lock(manifest: Path, command: str) -> Iterator[None]:
 
 
 def keep_lock(manifest: Path) -> None:
-    """See to it that nobody else can have come, before something is written; without the lock nothing is seen to.
+    """Make sure, before something is written, that no other writer has come. Without the lock nothing is done.
 
-    Raises: ManifestInUse if somebody has; ManifestError if the folder cannot be written to.
+    Raises: ManifestInUse if one has; ManifestError if the folder cannot be written to.
     """
     if writer := _writers.get(os.path.realpath(manifest)):
         writer.take()
@@ -72,7 +72,7 @@ def keep_lock(manifest: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who is at work on a manifest."""
+    """The process that writes to a manifest."""
 
     taken_at: float | None = None  # seconds since the epoch; None: it does not say
     described: str = ""
@@ -83,14 +83,14 @@ class Holder:
 
 
 def holder_of(manifest: Path) -> Holder | None:
-    """Who is at work on a manifest right now; None: nobody. Leaves no file behind."""
+    """The process that writes to a manifest right now; None: there is none. Leaves no file behind."""
     path = lock_path(manifest)
     if os.path.realpath(manifest) in _writers or _database_is_held(manifest):
         return _holder(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return None  # nobody ever was
+        return None  # there never was one
     try:
         return None if _locked(descriptor, fcntl.LOCK_SH) else _holder(path)
     finally:
@@ -107,7 +107,7 @@ class _Writer:
         self._file: int | None = None
 
     def take(self) -> None:
-        """Take what is not held yet: a database that was not there, a lock file that is gone. Nothing, if it fails."""
+        """Take the locks that are not held yet: of a new database, of a lock file that was removed. All or none."""
         had_database = self._database is not None
         if _writers.get(os.path.realpath(self._manifest), self) is not self:
             raise self._in_use()
@@ -172,7 +172,7 @@ class _Writer:
         )
 
     def let_go(self) -> None:
-        """Give both back."""
+        """Release both locks."""
         if self._file is not None:
             os.ftruncate(self._file, 0)
             if not self._manifest.exists():  # none has come of it: nothing is left behind
@@ -187,12 +187,12 @@ class _Writer:
 
 
 def _holds_databases(manifest: Path) -> bool:
-    """Whether a database can be locked, and SQLite does not notice."""
+    """Whether a database can be locked without SQLite noticing."""
     return sys.platform == "linux" and not is_network(kind_of_disk(manifest.parent))
 
 
 def _database_is_held(manifest: Path) -> bool:
-    """By another process."""
+    """Whether another process has locked the database."""
     descriptor = _descriptor_of(manifest) if _holds_databases(manifest) else None
     if descriptor is None:
         return False
@@ -203,7 +203,7 @@ def _database_is_held(manifest: Path) -> bool:
 
 
 def _descriptor_of(database: Path) -> int | None:
-    """None if there is none yet, or it cannot be read: opening it to work on it will tell why."""
+    """A descriptor of the database; None if there is none yet, or it cannot be read: opening it later says why."""
     place = _place(database)
     if place in _databases:
         return _databases[place]
@@ -225,7 +225,7 @@ def _place(file: Path) -> _Place | None:
 
 
 def _is_at(descriptor: int, file: Path) -> bool:
-    """Whether others find this very file there."""
+    """Whether the open file is still the one at this path."""
     found = os.fstat(descriptor)
     return _place(file) == (found.st_dev, found.st_ino)
 

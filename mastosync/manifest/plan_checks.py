@@ -1,14 +1,14 @@
 """What refuses a plan: the database of another instance, an older or unfinished copy of the right one, and losses.
 
-A manifest knows the database it was last planned from. The newest rows may be deleted, so lower ids alone prove no
-older copy; they do where the tables are not the very ones that the last plan read, or are seen as they were before it.
-A plan of a wrong or half-restored database would lose most entries. An entry that was not copied yet counts like one
-that is done: what is gone is never copied. Rows of this server hardly ever leave by the hundred, so where enough of
-them were planned, they alone decide; files of other servers are a cache, which admins clear.
+A manifest knows the database it was last planned from. Lower ids alone do not prove an older copy, as the newest rows
+may have been deleted. They prove it if the tables are not the ones that the last plan read, or are in a state from
+before that plan. A plan of a wrong or half-restored database would lose most entries. Entries that were not copied yet
+count, too: what is gone is never copied. Rows of this server are rarely deleted by the hundred, so if enough of them
+were planned, they alone decide. Files of other servers are a cache, which admins clear.
 
 What a plan has lost by `--accept-gone` is marked (`lifecycle.gone`), and the old store is kept until those rows are
-back or somebody says that they were deleted. An older version kept no marks, only their number in the record of its
-plan. docs/design/planning.md and docs/design/following.md have the reasons and numbers in words.
+back or `accept --gone` says that they were deleted. Older versions kept no marks, only their number in the record of
+the plan. docs/design/planning.md and docs/design/following.md have the reasons and numbers in words.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from mastosync.model import CACHE_TABLES, DatabaseAge, DatabaseIdentity, Kind
 _DATABASE = "database"
 _EXPIRING = ("backups", "imports")  # Mastodon itself removes their rows after some days, the last one too
 
-ALWAYS = 10  # entries: so few say nothing
+ALWAYS = 10  # entries: a loss of this many says nothing
 OWN_PERCENT = 5  # of what is of this server
 OWN_ENOUGH = 20  # entries of it: if they are still there, it is the right database, whatever of other servers is gone
-OWN_FEW, OWN_FEW_PERCENT = 100, 25  # or so few entries, if they are no more than this
+OWN_FEW, OWN_FEW_PERCENT = 100, 25  # or this many entries, if they are at most this percentage
 PROFILE_PERCENT = 50  # of avatars, headers and emojis of other servers
 ALL_PERCENT = 95  # of everything
 NEVER_EMPTIED = ("media_attachments", "accounts", "custom_emojis")
@@ -126,12 +126,12 @@ def require_right(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge)
 
 
 def accepted_wanting(last: PlanRecord | None) -> Collection[tuple[str, ...]]:
-    """What the last plan lacked, and went on without, as somebody has accepted it (`plan --accept-gone`)."""
+    """What the last plan lacked, and went on without because of `plan --accept-gone`."""
     return {tuple(map(str, pair)) for pair in last.details.get("wanting", ())} if last else ()
 
 
 def require_whole(found: DatabaseIdentity, age: DatabaseAge, accepted: Collection[tuple[str, ...]] = ()) -> None:
-    """Raises: PlanRefused where the rows are not there yet that say what is private; `accepted`: no more will come."""
+    """Raises: PlanRefused if rows that say what is private are not there yet; `accepted`: no more will come."""
     for name, other in age.wanting:
         if (name, other) in accepted:
             continue
@@ -220,19 +220,19 @@ def last_transaction(snapshot_id: str) -> int:
 
 @dataclass(slots=True)
 class DroppedCount:
-    """So many entries that were planned, and that the source may have, are gone."""
+    """How many entries that were planned, and that the source may have, are gone."""
 
     gone: int = 0
     planned: int = 0  # before, whatever had become of them
 
     def is_likely(self, percent: int, few: int = 0, few_percent: int = 0) -> bool:
-        """Whether it is no more than a few, or than this share."""
+        """Whether at most a few entries are gone, or at most this share."""
         share = 100 * self.gone / max(self.planned, 1)
         return self.gone <= ALWAYS or share <= percent or (self.gone <= few and share <= few_percent)
 
     @property
     def is_likely_of_own(self) -> bool:
-        """Whether files of this server leave like that."""
+        """Whether a server usually loses as many of its own files."""
         return self.is_likely(OWN_PERCENT, OWN_FEW, OWN_FEW_PERCENT)
 
 
@@ -248,7 +248,7 @@ class Losses:
 
     @classmethod
     def of(cls, counted: Iterable[tuple[Kind, int, int]], came: Collection[str] = ()) -> Losses:
-        """Of entries that are gone, and that were planned, by kind. `came`: tables with new ones of this server."""
+        """Losses by `counted`: kind, entries gone, entries planned. `came`: tables with new entries of this server."""
         losses, tables = cls(), defaultdict[str, DroppedCount](DroppedCount)
         for kind, gone, planned in counted:
             loss = losses.cache if kind.table in CACHE_TABLES else losses.profiles
@@ -264,13 +264,13 @@ class Losses:
 
     @property
     def all(self) -> DroppedCount:
-        """Together."""
+        """All three groups added up."""
         each = (self.own, self.profiles, self.cache)
         return DroppedCount(sum(loss.gone for loss in each), sum(loss.planned for loss in each))
 
     @property
     def are_likely(self) -> bool:
-        """Whether an instance loses as much as that."""
+        """Whether an instance usually loses as much."""
         if self.emptied or self.alone:
             return False
         if self.own.planned >= OWN_ENOUGH and 100 * self.own.gone <= OWN_PERCENT * self.own.planned:
@@ -281,13 +281,13 @@ class Losses:
 
 
 def wanted_by_kind(manifest: Manifest) -> dict[int, int]:
-    """How many entries of each kind are wanted, and may be at the source, of the counters alone."""
+    """How many entries of each kind are wanted and may be at the source, from the counters alone."""
     with translated(manifest.path):
         return dict(manifest.connection.execute(_WANTED).fetchall())
 
 
 def least_losses(manifest: Manifest, seen: Mapping[Kind, int], kinds: Iterable[int]) -> Losses:
-    """What a plan that has seen so many entries of each kind would lose at least, of these kinds."""
+    """The least that a plan would lose of these kinds; `seen`: how many entries of each kind it has seen."""
     wanted = wanted_by_kind(manifest)
     counted = ((manifest.kind(number), wanted.get(number, 0)) for number in kinds)
     came = {kind.table for kind, objects in seen.items() if objects and not kind.remote}
@@ -295,7 +295,7 @@ def least_losses(manifest: Manifest, seen: Mapping[Kind, int], kinds: Iterable[i
 
 
 def dropped_entries(manifest: Manifest) -> Losses:
-    """What plans have lost by `--accept-gone`, and none has seen since, beside what is wanted now.
+    """What plans have lost by `--accept-gone` and no plan has seen since, compared with what is wanted now.
 
     Within a transaction the counters have to be written first. Raises: ManifestError.
     """
@@ -309,7 +309,7 @@ def dropped_entries(manifest: Manifest) -> Losses:
 
 
 def require_likely(losses: Losses, database: DatabaseIdentity) -> None:
-    """Raises: PlanRefused that says how much would be gone."""
+    """Raises: PlanRefused, which says how much would be gone."""
     if losses.are_likely:
         return
     raise PlanRefused(
@@ -343,7 +343,7 @@ def wrong_database_hint() -> str:
 
 
 def count_dropped(manifest: Manifest) -> int:
-    """How many entries are lost so. Raises: ManifestError."""
+    """How many entries plans have lost by `--accept-gone`. Raises: ManifestError."""
     return dropped_entries(manifest).all.gone or _unmarked(manifest)
 
 

@@ -80,7 +80,7 @@ class PlanDelta:
     gone: int = 0
     revived: int = 0  # gone or left out before, and back
     reopened: int = 0  # done, failed or skipped, but now another file of this name, or of another privacy
-    excluded: int = 0  # of those that were seen: left out on request, unless somebody had begun with them
+    excluded: int = 0  # of those that were seen: left out on request, unless work on them had begun
 
     def add(self, other: PlanDelta) -> None:
         """Sum up."""
@@ -92,7 +92,7 @@ class Writes(Enum):
     """What a plan takes over from a snapshot."""
 
     ALL = auto()
-    NEW_AND_HIDDEN = auto()  # what is new, and what is private by now; all else stays as it is
+    NEW_AND_HIDDEN = auto()  # new entries, and those that have become private; all else stays as it is
     HIDDEN = auto()  # what is private by now
 
 
@@ -185,24 +185,24 @@ class PlanWriter:
     def take_back_marks(self, *, accepted: bool) -> None:
         """Take back the marks of this plan if nothing had to be `accepted`; to be called when all is merged.
 
-        It has lost what an instance loses then. Older marks stay: a database that shows something again may be a
-        standby that catches up, or a restore at work, and have the rest later.
+        Its losses were usual ones, then. Older marks stay: a database that shows some rows again may be a standby that
+        catches up, or a restore at work, and show the rest later.
         """
         if not self._marked or accepted:
             return
         self._loader.settle()
         self.manifest.write_counts()
-        if dropped_entries(self.manifest).all.gone == self._marked:  # else nobody knows which of them are older
+        if dropped_entries(self.manifest).all.gone == self._marked:  # else it is not known which of them are older
             forget_dropped(self.manifest)
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        """The connection, when nobody else is at it."""
+        """The connection, when the loader does not use it."""
         self._loader.settle()
         return self.manifest.connection
 
     def _hide(self, table: str, window: Window, wanted: Mapping[Kind, list[EntryGroup]]) -> PlanDelta:
-        """Mark what is private by now. A row that turned local, or remote, has the keys it had, and no line moves."""
+        """Mark entries that have become private. A row that became local or remote keeps its keys, so no line moves."""
         delta = PlanDelta()
         for number, kind in self.manifest.kinds((table,)).items():
             if not self._is_present(number, window, wanted.get(kind, [])):
@@ -213,7 +213,7 @@ class PlanWriter:
         return delta
 
     def _take_over(self, kind: Kind, number: int, window: Window, groups: list[EntryGroup]) -> None:
-        """Let rows that turned local, or remote, keep their lines: they have the keys they had."""
+        """Keep the lines of rows that became local or remote: their keys are the same."""
         others = [
             each for each, other in self.manifest.kinds((kind.table,)).items() if other.namespace == kind.namespace
         ]
@@ -252,9 +252,9 @@ class PlanWriter:
     def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
         """Whether the manifest has these entries in the window, as their rows want them, and no others.
 
-        One column tells of sizes or of fallbacks: Mastodon knows sizes of originals, and those have no other name. What
-        has arrived has the size that its row tells, as a rule; whether it was measured is only asked of kinds where
-        one was not.
+        One column is compared for sizes or fallbacks: only originals have a size in Mastodon, and they have no other
+        name. An object that has arrived mostly has the size of its row; whether a size was measured is only asked for
+        kinds in which one differs.
         """
         have_fallbacks = any(any(group.fallbacks or ()) for group in groups)
         if have_fallbacks and any(any(group.sizes or ()) for group in groups):
@@ -320,7 +320,7 @@ class PlanWriter:
 
 
 def _hides(before: TrackedEntry, after: TrackedEntry) -> bool:
-    """Whether an entry is private by now that was not. A refusal of all else must not hold this back."""
+    """Whether an entry has become private. That is written even if all else of a plan is refused."""
     return bool(after.flags & ~before.flags & PRIVATE_FLAG)
 
 

@@ -50,7 +50,7 @@ SELECT kind, reason, count(*) FROM entries INDEXED BY entries_accepted
 WHERE accepted IS NOT NULL AND state = {FAILED} AND reason = accepted GROUP BY kind, accepted
 """
 LIES_THERE = "but something lies at "
-"""What the error of a missing entry says if the destination has something under its key that is not proven to be it."""
+"""Part of the error of a missing entry, if the destination has an object under its key that may be another one."""
 _COUNT_LYING_THERE = f"""
 SELECT kind, count(*) FROM entries INDEXED BY entries_open
 WHERE state = {FAILED} AND state <> {DONE} AND reason = {MISSING} AND instr(detail, ?) > 0 GROUP BY kind
@@ -120,13 +120,13 @@ class CountLine:
     reason: Reason | None
     objects: int
     size_bytes: int
-    accepted: int = 0  # of these objects: they failed, and somebody has accepted that
+    accepted: int = 0  # of these objects: failures that were accepted as losses
 
 
 def iter_pages(
     manifest: Manifest, select: str, values: tuple[object, ...], after: tuple[int, str | bytes], size: int
 ) -> Iterator[list[RawRow]]:
-    """What a query selects of one kind, in pages. Nothing is being read while a page is handed out.
+    """Yield what a query selects of one kind, in pages. No read is open while a page is handed out.
 
     `select`: gives `COLUMNS` and ends with `NEXT_PAGE`, or its like for another order; its parameters are `values`, the
     id and name to go on `after`, and how many rows. Raises: ManifestError.
@@ -165,14 +165,14 @@ class Removable(NamedTuple):
 
 
 def count_removable(manifest: Manifest) -> Removable:
-    """Count them. Raises: ManifestError."""
+    """Count gone entries whose objects may be removed. Raises: ManifestError."""
     with translated(manifest.path):
         found = [manifest.connection.execute(_COUNT_REMOVABLE, (number,)).fetchone() for number in manifest.kinds()]
     return Removable(*map(sum, zip(*found, strict=True)))
 
 
 def iter_removable(manifest: Manifest, *, adopted: bool) -> Iterator[Record]:
-    """These entries, by kind and id, with or without what was `adopted`. Raises: ManifestError.
+    """The entries of `Removable`, by kind and id, with or without `adopted` ones. Raises: ManifestError.
 
     Nothing is being read while one is handed out.
     """
@@ -181,9 +181,9 @@ def iter_removable(manifest: Manifest, *, adopted: bool) -> Iterator[Record]:
 
 
 def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:
-    """Whether an entry that is not gone, or stays, has the same key: of a row with an id in `ids` (both included).
+    """Whether an entry that is not gone, or stays, needs the same key: of a row with an id in `ids` (inclusive).
 
-    A plan that sees both rows leaves one line to a key. This is for what another version left.
+    A plan that sees both rows keeps one line for a key. This is for lines of another version.
     """
     with translated(manifest.path):
         return any(
@@ -266,13 +266,13 @@ class ManifestReader:
         return [
             CountLine(
                 *(self.manifest.kind(kind), STATE_OF[state], REASON_OF[reason], objects, size_bytes),
-                accepted=min(accepted.get((kind, state, reason), 0), objects),  # somebody may write between two looks
+                accepted=min(accepted.get((kind, state, reason), 0), objects),  # a writer may come in between
             )
             for kind, state, reason, objects, size_bytes in rows
         ]
 
     def lying_there(self) -> Counter[Kind]:
-        """Of what is missing at the source: of how many the destination has something that nobody could prove."""
+        """How many entries, missing at the source, have an unproven object at the destination, by kind."""
         with translated(self.manifest.path):
             rows = self.manifest.connection.execute(_COUNT_LYING_THERE, (LIES_THERE,)).fetchall()
         return Counter({self.manifest.kind(kind): objects for kind, objects in rows})
@@ -280,7 +280,7 @@ class ManifestReader:
     def entries(
         self, *, states: Collection[EntryState] = (), reasons: Collection[Reason] = (), types: Collection[str] = ()
     ) -> int:
-        """How many entries there are, of the counters alone; an empty filter lets everything through."""
+        """How many entries there are, from the counters alone; an empty filter lets everything through."""
         return sum(
             line.objects
             for line in self.counts()
@@ -350,7 +350,7 @@ class ManifestReader:
     ) -> Iterator[Record]:
         """Entries by type and id; an empty filter lets everything through.
 
-        `accepted`: only failures that somebody has accepted, or only those that nobody has.
+        `accepted`: True for accepted failures alone, False for the others alone.
         """
         conditions, values = "", []
         if states:
@@ -374,8 +374,8 @@ class ManifestReader:
     def iter_failures(self, reason: Reason, types: tuple[str, ...] = ()) -> Iterator[Record]:
         """Entries that failed for this reason, by type and id, for a caller that takes hours to change them.
 
-        Each is as it was shortly before it is handed out, and none is told twice. Nothing is being read meanwhile:
-        as long as somebody reads, the log of changes cannot begin anew, and grows with every one.
+        Each is read shortly before it is handed out, and none comes twice. No read is open meanwhile, as that would
+        keep SQLite's log of changes from beginning anew, and it would grow with every change.
         """
         for kind in self.manifest.kinds(types).values():
             yield from iter_chosen(self.manifest, _SELECT_FAILURES, kind, values=(REASON_CODE[reason],))

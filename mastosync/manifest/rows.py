@@ -83,11 +83,11 @@ class EntryRow(NamedTuple):
     origin: int | None
     updated: int | None
     arrived: int | None  # see `presence_of`
-    accepted: int | None  # the reason that somebody accepted as a loss of this file, or GONE
+    accepted: int | None  # the reason that was accepted as a loss of this file, or GONE
 
     @property
     def presence(self) -> Presence:
-        """What lies at the destination. See `presence_of`."""
+        """What is at the destination. See `presence_of`."""
         has_digest = self.md5 is not None or self.etag is not None
         return presence_of(self.flags, self.state, self.arrived, has_digest=has_digest)
 
@@ -101,10 +101,10 @@ EntryPlace: TypeAlias = tuple[int, int, str]
 COLUMNS = ", ".join(EntryRow._fields)
 PLACEHOLDERS = ", ".join("?" * len(EntryRow._fields))
 ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Presence.STALE).value}))"
-"""In SQL: what lies at the destination of an entry that is not done, as `presence_of` has it."""
+"""In SQL: the presence of an entry that is not done, as `presence_of` computes it."""
 
 HAS_ARRIVED = f"{ARRIVED} <> 0"
-"""As a condition: something lies at the destination, or may, of an entry that is not done."""
+"""As a condition: an entry that is not done has, or may have, an object at the destination."""
 
 
 def access_of(*, private: bool) -> Presence:
@@ -113,10 +113,10 @@ def access_of(*, private: bool) -> Presence:
 
 
 def presence_of(flags: int, state: int, stored: int | None, *, has_digest: bool) -> Presence:
-    """What lies at the destination, of a line's columns. `stored` is `arrived`: NULL where it follows from the rest.
+    """What is at the destination, by the columns of a line. `stored`: the column `arrived`, NULL if the others say it.
 
-    Done means that the object lies there as its row asks for. A digest of what is not done is of an older version,
-    which meant by it that the object has to be written anew.
+    Done means that the object is there with the access of its row. A digest without done is of an older version, which
+    meant that the object has to be written anew.
     """
     if state == DONE:
         return access_of(private=bool(flags & PRIVATE_FLAG))
@@ -131,7 +131,7 @@ def stored_presence(state: int, presence: Presence) -> int | None:
 
 
 def entry_of(kind: Kind, row: EntryRow) -> Entry:
-    """What a plan wanted of it."""
+    """The entry of a line."""
     optional, private = bool(row.flags & OPTIONAL_FLAG), bool(row.flags & PRIVATE_FLAG)
     return Entry(kind, row.id, row.name, row.fallback, optional, private, row.size, row.updated)
 

@@ -1,9 +1,8 @@
-"""The manifest's schema and how an older one is brought up to date.
+"""The manifest's schema, and how an older manifest is brought up to date.
 
 Each file in `migrations/` is one step. The steps that a manifest lacks and its new number commit
-together, so it is never between two versions.
-
-Bringing an older manifest up to date: by one process, and with a copy of it as it was.
+together, so it is never between two versions (`migrate`). One process does it, which holds the lock and
+has made a copy of the manifest as it was (`bring_up_to_date`).
 """
 
 from __future__ import annotations
@@ -58,12 +57,12 @@ def schema_version(connection: sqlite3.Connection) -> int:
 def migrate(connection: sqlite3.Connection, before: Callable[[], object] = lambda: None) -> None:
     """Take the steps that are missing, all or none.
 
-    Nobody else writes from the look at the version to the end. `before` is called in between, if
-    there is anything to do; where it raises, nothing is done. Raises: sqlite3.Error.
+    No other process writes from the look at the version to the end. `before` is called in between, if
+    there is anything to do; if it raises, nothing is done. Raises: sqlite3.Error.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = schema_version(connection)  # somebody may have been quicker
+        version = schema_version(connection)  # another process may have been quicker
         missing = {number: file for number, file in _files().items() if number > version}
         if missing:
             before()
@@ -84,7 +83,7 @@ def _files() -> dict[int, Path]:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """One by one: a script as a whole would commit what is under way before it begins."""
+    """Yield the statements of a script: run as a whole it would first commit the open transaction."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

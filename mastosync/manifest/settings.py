@@ -1,7 +1,7 @@
-"""Under which settings of the destination what lies there may have been stored, and how far it was brought in line.
+"""The settings of the destination under which objects may have been stored, and how far they were brought in line.
 
-The manifest remembers no settings for each entry, which would cost every one of them: it remembers all under which
-something may have been stored since everything was in line.
+The manifest does not remember settings for each entry, which would take space in all of them. It remembers all settings
+under which something may have been stored since all objects had the same ones.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class ObjectSettings(NamedTuple):
 
 
 Noted = tuple[ObjectSettings | None, ...]
-"""Settings under which something may have been stored. None: somebody else has, under nobody knows which."""
+"""Settings under which something may have been stored. None among them: others have stored it, under unknown ones."""
 
 
 class AppliedUpTo(NamedTuple):
-    """Up to where everything that is done was brought in line."""
+    """The place up to which all done entries have been given the settings."""
 
     kind: int
     id: int
@@ -57,7 +57,7 @@ class AppliedUpTo(NamedTuple):
 
 
 def noted_settings(manifest: Manifest) -> Noted | None:
-    """All that were noted; None: nobody has noted any. Raises: ManifestError."""
+    """All settings that were noted; None: none ever were. Raises: ManifestError."""
     value = meta_of(manifest, _SETTINGS)
     with sound(manifest.path):
         return None if value is None else noted_of(json.loads(value))
@@ -69,7 +69,7 @@ def noted_of(found: Sequence[dict[str, str | None] | None]) -> Noted:
 
 
 def noted_as_json(noted: Noted) -> list[dict[str, str | None] | None]:
-    """The other way round."""
+    """The JSON that `noted_of` reads."""
     return [each if each is None else each._asdict() for each in noted]
 
 
@@ -82,9 +82,9 @@ def remember_settings(manifest: Manifest, noted: Noted | None) -> None:
 def other_settings(manifest: Manifest, current: ObjectSettings) -> Noted:
     """Settings other than the `current` ones, under which something that is done may lie there. Raises: ManifestError.
 
-    Before settings were noted, objects were given no Cache-Control unless the configuration had one. Nobody knows
-    whether it had: if it has the usual one by now, it had none, and else it had what it has; ACL and storage class
-    are taken for those of today.
+    Before settings were noted, objects got no Cache-Control unless the configuration had one. What it had then is not
+    known. If it has the usual one now, it is taken to have had none; else to have had the same. ACL and storage class
+    are taken to be those of today.
     """
     noted = noted_settings(manifest)
     with translated(manifest.path):
@@ -96,10 +96,10 @@ def other_settings(manifest: Manifest, current: ObjectSettings) -> Noted:
 
 
 def note_settings(manifest: Manifest, current: ObjectSettings, *, by_others: bool = False) -> None:
-    """Note the `current` settings before something is stored under them; `by_others`: under others, nobody knows which.
+    """Note the `current` settings before something is stored under them; `by_others`: note unknown ones.
 
-    What was brought in line so far may not be so any more, if these are others than those that it was given, or if what
-    lies there and is not done may be confirmed as it lies. Raises: ManifestError.
+    Forget how far objects were brought in line, if they were given other settings, or if an object that is there but
+    not done may be confirmed without being stored anew. Raises: ManifestError.
     """
     new = None if by_others else current
     with manifest.transaction() as connection:
@@ -117,7 +117,7 @@ def note_settings(manifest: Manifest, current: ObjectSettings, *, by_others: boo
 def begin_applying(manifest: Manifest, current: ObjectSettings) -> None:
     """Note the `current` settings before anything is brought in line with them.
 
-    And that something is stored anew: `take_back_change` if nothing was. Raises: ManifestError.
+    Also note that objects are stored anew; call `take_back_change` if none was. Raises: ManifestError.
     """
     with manifest.transaction() as connection:
         noted = noted_settings(manifest)
@@ -128,7 +128,7 @@ def begin_applying(manifest: Manifest, current: ObjectSettings) -> None:
 
 
 def applied_to(manifest: Manifest, current: ObjectSettings) -> AppliedUpTo | None:
-    """Up to where everything was given these settings; None: nothing was. Raises: ManifestError."""
+    """The place up to which all objects have these settings; None: none have. Raises: ManifestError."""
     value = meta_of(manifest, _PLACE)
     if value is None:
         return None
@@ -139,7 +139,7 @@ def applied_to(manifest: Manifest, current: ObjectSettings) -> AppliedUpTo | Non
 
 
 def note_applied(manifest: Manifest, current: ObjectSettings, place: AppliedUpTo) -> None:
-    """Note up to where everything was given these settings. Raises: ManifestError."""
+    """Note the place up to which all objects have these settings. Raises: ManifestError."""
     with manifest.transaction() as connection:
         value = json.dumps({"settings": current._asdict(), "place": place})
         set_meta(connection, _PLACE, value)
@@ -149,8 +149,8 @@ def end_applying(manifest: Manifest, current: ObjectSettings, *, left: int, gone
     """Note that everything that is done has been looked at, and `left` objects could not be brought in line.
 
     `gone`: how many stay as they are, as their rows are gone, which no plan knows yet.
-    Returns: whether all that lies there has these settings, so that the others are forgotten. Something that lies there
-    and is not done may be confirmed as it lies. Raises: ManifestError.
+    Returns: whether all objects have these settings, so that the others are forgotten. They may not have them if an
+    object that is there but not done may be confirmed without being stored anew. Raises: ManifestError.
     """
     with manifest.transaction() as connection:
         in_line = not left and not connection.execute(_MAY_BE_CONFIRMED).fetchone()[0]
@@ -162,7 +162,7 @@ def end_applying(manifest: Manifest, current: ObjectSettings, *, left: int, gone
 
 
 def _keep_for_gone(manifest: Manifest, current: ObjectSettings, gone: int) -> None:
-    """What is gone is not brought in line: keep the settings under which it may lie there, for its return.
+    """Keep the settings of objects whose rows are gone: they are not brought in line, and may come back.
 
     `gone`: how many more are gone than the last plan knows.
     """
@@ -175,13 +175,13 @@ def _keep_for_gone(manifest: Manifest, current: ObjectSettings, gone: int) -> No
 
 
 def recall_settings(manifest: Manifest) -> None:
-    """Something that was gone is back, and may be confirmed as it lies, within the transaction of a plan."""
+    """Note the settings of gone objects as in use, as a row is back. Within the transaction of a plan."""
     if of_gone := _settings_of_gone(manifest):
         set_meta(manifest.connection, _SETTINGS, _encoded(_joined(noted_settings(manifest) or (), of_gone)))
 
 
 def archived_settings(manifest: Manifest) -> Noted | None:
-    """All under which something may lie there, also of what is gone. Raises: ManifestError."""
+    """All settings that objects may have, also those whose rows are gone. Raises: ManifestError."""
     noted, of_gone = noted_settings(manifest), _settings_of_gone(manifest)
     return _joined(noted or (), of_gone) if of_gone else noted
 
@@ -197,7 +197,7 @@ def _joined(noted: Noted, more: Noted) -> Noted:
 
 
 def iter_done_after(manifest: Manifest, place: AppliedUpTo | None) -> Iterator[tuple[AppliedUpTo, Record]]:
-    """What is done and comes after a place, by kind, id and name. Nothing is being read while one is handed out.
+    """Yield done entries after a place, by kind, id and name. No read is open while one is handed out.
 
     Raises: ManifestError.
     """

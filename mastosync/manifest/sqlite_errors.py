@@ -63,10 +63,9 @@ _WRITING = frozenset(
 
 @contextmanager
 def translated(path: Path, error_type: type[MastosyncError] = ManifestError) -> Iterator[None]:
-    """Turn what SQLite says of this file into a ManifestError, or an error of another type if it is no one's manifest.
+    """Turn an error of SQLite about this file into a ManifestError, or into another type for another kind of file.
 
-    What it says of its callers (a connection that is closed, values of a wrong type) is no word on any file, and
-    passes through: that is a bug, and is told as one.
+    Errors of the caller (a closed connection, values of a wrong type) pass through: they are bugs.
     """
     try:
         yield
@@ -84,7 +83,7 @@ def translated(path: Path, error_type: type[MastosyncError] = ManifestError) -> 
 
 
 def is_there(path: Path) -> bool:
-    """Whether a manifest is there. Raises: ManifestError if nobody lets us see."""
+    """Whether there is a manifest. Raises: ManifestError if its folder cannot be read."""
     try:
         path.stat()
     except OSError as error:
@@ -98,7 +97,7 @@ def is_there(path: Path) -> bool:
 
 @contextmanager
 def sound(path: Path) -> Iterator[None]:
-    """`translated`, where values are read of which SQLite does not know what they have to be, as JSON."""
+    """`translated`, also for values that SQLite does not check, such as JSON."""
     try:
         with translated(path):
             yield
@@ -111,10 +110,10 @@ def sound(path: Path) -> Iterator[None]:
 
 @contextmanager
 def copied(manifest: Path, copy: Path, error_type: type[MastosyncError] = ManifestError) -> Iterator[None]:
-    """`translated`, where SQLite reads the one and writes the other: it says what is wrong, and not with which.
+    """`translated` for a copy: SQLite says what is wrong, but not with which of the two files.
 
-    What only a writer meets is the copy's. All else is the manifest's: nobody else has the copy, and its pages are the
-    manifest's.
+    Errors that only a writer meets are about the copy. All others are about the manifest, as no other process uses the
+    copy, and its pages are the manifest's.
     """
     try:
         yield

@@ -1,4 +1,7 @@
-"""What is too much for memory: findings in a database without a name (`Scratch`), new entries (`EntryLoader`)."""
+"""What is too much for memory. Two things: findings in a temporary database, and the loading of new entries.
+
+`Scratch` is a database without a name. `EntryLoader` inserts new entries into the manifest in a thread of its own.
+"""
 
 from __future__ import annotations
 
@@ -178,7 +181,7 @@ class _Insert:
         return len(self.waiting) >= self._values_at_once
 
     def take(self) -> list[object]:
-        """What is ready, and waits no more."""
+        """Remove and return the values that are ready."""
         count = len(self.waiting) - len(self.waiting) % self._values_at_once
         ready, self.waiting = self.waiting[:count], self.waiting[count:]
         return ready

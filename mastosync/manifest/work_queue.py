@@ -1,8 +1,9 @@
-"""Work: claiming pending entries in a useful order, and recording what became of them.
+"""The work queue of a run: it hands out pending entries in a useful order, and records what became of them.
 
-Entries of a kind come in the order of their ids, straight from an index; kinds are merged by age (`merged`), so nothing
-is sorted, and no more is in memory than two chunks of each kind. A run also notes which stores it waits for right now,
-which counts for nothing once it has ended.
+Entries of a kind come in the order of their ids, straight from an index. Kinds are merged by age (`merged`). So nothing
+is sorted, and at most two chunks of each kind are in memory.
+
+A run also notes which stores it is waiting for (`Outage`), for `status` to show. The note is void when the run ends.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class WorkQueue:
     def iter_claimable(self) -> Iterator[Claim]:
         """Everything there is to do.
 
-        How entries follow each other is told in `order`. Nothing is claimed until `commit` says so.
+        `order` says in which order. Nothing is claimed before `commit`.
         Chunks are read whole, so that commits between them disturb nothing.
         """
         chosen = self.manifest.kinds(self.types)
@@ -130,7 +131,7 @@ class WorkQueue:
             return self.manifest.connection.execute(query).fetchall()
 
     def start_run(self, workers: int) -> None:
-        """Open the record of this run. What dead ones have left claimed may have arrived."""
+        """Open the record of this run, and settle the claims of dead runs."""
         now = time.time()
         with self.manifest.transaction() as connection:
             recover_claims(self.manifest)
@@ -139,7 +140,7 @@ class WorkQueue:
             self._sample(now)
 
     def end_run(self, exit_code: ExitCode = ExitCode.OK) -> None:
-        """Close the record of this run, which ended so: `RunInfo.exit_code`."""
+        """Close the record of this run, with its exit code."""
         now = time.time()
         with self.manifest.transaction() as connection:
             connection.execute(_END_RUN, (now, now, self._run))
@@ -155,11 +156,11 @@ class WorkQueue:
         released: Sequence[Claim] = (),
         access: Sequence[tuple[Entry, Presence]] = (),
     ) -> None:
-        """Record outcomes of claims, claim entries and release claims nobody began, in one transaction.
+        """Record outcomes, claim entries and release claims that were not begun, in one transaction.
 
-        `access`: claimed entries that are written with another one than their rows ask for, or were, or may have been.
+        `access`: that of claimed entries which are, were or may have been written with another than their rows ask for.
 
-        A claim is in the file before its entry is worked on: if it is found later, the object may have arrived.
+        A claim is in the file before its entry is worked on. So if a claim is found later, the object may have arrived.
         Raises: ManifestError, and then nothing has changed.
         """
         with self.manifest.transaction() as connection:
@@ -188,13 +189,13 @@ class WorkQueue:
             self._sample(now)
 
     def _sample(self, now: float) -> None:
-        """Keep how far this run has come."""
+        """Record a sample of the progress of this run."""
         self.manifest.connection.execute(_SAMPLE, (self._run,))
         self._sampled_at = now
 
 
 def stages(kinds: Mapping[int, Kind], order: Order) -> list[dict[int, Kind]]:
-    """Kinds by number in groups, of which each is worked through before the next one."""
+    """Kinds by number, in groups that are worked through one after the other."""
     if order is not Order.LOCAL_FIRST:
         return [dict(kinds)]
     local = {number: kind for number, kind in kinds.items() if _is_only_here(kind)}
@@ -204,15 +205,15 @@ def stages(kinds: Mapping[int, Kind], order: Order) -> list[dict[int, Kind]]:
 def merged(chunks: Mapping[Kind, Iterable[Sequence[Claim]]], *, newest: bool) -> Iterator[Claim]:
     """Claims of all kinds from the newest (or oldest) on; each kind comes in chunks, in this order by id.
 
-    Within a kind, ids follow time closely enough. Between kinds, ages are compared: that of an entry's file where its
-    row tells it, else that of the row where its id carries one; what has neither comes last.
+    Within a kind, ids follow time closely enough. Between kinds, ages are compared: of the file if the row has it, else
+    of the row if its id carries a time. Entries with neither come last.
     """
     streams = [_dated(kind, some, -1 if newest else 1) for kind, some in chunks.items()]
     return map(itemgetter(1), heapq.merge(*streams, key=itemgetter(0)))
 
 
 def _is_only_here(kind: Kind) -> bool:
-    """Whether nobody could fetch such objects again once they are lost."""
+    """Whether such objects could not be fetched again if they were lost."""
     return not kind.remote and kind.table not in _REFETCHED_BY_MASTODON
 
 

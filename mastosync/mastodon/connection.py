@@ -1,4 +1,4 @@
-"""How the database is reached: what libpq is told, and what to do about an error that it or PostgreSQL reports."""
+"""How the database is reached: the parameters of libpq, and remedies for the errors of libpq and PostgreSQL."""
 
 from __future__ import annotations
 

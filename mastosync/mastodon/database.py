@@ -239,7 +239,7 @@ class MastodonDatabase:
         }
 
     def _in_removed_posts_of(self, rows: Selection, ids: Sequence[int]) -> AbstractSet[int]:
-        """Those of a few rows that are `in_removed_posts`: only their own posts are looked at."""
+        """The `in_removed_posts` among a few rows: only their own posts are read."""
         if not rows.knows_removed:
             return frozenset(self.in_removed_posts(rows))
         query = select_of_removed(self.found, ids)
@@ -330,7 +330,7 @@ SELECT c.relname::text, n.nspname::text, pg_table_is_visible(c.oid), greatest(c.
 
 
 def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, Table]:
-    """Those of Mastodon's tables that exist. Raises: NoMastodonTables if there are none."""
+    """Mastodon's tables that exist. Raises: NoMastodonTables if there are none."""
     rows = connection.execute(_FIND_TABLES, ([*TABLES, STATUSES],)).fetchall()
     found = {
         table: Table(schema, estimate, tuple(columns), frozenset(readable or ()))

@@ -29,7 +29,7 @@ _MAY_HOLD_QUOTES = ("AWS_SECRET_ACCESS_KEY", "DB_PASS", "REPLICA_DB_PASS")
 """What may hold any character: nobody sees whether quotes belong to it."""
 
 _UNREADABLE_IN_QUOTES = ("S3_ENABLED", "S3_BUCKET", "S3_ENDPOINT", "DB_HOST", "DB_NAME", "DB_USER", "LOCAL_DOMAIN")
-"""With quotes around one of these Mastodon could not work: whoever reads the file takes them off."""
+"""Mastodon would not work with quotes around one of these. So if there are some, its reader takes them off."""
 
 
 def docker_warnings(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Which database this is, how old its data are, and what `doctor` asks of it: see docs/design/planning.md.
 
-A database is known by more than its name, and by nothing personal: the moments at which the oldest accounts were made,
-to the microsecond, belong to one instance alone. They stay the same in a dump that is restored elsewhere, and on a
-standby. The first one is of the instance itself, the account -99.
+A database is recognized by the moments at which its oldest accounts were made, to the microsecond, which no two
+instances share. They are nothing personal, and stay the same in a dump that is restored elsewhere, and on a standby.
+The first account is that of the instance itself, with the id -99.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _oldest_accounts(database: MastodonDatabase) -> tuple[str, ...]:
 
 
 def _cluster(database: MastodonDatabase) -> str | None:
-    """The same on every standby of a server; another one where a dump was restored. Some providers tell nobody."""
+    """A hash that a server and its standbys share, and a restored dump does not; None if it may not be asked for."""
     with suppress(DatabaseError), database.reading("settings"), database.connection.transaction():
         ((may_ask,),) = database.connection.execute(_MAY_ASK).fetchall()
         if may_ask:
@@ -155,7 +155,7 @@ class DatabaseProbe:
         return ServerFacts(database, version, in_recovery, delay, feedback, refusal, pooled)
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
-        """Those of Mastodon's tables that exist, with their columns; `statuses` as well, which has no attachments."""
+        """Mastodon's tables that exist, with their columns; also `statuses`, which has no attachments."""
         return {name: table.columns for name, table in self._database.found.items()}
 
     def refusals(self, tables: Sequence[str]) -> list[DatabaseError]:

@@ -1,17 +1,17 @@
-"""Pure functions from a database row to the keys of its objects, as Paperclip computes them.
+"""Keys as Paperclip makes them: from a database row to the keys of its objects, and the order of keys in a store.
+
+Two things, both pure functions. The first is the key of an object:
 
     [prefix + "/"] + ["cache/"] + directory/id_partition/style/name        without ONE leading "/"
 
 Paperclip fills a pattern by replacing `:token` after `:token`. What a prefix or a file name itself
 holds is therefore replaced too; `_interpolate` follows its order where a colon makes it matter.
 
-In which order keys lie, so that the manifest can be read in the order in which stores list.
-
-Stores list keys by their bytes, the manifest keeps entries by kind and id. Within a *segment* the two
-agree: the entries of one kind whose ids have equally many digits, under one form of their keys. An id
-fills the digits of its key from the left, so ascending ids make ascending keys; where the last digits
-are dropped, ids next to each other share all but the name. The order of everything is that of all
-segments merged.
+The second is the order of keys, in which the manifest is read beside a store's listing (`SortedSegment`). Stores list
+keys by their bytes; the manifest keeps entries by kind and id. The two orders agree within a *segment*: the entries of
+one kind whose ids have the same number of digits, under one form of their keys. There ascending ids make ascending
+keys, as an id fills the digits of its key from the left; where the last digits are dropped, neighbouring ids share all
+but the name. All segments merged are the order of the whole store.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ def select_of_statuses(found: Mapping[str, Table], ids: Sequence[int]) -> sql.Co
 
 
 def select_of_removed(found: Mapping[str, Table], ids: Sequence[int]) -> sql.Composed:
-    """Those of some media whose posts were removed and are kept, by the indexes of the ids."""
+    """The query for media, among these ids, whose posts were removed and are kept. It uses the indexes of the ids."""
     return sql.SQL(
         "SELECT t.id FROM {} t JOIN {} s ON s.id = t.status_id WHERE t.id = ANY ({}) AND s.deleted_at IS NOT NULL"
     ).format(
@@ -263,7 +263,7 @@ def _private(found: Mapping[str, Table], spec: AttachmentSpec) -> sql.Composable
 
 
 def _has_removed(found: Mapping[str, Table]) -> bool:
-    """Whether posts that were removed may be kept, and can be told from the others."""
+    """Whether removed posts may be kept, and can be recognized."""
     return STATUSES in found and found[STATUSES].has(*STATUS_COLUMNS)
 
 
@@ -281,7 +281,7 @@ def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None, in_removed
 
 
 def _as_private(columns: list[tuple[Any, ...]], in_removed_posts: Sequence[int]) -> Columns:
-    """The same with these ids made private. Most batches have none of them."""
+    """`columns`, with the rows of these ids made private. Most batches have none of them."""
     ids = columns[0]
     among = frozenset(in_removed_posts[bisect_left(in_removed_posts, ids[0]) : bisect_right(in_removed_posts, ids[-1])])
     if among:

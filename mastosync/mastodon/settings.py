@@ -1,4 +1,4 @@
-"""The lines of `.env.production` that say where media lie: what they are, and what they have to be for a store.
+"""The lines of `.env.production` that say where media are: what they say, and what they have to say for a store.
 
 They mean what `config/initializers/paperclip.rb` and `app/lib/content_security_policy.rb` of Mastodon 4.6 make of them.
 """
@@ -252,7 +252,7 @@ def used_elsewhere(current: Mapping[str, Secret], *stores: StoreConfig) -> str:
 
 
 def changed(settings: list[Setting], current: Mapping[str, Secret]) -> list[Setting]:
-    """Those that are otherwise in the file as it is."""
+    """The settings that the file has with another value, or not at all."""
     return [setting for setting in settings if not _is(current.get(setting.name), setting.value)]
 
 

@@ -1,6 +1,6 @@
 """The SSH tunnel to a database that listens only to its own network. The only door to sshtunnel and paramiko.
 
-sshtunnel checks a server's key only if it is told which one to expect. So every tunnel starts with a handshake of our
+sshtunnel checks a server's key only if it gets the expected one. So every tunnel starts with a handshake of our
 own: the key that the server shows is looked up in known_hosts, and an unknown one ends the matter before any password
 or signature is sent. known_hosts is read here (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"), because paramiko's reader
 stumbles over markers and knows neither patterns nor two keys of one kind.

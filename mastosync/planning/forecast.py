@@ -51,7 +51,7 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What one end charges; None: nobody knows, and it is not counted."""
+    """What one end charges; None: unknown, and not counted."""
 
     currency: str
     origin: str  # for people: whose prices, of when, and where they were read
@@ -154,7 +154,7 @@ class Outlook:
     terms: Terms
 
     def price(self, end: End, requests: Requests) -> tuple[float, str] | None:
-        """What one end charges for requests, and the currency; None: nobody knows."""
+        """What one end charges for requests, and the currency; None: unknown."""
         tariff = self.terms.tariff(end)
         return (tariff.requests(requests), tariff.currency) if tariff else None
 

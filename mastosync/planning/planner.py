@@ -255,9 +255,9 @@ def _groups_of(batch: RowBatch, since: float | None) -> list[EntryGroup]:
 
 
 def marked(group: EntryGroup, since: float) -> Iterator[EntryGroup]:
-    """The same entries, those of the cache that came before `since` (seconds since the epoch) marked as excluded.
+    """Mark entries of the cache that came before `since` (seconds since the epoch) as excluded; yield all entries.
 
-    What is of this server stays in, and so do avatars, headers and emojis of others, and what nobody knows the age of.
+    Not excluded are files of this server, avatars, headers and emojis of others, and files of unknown age.
     """
     if not (group.kind.remote and group.kind.table in CACHE_TABLES and group.updated):
         yield group

@@ -1,10 +1,9 @@
-"""What a plan has seen, added up by type, origin and age, so that a move can be judged before it begins.
+"""The survey of a plan: what it has seen, by type, origin and age, so that a move can be judged before it begins.
 
 Nothing is kept of single entries: a survey of ten million is as small as one of ten.
 
-It also counts the directories in the keys of a plan: a tool that lists them one after the other looks into each.
-
-Paperclip has one for every three digits of an id and one for every style, so there are more directories than objects.
+`DirectoryCount` counts the directories in the keys, each of which a tool that lists one after the other has to ask for.
+There are more of them than objects, as Paperclip has one for every three digits of an id and one for every style.
 """
 
 from __future__ import annotations

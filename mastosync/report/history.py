@@ -127,7 +127,7 @@ class VerificationRun(VerificationRecord):
 
     @property
     def undigested(self) -> int:
-        """Of these, those of which nobody knows a digest."""
+        """How many of these have no known digest."""
         return min(int(self.details.get("unproven", 0)), self.read_back)
 
     @property
@@ -210,7 +210,7 @@ def paces_of(runs: Sequence[CopyRun]) -> list[RunPace]:
 
 
 def moment(seconds: float) -> str:
-    """A moment for people, who are told that it is UTC."""
+    """A moment for people, marked as UTC."""
     return iso(seconds)[:19].replace("T", " ")
 
 

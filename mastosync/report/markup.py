@@ -75,7 +75,7 @@ Cell = str | int | Markup
 def table(
     head: Sequence[str], rows: Iterable[Sequence[Cell]], *, words: int = 1, foot: Sequence[Cell] | None = None
 ) -> Markup:
-    """Rows of so many columns of words, and figures in the others; the first cell names its row."""
+    """A table. The first `words` columns hold words, the others figures; the first cell names its row."""
 
     def line(name: str, cells: Sequence[Cell], *, naming: int) -> Markup:
         return tag("tr", *(_cell(cell, at >= words, name if at < naming else None) for at, cell in enumerate(cells)))

@@ -78,7 +78,7 @@ class Contents:
 
 
 def contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[int], None]) -> Contents:
-    """Read every entry, in constant memory. `note` is told how many went by. Raises: ManifestError."""
+    """Read every entry, in constant memory. `note` gets the number of entries read. Raises: ManifestError."""
     digest, entries, now = hashlib.sha256(), 0, time.time()
     objects: Counter[str] = Counter()
     size_bytes: Counter[str] = Counter()
@@ -132,7 +132,7 @@ class TypeCount:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that is told, in every form."""
+    """Everything that the report shows, in every form."""
 
     made_at: float  # seconds since the epoch, as are all moments
     source: StoreIdentity

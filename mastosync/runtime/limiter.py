@@ -1,12 +1,12 @@
-"""How fast an endpoint may be asked, and how many bytes may travel: shared by all workers.
+"""Limits that all workers share. Two things: how fast an endpoint may be asked, and how many bytes may travel.
 
-`EndpointLimiter`, one an endpoint: nothing is limited until the endpoint throttles. Then everybody pauses, for as long
-as it asked for, or, at the first sign and while it takes nothing, for a growing time of our own, but no longer than
-the throttled request may wait. The rate follows what was seen: the larger the share of throttled requests, the larger
-the cut (a half at most), but never below what the endpoint did take by the clock; each second of work without throttles
-adds a tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is set, holds all the
-time, and the rate moves below it. An endpoint that is down is closed, and nothing is let through until it is opened
-again: see `runtime.outages`.
+`EndpointLimiter` is for one endpoint. Nothing is limited until the endpoint throttles. Then all requests to it pause
+for as long as it asked for. At the first sign, and while it takes nothing, they pause for a growing time of our own,
+but no longer than the throttled request may wait. The rate follows what was seen: the larger the share of throttled
+requests, the larger the cut (a half at most), but never below what the endpoint did take by the clock; each second of
+work without throttles adds a tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is
+set, holds all the time, and the rate moves below it. An endpoint that is down is closed, and nothing is let through
+until it is opened again: see `runtime.outages`.
 
 So a store with a hard limit is found out within seconds, however many requests are under way, and one that throttles a
 few requests by chance hardly slows the others down.
@@ -41,9 +41,9 @@ _LARGEST_CUT = 0.5  # a share that calls for it is not waited upon until the win
 _INCREASE = 0.1  # of the rate after the last cut
 _FREE_AGAIN = 2.0  # times the rate after the last cut: no limit any more
 _CLOSED_SECONDS = 0.2  # after which to ask again whether it is open
-_SAVED_SECONDS = 0.1  # of bandwidth: whoever comes late may make up for so much; the rest is lost
+_SAVED_SECONDS = 0.1  # of unused bandwidth that may be used later; the rest is lost
 _LOOK_AGAIN_SECONDS = 1.0  # how long the timetable of the bandwidth is not looked at
-_CATCH_UP_SECONDS = 0.05  # whoever comes late for a slot may make up for so much; the rest is lost
+_CATCH_UP_SECONDS = 0.05  # of unused slots that may be used later; the rest is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class EndpointLimiter:
         self._stop = stop
         self._ceiling = ceiling
         self._lock = threading.Lock()
-        self._turn = threading.Lock()  # of whoever waits for the next slot
+        self._turn = threading.Lock()  # held by the thread that waits for the next slot
         self._rate: float | None = None
         self._settled = 0.0  # the rate after the last cut
         self._spacing = 1 / ceiling if ceiling else 0.0  # seconds from slot to slot; 0: not limited
@@ -75,10 +75,10 @@ class EndpointLimiter:
         self._window_requests = 0
         self._window_throttles = 0
         self._long_pause = False
-        self._warned = False  # there were throttles in the window before
+        self._warned = False  # of throttles, in the window before
         self._taken = _Taken(self._window_start)
         self._closed = False
-        self.has_answered = False  # anything but that it should be asked later
+        self.has_answered = False  # with anything but a throttle
 
     def close(self) -> None:
         """Let nothing through until `open`."""
@@ -114,12 +114,12 @@ class EndpointLimiter:
     def wait(self, deadline: float = math.inf) -> bool:
         """Return when a request may go out, or at a deadline by time.monotonic(); whether it may.
 
-        One that has waited for a pause which ends at the deadline may go out then: else it would have waited in vain.
+        If a pause ends at the deadline, the request may go out then: else it would have waited in vain.
         Raises: Interrupted if asked to stop while waiting.
         """
         if not self.reserve():
             return True
-        # one waits for the next slot and the others for their turn: nobody wakes up in vain
+        # one thread waits for the next slot, the others for their turn: none wakes up in vain
         if not self._turn.acquire(timeout=_timeout(deadline)):
             return False
         try:
@@ -147,10 +147,10 @@ class EndpointLimiter:
     def throttled(self, retry_after_seconds: float | None, deadline: float = math.inf) -> None:
         """Take note of an answer that asks to slow down.
 
-        Everybody waits for as long as the server asked for. When it does not say how long, everybody
-        waits a little at the first sign and whenever all answers are throttles; what is throttled
-        now and then only lowers the rate. Answers to requests that were under way when a pause
-        began do not begin another. `deadline`: until when, by time.monotonic(), whoever was told so is ready to wait.
+        All requests wait for as long as the server asked for. When it does not say how long, they wait a little at
+        the first throttle and whenever all answers are throttles; occasional throttles only lower the rate. Answers
+        to requests that were under way when a pause began do not begin another. `deadline`: until when, by
+        time.monotonic(), the throttled request may wait.
         """
         now = time.monotonic()
         with self._lock:
@@ -158,7 +158,7 @@ class EndpointLimiter:
             self._window_throttles += 1
             self._streak += 1
             end = max(now, self._paused_until)
-            if retry_after_seconds is not None:  # the longest that anybody was asked to wait
+            if retry_after_seconds is not None:  # the longest wait that was asked for
                 asked = now + min(retry_after_seconds, _LONGEST_ASKED_SECONDS)
                 end = max(end, min(asked, deadline))
             elif now >= self._paused_until and (
@@ -199,7 +199,7 @@ class EndpointLimiter:
         share = self._window_throttles / max(self._window_requests, 1)
         if share > _STRAY:
             base = sent if self._rate is None else min(sent, self._rate)
-            # never below what it has taken, however much more it was asked for
+            # never below what it has taken
             self._rate = self._settled = max(_LEAST_RATE, taken, base * (1 - min(_LARGEST_CUT, _CUT * share)))
         elif self._rate is not None:
             self._rate += max(_LEAST_RATE, _INCREASE * self._settled)
@@ -213,7 +213,7 @@ class EndpointLimiter:
 
 
 def backoff_seconds(attempts: int, first: float, longest: float) -> float:
-    """How long to wait after so many attempts (at least 1) in a row: it doubles each time, and half of it is random."""
+    """Seconds to wait after failures in a row (at least 1). They double each time, and half of them is random."""
     return min(longest, first * (1 << min(attempts - 1, 16))) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
@@ -254,7 +254,7 @@ class Bandwidth:
         self._stop = stop
         self._local_time = local_time
         self._lock = threading.Lock()
-        self._turn = threading.Lock()  # of whoever waits for bytes to be paid for
+        self._turn = threading.Lock()  # held by the thread that waits for bytes to be paid for
         self._limit: int | None = None
         self._balance = 0.0  # bytes saved; below 0: still to pay for
         self._counted_at = self._look_at = time.monotonic()
@@ -275,10 +275,10 @@ class Bandwidth:
             return 0.0
 
     def take(self, size_bytes: int) -> None:
-        """Return when so many bytes may go. Raises: Interrupted if asked to stop while waiting."""
+        """Return when these bytes may go. Raises: Interrupted if asked to stop while waiting."""
         if not self.reserve(size_bytes):
             return
-        with self._turn:  # one waits for the bucket and the others for their turn
+        with self._turn:  # one thread waits for the bucket, the others for their turn
             while seconds := self.reserve(size_bytes):
                 self._stop.sleep(seconds)
 

@@ -1,7 +1,7 @@
 """A budget of memory, shared by all transfers that have bytes of objects in memory.
 
-Bytes are reserved before they are read. Who cannot have them waits in line: the first in line gets
-what becomes free, so that a large object is not overtaken for ever by small ones.
+Bytes are reserved before they are read. A transfer that cannot have them waits in line. The first in line gets
+what becomes free, so that small objects do not overtake a large one for ever.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class MemoryBudget:
             self._changed.notify_all()
             self._free -= first.wanted_bytes - first.reserved_bytes
             first.reserved_bytes = first.wanted_bytes
-            first.wanted_bytes = 0  # last: whoever sees it needs no lock to know what is reserved
+            first.wanted_bytes = 0  # set last: a thread that reads 0 without the lock may rely on `reserved_bytes`
         self.peak_bytes = max(self.peak_bytes, self.total_bytes - self._free)
 
     def _leave_line(self, reservation: Reservation) -> None:
@@ -93,10 +93,10 @@ class Reservation:
     def request(self, size_bytes: int) -> bool:
         """Reserve this much from now on. False: not yet, but in line for it; ask again.
 
-        More than the whole budget is taken for the whole: who reads less at once keeps the promise.
+        More than the whole budget counts as the whole: the caller must not read more than that at once.
         """
         size_bytes = min(size_bytes, self._budget.total_bytes)
-        # most ask for what they have: without a place in line nobody else changes that
+        # most requests are for what is reserved already, and out of line no other thread changes it: no lock is needed
         if not self.wanted_bytes and self.reserved_bytes == size_bytes:
             return True
         return self._budget._resize(self, size_bytes)
@@ -104,7 +104,7 @@ class Reservation:
     def wait(self, size_bytes: int, stop: StopSignal) -> None:
         """Reserve this much, as soon as it can be had. Raises: Interrupted.
 
-        Who has some while waiting for more may wait for another who does the same: release first.
+        Release first what is reserved: two that hold memory and wait for more would wait for each other.
         """
         while not self.request(size_bytes):
             with self._budget._changed:

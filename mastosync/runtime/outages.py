@@ -1,13 +1,13 @@
-"""Stores that fail, told from objects that fail: one that is down is waited for, one that is of no use ends the run.
+"""Failures of stores, not of objects: a store that is down is waited for; one that only fails ends the run.
 
-`Downtime` knows whether one endpoint is down. A request that keeps failing without an answer may do so because of its
-object, or its store is down. So the store is asked for an object that it does not have. If it does not answer that
-either, or only asks to slow down, nothing is sent to its endpoint but this question, again and again after growing
-waits, by one thread for all. When it answers everybody goes on. An endpoint that has never answered in this run is not
-waited for: its address may be wrong.
+`Downtime` knows whether one endpoint is down. If a request keeps failing without an answer, the cause may be its object
+or the store. So the store is asked for an object that it does not have. If it does not answer that either, or only asks
+to slow down, one thread repeats this question after growing waits, and nothing else is sent to the endpoint. When it
+answers, all requests go on. An endpoint that has not answered once in this run is not waited for: its address may be
+wrong.
 
-A store that answers the question, and fails at the work, is not waited for. `FailureCounter` finds it out, by failures
-in a row at one store with no success between them.
+A store that answers the question but fails at the work is not waited for. `FailureCounter` notices it by failures in a
+row at one store, with no success between them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ProbedStore(Protocol):
         """For people."""
 
     def read(self, key: str, max_bytes: int, /) -> object:
-        """Raises: NetworkFailure, ServerFailure or Throttled if that may be; whatever else it does is an answer."""
+        """Raises: NetworkFailure, ServerFailure or Throttled if it may be down; any other error is an answer."""
 
 
 class Downtime:
@@ -83,7 +83,7 @@ class Downtime:
         self._limiter = limiter  # of the endpoint
         self._stop = stop
         self._patience_seconds = patience_seconds
-        self._asking = threading.Lock()  # of the one thread that asks for all
+        self._asking = threading.Lock()  # held by the one thread that asks
         self._given_up: StoreUnusable | None = None
         self.outage: Outage | None = None
         self.ended_outages = 0
@@ -157,15 +157,15 @@ class Downtime:
 
 
 class FailureCounter:
-    """Counts failures of each store by itself: what one answers says nothing of the other. Thread-safe."""
+    """Counts the failures of each store separately. Thread-safe."""
 
     def __init__(
         self, *, any_success: bool = False, still_gives: Callable[[], bool] = lambda: False, hint: str = _HINT
     ) -> None:
         """`any_success`: the source has given something in this run, or need not.
 
-        `still_gives`: tells whether it gives what it gave in earlier runs. Asked when it has given nothing in this one:
-        its key may be another by now. `hint`: what to do when a store is well again.
+        `still_gives`: whether the source gives what it gave in earlier runs. It is called when the source has given
+        nothing in this run, as its access key may have changed. `hint`: what to do when a store is well again.
         """
         self._any_success = any_success
         self._still_gives = still_gives
@@ -192,12 +192,12 @@ class FailureCounter:
             self.failed(outcome.end, outcome.reason, outcome.detail or "")
 
     def answered(self, end: End) -> None:
-        """A store has given what it was asked for, or said that it has not got it: it is there."""
+        """Note that a store has given an object, or answered that it lacks it: it is not down."""
         with self._lock:
             self._in_a_row[end] = 0
 
     def failed(self, end: End, reason: Reason, detail: str) -> None:
-        """A store has failed at an object. `detail` names the store, and what it answers. Raises: StoreUnusable."""
+        """Note that a store has failed at an object. `detail`: the store and its answer. Raises: StoreUnusable."""
         if not self._counts(end, reason):
             self.answered(end)
             return
@@ -214,8 +214,8 @@ class FailureCounter:
     def _counts(self, end: End, reason: Reason) -> bool:
         """Whether a failure may be the store's own.
 
-        A source from which something comes may keep other objects closed, and a key that may not list it is refused
-        what is missing. Nobody closes single keys of a destination.
+        A source that gives some objects may refuse others, and may refuse missing objects to a key that may not list.
+        At a destination no single keys are refused.
         """
         if reason is Reason.DENIED:
             return end is End.DESTINATION or not self._any_success
@@ -250,7 +250,7 @@ def wait_seconds(failures: int) -> float:
 
 
 def _probe(store: ProbedStore) -> ObjectError | None:
-    """What becomes of a request that asks for nothing; None: it is answered. Raises: StoreUnusable."""
+    """Ask for an object that does not exist. Returns: the failure; None: there was an answer. Raises: StoreUnusable."""
     try:
         store.read(NO_SUCH_KEY, 0)
     except (NetworkFailure, ServerFailure, Throttled) as failure:

@@ -42,10 +42,10 @@ class RetryPolicy:
     throttle_budget_seconds: float = 900.0
     first_wait_seconds: float = 0.5
     longest_wait_seconds: float = 30.0
-    deadline: float = math.inf  # by time.monotonic(): what fails then is not repeated, and nobody waits beyond it
+    deadline: float = math.inf  # by time.monotonic(): no request waits or is repeated after it
 
     def within(self, seconds: float) -> RetryPolicy:
-        """The same for requests that have so much time from now on, all together: then nothing is repeated."""
+        """This policy with a deadline after `seconds` from now, for all its requests together."""
         return replace(self, deadline=time.monotonic() + seconds)
 
     def patience_ends(self, throttled_since: float | None) -> float:
@@ -77,7 +77,7 @@ class RetryingStore:
     def __init__(
         self, store_session: StoreSession, memory: Reservation | None = None, *, looks_first: bool = False
     ) -> None:
-        """`memory`: where room for whole objects is taken from; None: nobody counts it.
+        """`memory`: where room for whole objects is taken from; None: it is not counted.
 
         `looks_first`: a write that began before its store was down is not repeated: it raises StoreRecovered.
         """
@@ -110,7 +110,7 @@ class RetryingStore:
         return self._fitted(self.ask(self.store_session.store.read, key, max_bytes))
 
     def read_cached(self, key: str, max_bytes: int) -> FetchedObject | None:
-        """What `read` gives, if nothing has to be waited for: the store, its limiter, memory. Raises: nothing."""
+        """The result of `read`, or None if store, limiter or memory would have to be waited for. Raises: nothing."""
         store, memory = self.store_session.store, self.memory
         if not isinstance(store, CachingStore) or self.store_session.limiter.reserve():
             return None
@@ -169,7 +169,7 @@ class RetryingStore:
         self.store_session.store.close()
 
     def ask(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What a request to this store, or another one to its endpoint, gives in the end.
+        """Send a request to this store, or another one to its endpoint, and repeat it as the policy says.
 
         Most succeed at once and never meet the policy: that keeps them cheap.
         """
@@ -181,7 +181,7 @@ class RetryingStore:
             return self._repeat(failure, request, *args, **kwargs)
 
     def note(self, error: BaseException | None, throttled_since: float | None = None) -> None:
-        """Take note of how an attempt has ended (None: well): the limiter learns by it, an error learns whose it is.
+        """Tell the limiter how an attempt has ended (None: well), and give an error the name of its store.
 
         `throttled_since`: see `RetryPolicy.patience_ends`.
         """
@@ -191,7 +191,7 @@ class RetryingStore:
             error.store = access.store.name
 
     def repeat(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
-        """What a method of `ObjectStore` gives whose first attempt has failed like this, its bandwidth being paid."""
+        """Repeat a method of `ObjectStore` whose first attempt failed with `failure`. Its bandwidth is paid already."""
         request = getattr(self.store_session.store, operation)
         if operation != "read":
             return self._repeat(failure, request, *arguments)
@@ -217,7 +217,8 @@ class RetryingStore:
             self.store_session.bandwidth.take(len(data))
 
     def _repeat(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Repeat a request whose first attempt failed in a way that may pass, and anew when its store was down."""
+        """Repeat a request whose first attempt failed in a way that may pass; begin anew after its store was down."""
+        # with a deadline outages are not waited for: they may last longer than the time that is left
         downtime = self.store_session.downtime if self.store_session.policy.deadline == math.inf else None
         while True:
             series = _Series(0 if downtime is None else downtime.ended_outages)
@@ -237,7 +238,7 @@ class RetryingStore:
                 failure = _require_transient(error)
 
     def _require_nothing_written(self, series: _Series, failure: ObjectError, request: Callable[P, T]) -> None:
-        """Raises: StoreRecovered, if what a write may have stored before its store was down is to be looked for."""
+        """Raises: StoreRecovered, if a write may have arrived before its store was down: look for it first."""
         downtime = self.store_session.downtime
         if downtime is None or downtime.ended_outages == series.ended_outages:
             return
@@ -247,7 +248,7 @@ class RetryingStore:
     def _repeat_within_policy(
         self, series: _Series, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        last, is_first = failure, True
+        last, is_first = failure, True  # the first call raises the failure anew, so that tenacity counts it
         policy = self.store_session.policy
         budget = _Budget(policy)
 
@@ -300,7 +301,7 @@ class _Series:
 
 
 def _require_transient(error: ObjectError) -> ObjectError:
-    """The same error. Raises: it, if another attempt would meet it again."""
+    """Return a transient error, raise any other."""
     if not error.transient:
         raise error
     return error
@@ -325,10 +326,10 @@ class _Budget:
 
 
 class _WaitUnlessAsked:
-    """Tenacity's `wait`: where the server says how long, the limiter waits, and everybody with it.
+    """Tenacity's `wait`: none if the server says how long to wait, as then the limiter pauses all requests.
 
-    Other throttles count for the request as well: it may be its key alone that is throttled, and to
-    repeat it at once would take the rate from all the others.
+    After other throttles the request waits, too: maybe only its key is throttled, and repeating it at once would
+    use up the rate of all others.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:

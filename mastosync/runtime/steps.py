@@ -1,11 +1,11 @@
 """Transfers in steps, and the loop that carries on many of them in one thread.
 
-A transfer is a generator: it yields a step, and whoever drives it sends the result back in, or throws the error.
+A transfer is a generator: it yields a step, and its driver sends the result back in, or throws the error.
 `run_to_end` drives one alone and waits for each step; `TransferLoop` drives many.
 
-The loop hands small requests to a multiplexer, a few dozen side by side. What waits on its own (retries, large objects,
-looking for what a dead run left) goes to a pool of threads. The loop never waits for one transfer while another could
-go on.
+The loop hands small requests to a multiplexer, a few dozen side by side. Work that blocks (retries, large objects, the
+search for what a dead run left) goes to a pool of threads. The loop never waits for one transfer while another could go
+on.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ C = TypeVar("C")  # what is claimed
 R = TypeVar("R")  # its outcome
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.005  # how long what comes from another thread may wait, while requests are under way
-_REPORT_SECONDS = 0.02  # how long what has ended may: whoever takes it in has to be woken up each time
+_LOOK_SECONDS = 0.005  # how long results of other threads may wait, while requests are under way
+_REPORT_SECONDS = 0.02  # how long outcomes may: each report wakes up the copier
 _SIGNAL_SECONDS = 0.1  # how long a wish to stop may
 
 
@@ -59,7 +59,7 @@ class StoreCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BlockingCall:
-    """Work that waits on its own, in a thread of its own."""
+    """Work that blocks, and so gets a thread of its own."""
 
     work: Callable[[], object]
     large: bool = False  # moves a large object, which must not keep small ones waiting
@@ -71,16 +71,16 @@ class BlockingCall:
 
 @dataclass(frozen=True, slots=True)
 class WaitFor:
-    """Wait, in no thread, for what another transfer does that is under way.
+    """Wait, without a thread, for another transfer that is under way.
 
-    Who waits keeps its place in the loop, and its memory. So the other must need no more of either.
+    The waiting transfer keeps its place in the loop and its memory. So the other one must need no more of either.
     """
 
     reached: Callable[[], bool]  # asked again and again; raises nothing
     stop: StopSignal
 
     def run(self) -> None:
-        """Wait here. Raises: Interrupted; what `reached` raises."""
+        """Wait in this thread. Raises: Interrupted; what `reached` raises."""
         while not self.reached():
             self.stop.sleep(_LOOK_SECONDS)
 
@@ -125,7 +125,7 @@ class _Transfer(Generic[C, R]):
 
 
 class LargeObjectQuota:
-    """Limits how many large objects move at once while small ones wait: the rest of the workers is for those."""
+    """Limits how many large objects move at once while small ones wait, so that some workers are left for those."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
@@ -157,7 +157,7 @@ class SharedWork(Generic[C, R]):
     inbox: Queue[C | None] = field(default_factory=Queue)  # None: there will be no more
     ended: Queue[list[Ended[C, R]]] = field(default_factory=Queue)
     parked: deque[_Transfer[C, R]] = field(default_factory=deque)  # large objects that give way to small ones
-    abandoned: bool = False  # nobody waits for what is under way any more
+    abandoned: bool = False  # results of transfers under way are not wanted any more
 
 
 class TransferLoop(Generic[C, R]):
@@ -191,7 +191,7 @@ class TransferLoop(Generic[C, R]):
                 elif self._active:
                     self._take_returned(self._wait_seconds())
                 elif self._shared.stop.requested:
-                    time.sleep(_LOOK_SECONDS)  # until the claims that nobody has begun are taken back
+                    time.sleep(_LOOK_SECONDS)  # until claims that have not begun are taken back
                 self._report()
         finally:
             self._report(at_once=True)
@@ -199,7 +199,7 @@ class TransferLoop(Generic[C, R]):
                 self._multiplexer.close()
 
     def _take_claims(self) -> None:
-        """Begin what there is room for. With nothing else to do, wait for it."""
+        """Begin as many claims as there is room for. With nothing else to do, wait for one."""
         while self._open and self._active < self._width and not self._shared.stop.requested:
             nothing_to_do = not (self._active or self._shared.parked or self._ended)
             try:

@@ -1,10 +1,10 @@
-"""How threads wait: no longer than somebody asks to stop, and so that others can work meanwhile.
+"""How threads wait. Two things: a signal to stop ends every wait, and threads that compute take turns.
 
-`StopSignal` is set by a signal and ends every wait.
+`StopSignal` is set when somebody asks to stop, and ends every wait.
 
-Python lets one thread run at a time. Those that want to all at once take that from each other again and again, which
-costs more time than what they do. So threads that compare listings take turns (`in_turns`): one works, and gives its
-turn up while it waits for a store (`waiting`).
+Python lets one thread run at a time. Threads that compute all at once keep taking that right from each other, which
+costs more time than their work. So threads that compare listings take turns (`in_turns`): one works, and gives up its
+turn while it waits for a store (`waiting`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _this_thread = _ThisThread()
 class StopSignal:
     """Set once, from any thread or a signal handler.
 
-    A handler runs in the midst of whatever the main thread does, which may be this: a lock that both wait for would
-    never be given back. So nothing here waits for one but who sleeps, and to ask is to open it.
+    A handler may interrupt the main thread inside this class. If both waited for one lock, it would never be released.
+    So only `sleep` waits for the lock, and `request` releases it.
     """
 
     def __init__(self) -> None:
         self._requested = False
-        self._closed = threading.Lock()  # until somebody asks: who sleeps waits for it, and leaves it open for the next
+        self._closed = threading.Lock()  # held until somebody asks; `sleep` waits for it
         self._closed.acquire()
         self._parts: list[StopSignal] = []
         self.at_once = False  # a signal handler may end what is going on wherever it is
@@ -109,7 +109,7 @@ class StopSignal:
 
 @contextmanager
 def leaving(what_is_left: str) -> Iterator[None]:
-    """For a whole piece of work. Whatever it is stopped at, Interrupted says only this: what has become of it."""
+    """Wrap a piece of work: wherever it is stopped, the hint of Interrupted is `what_is_left`."""
     try:
         yield
     except Interrupted as error:
@@ -117,7 +117,7 @@ def leaving(what_is_left: str) -> Iterator[None]:
 
 
 def in_turns(results: Iterator[R]) -> Iterator[R]:
-    """The same results, each worked out while no other thread works one out."""
+    """Iterate over `results`. While one is computed, no other thread computes one."""
     while True:
         with _turn:
             _this_thread.has_turn = True

@@ -35,7 +35,7 @@ class WorkerPool(Generic[C, R]):
         stop: StopSignal,
         multiplexer: Callable[[int], Multiplexer] | None = None,
     ) -> None:
-        """`multiplexer` makes one for so many requests at once; None: every request waits in a thread of its own."""
+        """`multiplexer` makes one for a number of requests at once; None: every request gets a thread of its own."""
         self.workers = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="blocking")
         self._shared = SharedWork(transfer, self._threads, stop, LargeObjectQuota(max(1, workers // 2)))
@@ -56,7 +56,7 @@ class WorkerPool(Generic[C, R]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End all threads. After an error they are asked to stop: what waits would keep the process from ending."""
+        """End all threads. After an error they are asked to stop: one that waits would keep the process alive."""
         if kind is not None:
             self._shared.stop.request()
         self.close()
@@ -83,7 +83,7 @@ class WorkerPool(Generic[C, R]):
         return ended
 
     def all_ended(self, claims: Iterable[C]) -> Iterator[Ended[C, R]]:
-        """What becomes of these claims, a few of which wait at a time. After a stop, only those begun come."""
+        """Iterate over the outcomes of `claims`, of which a few wait at a time. After a stop, only of those begun."""
         work = iter(claims)
         in_work = 0
         while True:
@@ -98,7 +98,7 @@ class WorkerPool(Generic[C, R]):
                 yield ended
 
     def take_back(self) -> list[C]:
-        """Claims that nobody has begun, and nobody will."""
+        """Take back the claims that no worker has begun."""
         claims: list[C] = []
         with suppress(Empty):
             while True:
@@ -140,7 +140,7 @@ def side_by_side(work: Callable[[T], Iterable[R]], items: Sequence[T], workers: 
 
     threads = ThreadPoolExecutor(max(1, min(workers, len(items))), thread_name_prefix="range")
     try:
-        with stop.after_errors():  # the other threads may wait for a store, for as long as it likes
+        with stop.after_errors():  # the other threads may be waiting for a store
             under_way = [threads.submit(work_on, item) for item in items]
             while True:
                 ended = [future for future in under_way if future.done()]

@@ -227,14 +227,14 @@ class ObjectStore(Protocol):
         ...
 
     def anybody_finds(self, key: str, info: ObjectInfo) -> bool:
-        """The same of the object that `info` describes, and no byte of it is asked for. Raises: as `anybody_reads`."""
+        """`anybody_reads` for the object that `info` describes, by a request for none of its bytes. Raises: as that."""
         ...
 
     def withdraw(self, key: str) -> bool:
         """Remove an object of a destination that must not lie there, and with it the version that it is.
 
         Takes three requests. Returns: False if the bucket keeps that version, hidden, because the key may not delete
-        it or is not told which it is. Raises: as `delete`.
+        it or does not learn which it is. Raises: as `delete`.
         """
         ...
 

@@ -1,6 +1,6 @@
-"""What is found out of a store beside copying: by the probes of `doctor`, and by asking without credentials.
+"""Answers of a store that is probed: to the checks of `doctor`, and to somebody without credentials.
 
-An answer to somebody without credentials means the same whoever asked: docs/design/privacy.md has the table.
+docs/design/privacy.md has the table of what an answer without credentials means; it is the same for all that ask.
 """
 
 from __future__ import annotations

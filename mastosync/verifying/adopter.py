@@ -1,4 +1,4 @@
-"""`adopt`: objects that lie at the destination already, whoever stored them, become done without being copied.
+"""`adopt`: objects that are at the destination already become done without being copied.
 
 Both stores are listed in the order of keys, side by side with what is not done. An object is the source's
 if size and ETag are: an MD5 of its bytes, or one of parts of the same sizes.
@@ -56,11 +56,11 @@ class AdoptionStatus(StrEnum):
 
     ADOPTED = "adopted"
     ABSENT = "absent"  # nothing lies under its key
-    DIFFERENT = "different"  # what lies there is not what the source has
+    DIFFERENT = "different"  # the destination has another object than the source
     UNDECIDED = "undecided"  # the size is right, and the ETags cannot be compared
-    UNKNOWN = "unknown"  # something lies there, but not at the source: nothing to compare with
+    UNKNOWN = "unknown"  # the destination has an object, the source has none to compare it with
     UNREAD = "unread"  # an end failed or refused when it was asked: nothing is known of it
-    LEFT = "left"  # private, also at the source alone, or to be written anew: adopting would leave it as it is
+    LEFT = "left"  # private by its row or at the source, or to be written anew: adopting would not change its access
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ class Adopter:
     stop: StopSignal
     listener: ProgressListener
     one_bucket: bool = False  # of source and destination, under two prefixes
-    source_tells_access: bool = False  # what it keeps from everybody, as a disk does by modes
+    source_tells_access: bool = False  # whether it hides an object, as a disk does by modes
     settings: ObjectSettings | None = None  # of the destination; None: it gives its objects nothing
-    _noted: bool = field(init=False, default=False)  # that others have stored some of it
+    _noted: bool = field(init=False, default=False)  # that others have stored some of the objects
 
     def run(self) -> Adoption:
         """Look at everything that is not done. Raises: MastosyncError."""
@@ -202,7 +202,7 @@ class Adopter:
             return _Decision(record, AdoptionStatus.UNREAD)
 
     def _heeding_source(self, decision: _Decision) -> _Decision:
-        """The same, unless the source itself keeps the object from everybody. Raises: ObjectError."""
+        """`decision`, unless the source itself hides the object: then it is not adopted. Raises: ObjectError."""
         if decision.outcome is None or not self.source_tells_access:
             return decision
         key = decision.outcome.source_key or canonical_key(decision.record.entry, self.prefixes[0])
@@ -213,7 +213,7 @@ class Adopter:
         return _Decision(decision.record, AdoptionStatus.LEFT, read_bytes=decision.read_bytes) if closed else decision
 
     def _compare(self, record: Record, here: _SourceObject, there: ListedObject) -> _Decision:
-        """By what listings tell, and by bytes if asked to. Raises: ObjectError."""
+        """Compare two objects by their listings, and by their bytes with `deep`. Raises: ObjectError."""
         if here.size != there.size:
             return _Decision(record, AdoptionStatus.DIFFERENT)
         told_by_bytes = looks_like_md5(there.etag) or is_composite(there.etag)  # a disk's is made of other things
@@ -226,7 +226,7 @@ class Adopter:
         return _Decision(record, AdoptionStatus.DIFFERENT if comparable else AdoptionStatus.UNDECIDED)
 
     def _at_source(self, keyed: KeyedEntry, record: Record, source: ListingLookup) -> _SourceObject | None:
-        """The object that a copy would take; None: the source has none. Raises: ObjectError if it does not say so."""
+        """The source's object that a copy would take; None: there is none. Raises: ObjectError if that is unclear."""
         listed = source.at(keyed.key)
         copies = self.prefixes[1] if self.one_bucket else None
         canonical, *others = iter_candidates(record.entry, self.prefixes[0], copies)
@@ -286,6 +286,6 @@ class Adopter:
 
 
 def _confirmed(record: Record) -> _Decision:
-    """It lies there as it was confirmed before its row had been gone, or of another privacy, for a while."""
+    """The object is as it was confirmed before its row was gone, or had another privacy, for a while."""
     seen = (record.entry.size, record.md5, record.etag, record.source_key, 0, None, record.origin or Origin.COPIED)
     return _Decision(record, AdoptionStatus.ADOPTED, Outcome(record.entry, EntryState.DONE, None, *seen))

@@ -47,7 +47,7 @@ class KeySpace(NamedTuple):
     every_form: bool = False  # under every key that an object may have; else just the canonical one
 
     def cut(self, reader: SegmentReader, entries: int, ranges: int) -> list[KeyRange]:
-        """Ranges that hold evenly many of `entries` (about how many there are), and together every key there is."""
+        """Cut all keys into ranges with about as many entries each. `entries`: how many there are, about."""
         ranges = max(1, min(ranges, entries // _LEAST_ENTRIES))
         step = max(1, entries // (ranges * _SAMPLES_A_RANGE))
         samples = []
@@ -70,12 +70,12 @@ class KeySpace(NamedTuple):
 
 
 class Listing:
-    """What a store holds under its prefix, listed in the order of keys, which are told without the prefix."""
+    """What a store holds under its prefix, in the order of keys. Keys are given without the prefix."""
 
     def __init__(self, store: RetryingStore, prefix: str, way_round: str = "") -> None:
         """`way_round`: what a user can do without a listing, for messages.
 
-        Raises: ConfigError if the keys lie in no order that can be told beforehand.
+        Raises: ConfigError if the prefix makes the order of keys unpredictable.
         """
         root = root_of(prefix)
         if root is None:
@@ -103,7 +103,7 @@ class Listing:
             after = page.objects[-1].key
 
     def page(self, after: str) -> Page:
-        """What comes after a key, as much as is told at a time. Raises: as `iter_range`."""
+        """The next page of the listing after a key. Raises: as `iter_range`."""
         self.store.store_session.stop.require_going_on()
         try:
             page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
@@ -122,7 +122,7 @@ class Listing:
 
 
 class ListingLookup:
-    """Looks keys up in a listing, in ascending order; what lies between them is skipped."""
+    """Looks up keys in a listing, in ascending order. Objects between them are skipped."""
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
@@ -143,10 +143,10 @@ class ListingLookup:
 def iter_matched(
     keyed: Iterator[KeyedEntry], listed: Iterator[ListedObject]
 ) -> Iterator[tuple[KeyedEntry | None, ListedObject | None]]:
-    """Both streams merged: what has the same key comes together, the rest alone.
+    """Merge both streams: entries and objects with the same key come together, the rest alone.
 
-    Two entries may have one key; both then come with the object. Where a store does not keep to the
-    order, entry and object come apart: neither is proof that the other is not there.
+    Two entries may have one key; both then come with the object. If a store does not keep to the
+    order, entry and object come apart. So an entry that comes alone is no proof that its object is missing.
     """
     found = next(listed, None)
     matched = False  # the object at hand belongs to an entry

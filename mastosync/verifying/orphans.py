@@ -43,7 +43,7 @@ AGES = (
     (deferred("less than a month"), 30),
     (deferred("less than a year"), 365),
 )
-"""What ages are counted by: younger than so many days."""
+"""Age groups: a name, and the days that entries of the group are younger than."""
 
 AGE_NAMES = (*(name for name, _ in AGES), deferred("more than a year"), deferred("unknown"))
 
@@ -56,7 +56,7 @@ class OrphansOptions:
     """How to compare."""
 
     workers: int = 8
-    overlap: timedelta = timedelta(minutes=15)  # an object lies there so long before its row is seen, at most
+    overlap: timedelta = timedelta(minutes=15)  # an object may be stored this long before its row is seen
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class ObjectTotal:
         self.size_bytes += size_bytes
 
     def as_json(self) -> dict[str, int]:
-        """For the outside."""
+        """Its part of `orphans --json`."""
         return {"objects": self.objects, "bytes": self.size_bytes}
 
 
@@ -257,7 +257,7 @@ class OrphanFinder:
         yield batch
 
     def _is_copy(self, key: str) -> bool:
-        """Whether an object of the destination lies there: whoever deletes orphans must not meet it."""
+        """Whether this is an object of the destination, which must not be deleted as an orphan."""
         return bool(self.copies) and f"{root_of(self.prefix) or ''}{key}".startswith(self.copies)
 
     def _take(self, batch: _KeyBatch, result: OrphansResult) -> None:
@@ -287,7 +287,7 @@ class OrphanFinder:
 
 
 def root_of_copies(source_prefix: str, destination_prefix: str) -> str:
-    """What the keys of copies begin with that are listed with the source, where both are one bucket; empty: none are.
+    """The prefix of copies that are listed with the source, if both stores are one bucket; empty: none are.
 
     Where the source lies below the prefix of the destination, its listing holds no copies.
     """
@@ -300,7 +300,7 @@ def root_of_copies(source_prefix: str, destination_prefix: str) -> str:
 def is_referred_to(reader: SegmentReader, key: str) -> bool:
     """Whether any entry may have its object under this key, which is without prefix.
 
-    The id is read off the key, and every entry that it may mean is asked for all its keys.
+    The id is read from the key, and all keys of every entry that may have this id are compared.
     """
     bare = key.removeprefix("cache/")
     for number, kind in reader.kinds().items():
@@ -321,7 +321,7 @@ def is_referred_to(reader: SegmentReader, key: str) -> bool:
 
 
 def age_of(entry: Entry, now: datetime) -> str:
-    """How old a row is, as far as its id tells: those of accounts and media carry their time."""
+    """The age group of a row, by its id: ids of accounts and media carry their time."""
     if entry.kind.table not in _SNOWFLAKE_TABLES or entry.id >> 16 < _FIRST_SNOWFLAKE.timestamp() * 1000:
         return "unknown"
     days = (now.timestamp() - (entry.id >> 16) / 1000) / 86_400
@@ -329,7 +329,7 @@ def age_of(entry: Entry, now: datetime) -> str:
 
 
 def _is_newer(modified: str, moment: datetime) -> bool:
-    """Whether an object came after this, or at the very moment. One that does not tell is taken for old."""
+    """Whether an object was stored at this moment or later. One without a time counts as old."""
     try:
         when = datetime.fromisoformat(modified)
     except ValueError:
@@ -338,7 +338,7 @@ def _is_newer(modified: str, moment: datetime) -> bool:
 
 
 def _folder_of(key: str) -> str:
-    """What orphans are counted by: the folders that tell what a key is of."""
+    """The group of an orphan: the first folders of its key."""
     folders = key.split("/")[:-1]
     depth = _DEPTH + (folders[:1] == ["cache"])
     return "".join(f"{folder}/" for folder in folders[:depth]) or deferred("(no folder)")

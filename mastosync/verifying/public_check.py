@@ -1,6 +1,6 @@
 """`verify --public`: a sample of objects is read without credentials.
 
-What is public has to be read as it was written, and nothing else may be read.
+Public objects have to be given as they were written. Private ones have to be refused.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ class _SiteProbe:
 
 
 def site_session(site: PublicSite, store_session: StoreSession, patience_seconds: float) -> StoreSession:
-    """The same access for a `PublicCheck`: a site that is down is waited for, as a store is.
+    """`store_session` as a `PublicCheck` needs it: a site that is down is waited for, as a store is.
 
-    The bucket is not waited for: many answer nobody who has no credentials.
+    The bucket is not waited for: many give no answer without credentials.
     """
     return replace(
         store_session, downtime=Downtime(store_session.limiter, store_session.stop, patience_seconds, _SiteProbe(site))
@@ -129,8 +129,8 @@ def site_session(site: PublicSite, store_session: StoreSession, patience_seconds
 class PublicCheck:
     """Asks without credentials. `store_session` is that of the site: its requests share one limiter and patience.
 
-    `bucket` is asked for private objects as well, as they must be nowhere to be had; None: that is the site. `acl`: of
-    the destination, as configured.
+    `bucket` is also asked for private objects, as no address may give them; None: the site is the bucket. `acl`: of the
+    destination, as configured.
     """
 
     site: PublicSite
@@ -160,7 +160,7 @@ class PublicCheck:
         return result
 
     def _bucket_lists(self) -> bool:
-        """Whether anybody can list the bucket behind the site. If nobody can tell, the site is what counts."""
+        """Whether anybody can list the bucket behind the site. If that is not known, the site counts."""
         if self.bucket is None:
             return False
         try:
@@ -188,7 +188,7 @@ class PublicCheck:
     def _sites(self, record: Record) -> Iterator[tuple[PublicSite, Audience]]:
         """Where to ask, and who reads there. The bucket comes first: what it refuses and the site gives is another's.
 
-        What the site may give or refuse, as it decides, is not asked for there.
+        The site is not asked for an object that it may either give or refuse.
         """
         private, served = record.entry.private, self.bucket is not None
         at_site = audience_of(self.acl, private=private, served=served)
@@ -200,7 +200,7 @@ class PublicCheck:
     def _fault(self, site: PublicSite, record: Record, key: str, readers: Audience) -> PublicFault | None:
         """What is wrong with an answer; None: nothing. Raises: ObjectError.
 
-        What is public has to lie at the store, and what is private has to be nowhere, not even in a cache.
+        A public object has to be at the store. A private one must not be given anywhere, not even by a cache.
         """
         read = RetryingStore(self.store_session).ask
         if readers is Audience.NOBODY:

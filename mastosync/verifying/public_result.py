@@ -31,18 +31,18 @@ FROM = {
 
 
 class PublicFault(NamedTuple):
-    """An object that anybody reads without credentials who may not, or not as it should be."""
+    """An object that strangers can read and must not, or that they cannot read as they should."""
 
     record: Record
     key: str
     detail: str
     kind: FaultKind = FaultKind.UNREADABLE
-    served_by: ServedBy | None = None  # None: the new store itself is at fault, or nobody knows what is
+    served_by: ServedBy | None = None  # None: the new store itself is at fault, or it is not known what is
     refused: bool = False  # strangers are to read it, and the new store does not give it
 
     @property
     def exposed(self) -> bool:
-        """Whether nobody may read it, and anybody can."""
+        """Whether anybody can read it and nobody may."""
         return self.kind is FaultKind.EXPOSED
 
 
@@ -51,7 +51,7 @@ class Asked:
     """What was asked for of one kind."""
 
     objects: int = 0
-    private: int = 0  # of these: nobody may read them
+    private: int = 0  # of these, private ones
     faults: int = 0
 
 
@@ -62,7 +62,7 @@ class PublicResult:
     url: str
     listing: bool  # anybody can list the bucket
     acl: str = ""  # of the destination, as configured
-    served: bool = False  # at `url` by somebody who need not be the store
+    served: bool = False  # at `url`, by a server that need not be the store
     by_kind: dict[Kind, Asked] = field(default_factory=dict)
     of: Mapping[Kind, int] = field(default_factory=dict)  # how many of each kind could have been asked for
     sample: int = 0  # how many of them were to be asked for
@@ -76,7 +76,7 @@ class PublicResult:
 
     @property
     def asked_private(self) -> int:
-        """Those among them that nobody may read."""
+        """The private objects among them."""
         return sum(asked.private for asked in self.by_kind.values())
 
     @property
@@ -86,13 +86,13 @@ class PublicResult:
 
     @property
     def nothing_is_right(self) -> bool:
-        """Whether not one public object can be read as it has to be: then it is not the objects."""
+        """Whether not one public object can be read as it has to be: then the cause is not the objects."""
         faults = sum(self.must_be_read(fault.record) for fault in self.faults)
         return faults > 0 and faults == self.asked - self.asked_private
 
     @property
     def something_is_given(self) -> bool:
-        """Whether strangers are given anything; if not, a refusal tells nothing of an object."""
+        """Whether strangers get any object; if not, a refusal says nothing about an object."""
         ungiven = sum(
             (fault.refused or fault.kind is FaultKind.UNCLEAR) and self.must_be_read(fault.record)
             for fault in self.faults
@@ -101,7 +101,7 @@ class PublicResult:
 
     @property
     def all_private(self) -> bool:
-        """Whether nobody may read anything at the bucket."""
+        """Whether all objects at the bucket have to be private."""
         return audience_of(self.acl) is not Audience.EVERYBODY
 
     def must_be_read(self, record: Record) -> bool:
@@ -110,7 +110,7 @@ class PublicResult:
 
     @property
     def exposed(self) -> int:
-        """How many objects anybody can read that nobody may."""
+        """How many private objects anybody can read."""
         return sum(fault.exposed for fault in self.faults)
 
     @property
@@ -157,9 +157,9 @@ class PublicResult:
 
     @property
     def to_be_rewritten(self) -> list[PublicFault]:
-        """What a copy would put right: what others brought with other headers or another ACL than ours, or laid open.
+        """Faults that a copy would put right: adopted objects with other headers or another ACL, and exposed ones.
 
-        What is public and we wrote ourselves would be written the same again. What is private and can be read at the
+        A public object that mastosync wrote would be written the same again. A private one that can be read at the
         store is not done, and a copy proves that it hides it.
         """
         given = [fault for fault in self.faults if fault.exposed and fault.served_by is None]
@@ -174,7 +174,7 @@ class PublicResult:
         return exposed + [fault for fault in adopted if not fault.exposed]
 
     def drop(self, fault: PublicFault, row: RowState) -> None:
-        """It is none, as its row says: nobody may read it by now, or nobody asks for it any more."""
+        """Drop a fault that is none by its row, which is private now, or gone."""
         self.faults.remove(fault)
         asked = self.by_kind[fault.record.entry.kind]
         asked.faults -= 1
@@ -184,7 +184,7 @@ class PublicResult:
             asked.objects -= 1
 
     def expose(self, fault: PublicFault, served_by: ServedBy | None) -> None:
-        """Its row is private by now, and anybody reads it. `served_by`: from whom; None: from the new store itself."""
+        """Note that its row is private now, and that anybody reads it. `served_by`: from whom; None: the new store."""
         record = made_private(fault.record)
         detail = f"its row is private by now, and anybody can read it{FROM[served_by]}"
         told = fault._replace(record=record, detail=detail, kind=FaultKind.EXPOSED, refused=False, served_by=served_by)
@@ -230,25 +230,25 @@ class PublicResult:
 
 
 def reopened(record: Record, presence: Presence, detail: str) -> Outcome:
-    """What has to be written anew."""
+    """The outcome of an object that has to be written anew."""
     return Outcome(record.entry, EntryState.PENDING, detail=detail, attempts=0, presence=presence)
 
 
 def hidden(record: Record) -> Outcome:
-    """Of what is private, lay there as public, and is given to nobody who asks."""
+    """The outcome of a private object that was stored as public, and that strangers are refused now."""
     return Outcome(
         record.entry,
         record.state,
         record.reason,
         attempts=0,
-        detail=None if record.reason is Reason.PRIVATE else record.detail,  # that of what was kept back: remove it
+        detail=None if record.reason is Reason.PRIVATE else record.detail,  # "remove it" no longer applies
         presence=found_hidden(record.presence),
     )
 
 
 def private_by_now(record: Record) -> Outcome:
-    """Of what is public by the last plan and private by its row. A copy stores it as private, as after a plan.
+    """The outcome of an entry that is public by the last plan and private by its row: a copy stores it as private.
 
-    That the new store gives it to nobody now does not tell so: all of it may be closed for a while.
+    That the new store refuses it now is not enough: the whole store may be closed for a while.
     """
     return reopened(made_private(record), record.presence, "verify: its row is private by now")

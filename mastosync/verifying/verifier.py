@@ -99,7 +99,7 @@ class Verification:
 
     @property
     def clean(self) -> bool:
-        """Whether everything that was looked at is there, as it was recorded."""
+        """Whether all entries that were checked are there as recorded."""
         total = self.total()
         return not any(total[status] for status in (*FAULTS, CheckStatus.UNREAD)) and (
             self.public is None or self.public.clean
@@ -201,7 +201,7 @@ class Verifier:
         self.stop.require_going_on()
 
     def take_public(self, public: PublicResult, exposed: Iterable[Record] = ()) -> None:
-        """Put back to pending what only a copy puts right; `exposed`: what was asked for first, see `iter_exposed`."""
+        """Put entries back to pending that only a copy puts right; `exposed`: see `iter_exposed`, asked for first."""
         faulty = {(fault.record.entry.kind, fault.record.entry.id, fault.record.entry.name) for fault in public.faults}
         refused = [each for each in exposed if (each.entry.kind, each.entry.id, each.entry.name) not in faulty]
         was_hidden = [each for each in refused if public.something_is_given or self._was_removed(each)]
@@ -223,7 +223,7 @@ class Verifier:
             _log.warning("public: %s: %s", fault.key, fault.detail, extra={"about": {"key": fault.key}})
 
     def _drop_hidden_or_deleted(self, rows: Mapping[Entry, RowState], public: PublicResult) -> None:
-        """Strangers are not given these at the new store: what Mastodon has hidden or deleted since is no fault."""
+        """Drop faults of refused objects that Mastodon has hidden or deleted since."""
         for fault in [
             each for each in public.faults if rows.get(each.record.entry, RowState.PUBLIC) is not RowState.PUBLIC
         ]:
@@ -243,7 +243,7 @@ class Verifier:
                 public.drop(fault, RowState.PRIVATE)
 
     def _was_removed(self, record: Record) -> bool:
-        """Whether nothing lies there any more."""
+        """Whether the object is not there any more."""
         try:
             RetryingStore(self.store_session).head(canonical_key(record.entry, self.prefix))
         except ObjectMissing:
@@ -253,7 +253,7 @@ class Verifier:
         return False
 
     def _strangers_read(self, fault: PublicFault) -> bool | None:
-        """Whether the new store gives it to anybody, whatever another site says; None: that cannot be told."""
+        """Whether the new store gives the object to strangers, whatever another site does; None: that is not known."""
         store = RetryingStore(self.store_session)
         try:
             return strangers_read(store, fault.key, store.head(fault.key))

@@ -253,7 +253,7 @@ def _verdict(report: CutoverReport) -> str:
 
 
 def _verdict_alone(verdict: CutoverVerdict) -> str:
-    """The same, where neither findings nor steps are shown."""
+    """The verdict, where neither findings nor steps are shown."""
     from mastosync.cutover import CutoverVerdict
 
     return {

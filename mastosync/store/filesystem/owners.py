@@ -60,7 +60,7 @@ class Owners:
             self._refused(error)
 
     def give_of_work(self, fd: int) -> None:
-        """The same of a folder that no object lies in: one that a dead run has left as root's is given, too."""
+        """`give` for a folder without objects; also for one that a dead run has left as root's."""
         if os.fstat(fd).st_uid in (0, os.geteuid()):
             self.give(fd)
 
@@ -116,6 +116,6 @@ def is_privileged() -> bool:
 
 
 def may_give(status: bytes, user: int) -> bool:
-    """The same by `/proc/self/status`. Root without these capabilities tries all the same, and warns if refused."""
+    """`is_privileged`, by `/proc/self/status`. Root without these capabilities tries all the same; a refusal warns."""
     granted = int(found[1], 16) if (found := _CAPABILITIES.search(status)) else 0
     return bool(granted & _DAC_OVERRIDE) if granted & _CHOWN else user == 0

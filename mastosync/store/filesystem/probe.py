@@ -1,4 +1,7 @@
-"""What `doctor` asks of a folder, and where links lead out of it: see docs/design/disk.md."""
+"""What `doctor` finds out of a folder: the checks of a store, links that lead out of it, its disks and owners.
+
+See docs/design/disk.md.
+"""
 
 from __future__ import annotations
 

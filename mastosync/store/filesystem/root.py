@@ -136,9 +136,9 @@ class RootFolder:
         return fd
 
     def require_one_disk(self, path: bytes, folder: int | None = None) -> None:
-        """For whoever touches what lies at a path. `folder`: its descriptor, if a folder is open there already.
+        """Check a path before it is touched. `folder`: its descriptor, if a folder is open there already.
 
-        Raises: StoreUnusable if that is below a mount where objects are written, or nobody can tell; OSError.
+        Raises: StoreUnusable if objects are written and it is below a mount, or may be; OSError.
         """
         if self.writes:
             head = _head(path if folder is not None else path.rpartition(b"/")[0])

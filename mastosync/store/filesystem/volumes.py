@@ -73,7 +73,7 @@ class Mounts:
                 raise
 
     def now(self) -> tuple[Mount, ...]:
-        """Those that there are; none where no system tells. If nothing was mounted since, it is asked one question.
+        """The mounts; none if the system has no table. If nothing was mounted since the last call, it costs one call.
 
         Raises: OSError if they cannot be read; then they are read the next time.
         """
@@ -233,14 +233,14 @@ class Volumes:
         return volume
 
     def require_one_disk(self, way: bytes, path: bytes, folder: int | None) -> None:
-        """For whoever touches what lies at a path, below folders of which each may be a link.
+        """Check a path before it is touched. Each folder on the way may be a link.
 
-        Raises: StoreUnusable if that is below a mount, or nobody can tell; OSError.
+        Raises: StoreUnusable if it is below a mount, or may be; OSError.
         """
         self._require_one_disk(self.of(way), path, folder)
 
     def require_no_new_link(self, way: bytes) -> None:
-        """For whoever found something in the way. Raises: StoreUnusable if that is a link made since; OSError."""
+        """Check what was found in the way. Raises: StoreUnusable if it is a link that was made since; OSError."""
         with self._resolving:
             self._resolved(way)
 

@@ -56,7 +56,7 @@ class Walk:
                 yield found
 
     def _iter_escaped(self) -> Iterator[ListedObject]:
-        """Those that no path can be: hardly ever are there any, so all of them are looked through."""
+        """Objects with keys that cannot be paths. There are hardly ever any, so all of them are read."""
         try:
             with self._root.folder(ESCAPED.split(b"/")):
                 pass

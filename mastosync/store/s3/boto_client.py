@@ -1,6 +1,7 @@
-"""The boto3 client, with every option it needs to do what it is asked to and nothing more.
+"""What is boto3's own: its client with all options, the route that it takes to a bucket, and what its errors mean.
 
-Also the route that boto3 takes to a bucket, for a client beside it, and boto3's errors as those of the contract.
+The options keep it to what it is asked for: no retries, no redirects, no checksums of its own. libcurl takes the route
+from here where `route` cannot tell it. Errors become those of the contract.
 """
 
 from __future__ import annotations

@@ -326,7 +326,7 @@ class S3Store:
 
 
 def _filled(buffer: bytearray, body: StreamingBody) -> bytearray:
-    """A part in the one piece of memory it takes: whoever reads it at once has it twice, or more, on the way."""
+    """Read a part into a buffer of its size. Reading it in one call would hold it twice or more on the way."""
     filled = 0
     while filled < len(buffer):
         piece = body.read(min(_PIECE_BYTES, len(buffer) - filled))

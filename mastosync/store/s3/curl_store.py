@@ -280,7 +280,7 @@ class CurlStore:
 
     @property
     def boto(self) -> S3Store:
-        """The same bucket by boto3, made once for all threads.
+        """The store of this bucket by boto3, made once for all threads.
 
         Raises: StoreUnusable if no client can be made of the configuration; NetworkFailure if boto3's files cannot
         be read at the moment, because connections have taken all the descriptors that this process may have.

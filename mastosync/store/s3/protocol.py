@@ -128,7 +128,7 @@ def http_headers_of(options: PutOptions) -> dict[str, str]:
 
 
 def arguments_of(options: PutOptions) -> dict[str, Any]:
-    """The same, as boto3 takes it."""
+    """The headers and metadata of a write, as boto3 takes them."""
     headers = http_headers_of(options)
     arguments: dict[str, Any] = {name: headers[header] for header, name in _ARGUMENTS.items() if header in headers}
     metadata = {name.removeprefix(_METADATA): text for name, text in headers.items() if name.startswith(_METADATA)}
@@ -175,7 +175,7 @@ def checked_object(key: str, store_name: str, info: ObjectInfo, data: bytes) -> 
 
 
 def require_own_md5(key: str, store_name: str, info: ObjectInfo, md5: bytes) -> None:
-    """Whether the bytes that were read are those of the object. Raises: CorruptObject if they do not fit its ETag."""
+    """Require that the bytes fit the ETag, if that is an MD5. Raises: CorruptObject."""
     if info.md5 is not None and info.md5 != md5:
         raise CorruptObject(
             f"cannot read {key!r} at {store_name}: its bytes have the MD5 {md5.hex()}, its ETag says {info.etag}",

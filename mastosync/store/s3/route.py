@@ -60,7 +60,7 @@ class Route:
 
 
 def plain_route(config: S3Config) -> Route | None:
-    """The way that boto3 would take; None if only boto3 can tell."""
+    """The route that boto3 would take; None if only boto3 can tell."""
     if not (config.access_key and config.secret_key and _nothing_is_said_elsewhere()):
         return None
     url = _url(config.endpoint_url or "", config.bucket or "", config.addressing_style)
@@ -75,7 +75,7 @@ def public_route(url: str) -> Route:
 
 
 def guarded(route: Route, config: S3Config) -> Route:
-    """The same way, with what the configuration says of certificates. Raises: StoreUnusable."""
+    """`route`, with what the configuration says of certificates. Raises: StoreUnusable."""
     return replace(route, ca_bundle=own_bundle(config) or route.ca_bundle, verified=config.verify_tls)
 
 
