@@ -17,7 +17,6 @@ from mastosync.language import deferred, say, tr
 from mastosync.manifest import (
     Manifest,
     StoreIdentity,
-    WorkQueue,
     is_there,
     recover_claims_now,
     require_local_disk,
@@ -89,7 +88,9 @@ class Context:
 
     def require_plan(self, manifest: Manifest) -> None:
         """Raises: ManifestError if nothing was planned, or for other stores; ConfigError as `identities`."""
-        WorkQueue(manifest).require_plan(*identities(self.config))
+        stores = identities(self.config)
+        manifest.require_plan()
+        require_same(manifest, *stores)
 
     @contextmanager
     def writer_lock(self, command: str) -> Iterator[None]:
