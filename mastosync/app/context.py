@@ -15,6 +15,7 @@ from mastosync.config import FilesystemConfig
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import deferred, say, tr
 from mastosync.manifest import (
+    SAME_STORE_REMEDY,
     Manifest,
     StoreIdentity,
     is_there,
@@ -182,7 +183,7 @@ def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
             else tr(
                 "source and destination are the same: {source} is {destination}", source=source, destination=destination
             ),
-            hint=tr("name another bucket, key_prefix or path for one of them"),
+            hint=say(SAME_STORE_REMEDY),
         )
     _require_apart(*stores)
     return source, destination
