@@ -250,12 +250,12 @@ def apply_settings(context: Context, options: ApplyOptions, rate: int | None = N
             else stores_to_write(context, manifest, pace, ("destination",), some_arrived=True)
         )
         in_place = InPlaceRewriter(store_session, transfer_options(config), config.destination.bucket or "")
-        opening = None
+        row_check = None
         if opens(current, others) and not options.dry_run:
             with context.right_database():  # before anything is looked at
                 pass
-            opening = RowCheck(context.files_now)
-        bringing = ObjectApplier(store_session, in_place, current, others, options.dry_run, opening)
+            row_check = RowCheck(context.files_now)
+        object_applier = ObjectApplier(store_session, in_place, current, others, options.dry_run, row_check)
         return Applier(
-            manifest, store_session, bringing, current, others, options, stop, context.listener, CurlMultiplexer
+            manifest, store_session, object_applier, current, others, options, stop, context.listener, CurlMultiplexer
         ).run()
