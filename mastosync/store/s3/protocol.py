@@ -112,11 +112,11 @@ def etag_is_md5(etag: str, headers: Mapping[str, str]) -> bool:
 def http_headers_of(options: PutOptions) -> dict[str, str]:
     """What a request for a new object carries."""
     headers = options.headers
-    described: tuple[str | None, ...] = headers[:-1]  # all but the metadata
-    carried = dict(zip(_DESCRIBING, described, strict=True))
-    carried |= {"x-amz-acl": options.acl, "x-amz-storage-class": options.storage_class}
-    metadata = {f"{_METADATA}{name}": encode_metadata(value) for name, value in headers.metadata}
-    return {name: value for name, value in carried.items() if value} | metadata
+    values = (*headers[:-1], options.acl, options.storage_class)  # all but the metadata, in the order of `_ARGUMENTS`
+    carried = {name: value for name, value in zip(_ARGUMENTS, values, strict=True) if value}
+    for name, value in headers.metadata:
+        carried[f"{_METADATA}{name}"] = encode_metadata(value)
+    return carried
 
 
 def arguments_of(options: PutOptions) -> dict[str, Any]:
