@@ -18,6 +18,7 @@ from itertools import islice
 from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from mastosync.checking.row_check import LookUp, RowPlace
 from mastosync.errors import (
     Interrupted,
     MayBePublic,
@@ -131,13 +132,6 @@ class RefetchResult:
         }
 
 
-Place = tuple[str, str, int]
-"""Table, attachment, and id of a row."""
-
-LookUp = Callable[[Sequence[Record]], Mapping[Place, RemoteFile]]
-"""Where files came from, as their rows have it now; rows that are gone are not there."""
-
-
 @dataclass(frozen=True, slots=True)
 class RefetchTools:
     """What a run works with, given by the caller."""
@@ -234,19 +228,19 @@ class Refetcher:
     @contextmanager
     def _claimed(self, entries: Sequence[Entry]) -> Iterator[None]:
         """Claim entries for the block: the manifest knows before anything arrives. Those not begun are released."""
-        with self.manifest.transaction() as connection:
-            claim(connection, self.manifest, entries)
+        with self.manifest.transaction():
+            claim(self.manifest, entries)
         try:
             yield
         except PrivacyLost as lost:
             if not lost.lies_there:
                 raise
-            with self.manifest.transaction() as connection:
-                note_access(connection, self.manifest, ((each, ACCESS) for each in self._begun))
+            with self.manifest.transaction():
+                note_access(self.manifest, ((each, ACCESS) for each in self._begun))
             raise
         finally:
-            with self.manifest.transaction() as connection:
-                release(connection, self.manifest, (each for each in entries if each not in self._begun))
+            with self.manifest.transaction():
+                release(self.manifest, (each for each in entries if each not in self._begun))
             self._begun.clear()
 
     def _of_one_host(self, files: tuple[str, Iterable[_Wanted]]) -> Iterator[_Examined]:
@@ -342,7 +336,7 @@ def _fetched(fetcher: OriginFetcher, url: str, most_bytes: int) -> FetchedFile:
         raise ObjectRejected(f"{error.message}, and asks to wait {asked:.6g} s") from error
 
 
-def _sorted(record: Record, files: Mapping[Place, RemoteFile]) -> _Examined | _Wanted:
+def _sorted(record: Record, files: Mapping[RowPlace, RemoteFile]) -> _Examined | _Wanted:
     """What can be said of an entry before its server is asked."""
     entry = record.entry
     if entry.kind.style != _ORIGINAL:

@@ -15,9 +15,9 @@ from mastosync.config import FilesystemConfig
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import deferred, say, tr
 from mastosync.manifest import (
+    SAME_STORE_REMEDY,
     Manifest,
     StoreIdentity,
-    WorkQueue,
     is_there,
     recover_claims_now,
     require_local_disk,
@@ -89,7 +89,9 @@ class Context:
 
     def require_plan(self, manifest: Manifest) -> None:
         """Raises: ManifestError if nothing was planned, or for other stores; ConfigError as `identities`."""
-        WorkQueue(manifest).require_plan(*identities(self.config))
+        stores = identities(self.config)
+        manifest.require_plan()
+        require_same(manifest, *stores)
 
     @contextmanager
     def writer_lock(self, command: str) -> Iterator[None]:
@@ -181,7 +183,7 @@ def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
             else tr(
                 "source and destination are the same: {source} is {destination}", source=source, destination=destination
             ),
-            hint=tr("name another bucket, key_prefix or path for one of them"),
+            hint=say(SAME_STORE_REMEDY),
         )
     _require_apart(*stores)
     return source, destination

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from mastosync.app.context import identities
 from mastosync.app.stores import (
     look_if_unknown,
     note_own_settings,
@@ -51,7 +50,7 @@ def copy(context: Context, options: CopyOptions, types: tuple[str, ...] = ()) ->
     with context.writing("copy") as manifest:
         progress = copy_pending(context, manifest, options, types)
         if not progress.total:
-            look_if_unknown(context, manifest, options, some_arrived=WorkQueue(manifest).any_done())
+            look_if_unknown(context, manifest, options, some_arrived=ManifestReader(manifest).any_done())
         return progress
 
 
@@ -101,15 +100,16 @@ def copy_pending(
     Raises: as `copy`.
     """
     config = context.config
+    context.require_plan(manifest)
     queue = WorkQueue(manifest, types, options.order)
-    queue.require_plan(*identities(config))
     private = _Again((Reason.PRIVATE,)) if config.copy.private_objects == "copy" else None  # kept back until now
     wanted = [each for each in (again, private) if each and each.waiting(manifest, types)]
     if not queue.pending() and not wanted:
         return CopyProgress(total=0)
     return_large_blocks()
+    some_arrived = ManifestReader(manifest).any_done()
     with (
-        stores_to_write(context, manifest, options, some_arrived=queue.any_done()) as (source, destination),
+        stores_to_write(context, manifest, options, some_arrived=some_arrived) as (source, destination),
         ExitStack() as stack,
     ):
         for each in wanted:  # only now, as both stores can be used
@@ -250,12 +250,12 @@ def apply_settings(context: Context, options: ApplyOptions, rate: int | None = N
             else stores_to_write(context, manifest, pace, ("destination",), some_arrived=True)
         )
         in_place = InPlaceRewriter(store_session, transfer_options(config), config.destination.bucket or "")
-        opening = None
+        row_check = None
         if opens(current, others) and not options.dry_run:
             with context.right_database():  # before anything is looked at
                 pass
-            opening = RowCheck(context.files_now)
-        bringing = ObjectApplier(store_session, in_place, current, others, options.dry_run, opening)
+            row_check = RowCheck(context.files_now)
+        object_applier = ObjectApplier(store_session, in_place, current, others, options.dry_run, row_check)
         return Applier(
-            manifest, store_session, bringing, current, others, options, stop, context.listener, CurlMultiplexer
+            manifest, store_session, object_applier, current, others, options, stop, context.listener, CurlMultiplexer
         ).run()

@@ -17,11 +17,10 @@ from mastosync.app.plan import add_into, plan_into
 from mastosync.app.stores import nothing_removed, stores_to_write
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, UsageError
-from mastosync.findings.deleted import PLAN_AT_MOST_OLD
 from mastosync.following import Rounds
 from mastosync.language import enumerated, tr
 from mastosync.manifest import ManifestReader, in_one_bucket, recover_claims_now, try_again
-from mastosync.mastodon.standby import AT_MOST
+from mastosync.mastodon.standby import LAG_AT_MOST
 from mastosync.progress import CopyProgress
 from mastosync.pruning import PruneOptions, Pruner, PruneResult, TooMuchGone
 from mastosync.status import status_of
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_PRIVACY_KNOWN_FOR = timedelta(hours=1)  # after a plan that has read it
 _RUNS_AT_MOST = 10  # in which an entry uses up its attempts, before it is left to `retry-failed`
 
 
@@ -102,7 +102,7 @@ class Following:
     context: Context
     options: FollowOptions
     _reads_all: bool = False
-    _access_read: bool = False  # of all that the manifest has, in this round
+    _privacy_is_current: bool = False  # of all that the manifest has, in this round
 
     def __post_init__(self) -> None:
         self._reads_all = self.options.full
@@ -118,7 +118,7 @@ class Following:
             gc.collect()  # clients of stores are cycles of megabytes, which would stay for long
 
     def _go_round(self) -> FollowResult:
-        stores, self._access_read = identities(self.context.config), False
+        stores, self._privacy_is_current = identities(self.context.config), False
         # an error that stops the threads of this round must not stop the next one
         with self.context.stop.part() as stop:
             return self._go_round_with(replace(self.context, stop=stop), stores)
@@ -160,10 +160,10 @@ class Following:
             with suppress(PlanRefused), self.context.stop.breaking_off():  # of another database, nothing is new
                 added = add_into(context, manifest, stores, self.options.plan)
                 _log.info("added: %d new", added or 0)
-                self._access_read = added is not None
+                self._privacy_is_current = added is not None
             return None, refusal
         self._reads_all = False
-        self._access_read = planned.snapshot.lag_seconds <= AT_MOST.total_seconds()
+        self._privacy_is_current = planned.snapshot.lag_seconds <= LAG_AT_MOST.total_seconds()
         return planned, None
 
     def _knows_access(self, manifest: Manifest) -> bool:
@@ -172,7 +172,11 @@ class Following:
         What became private since would be stored for everybody.
         """
         last = ManifestReader(manifest).snapshot()
-        if self._access_read or last is None or time.time() - last.began_at <= PLAN_AT_MOST_OLD.total_seconds():
+        if (
+            self._privacy_is_current
+            or last is None
+            or time.time() - last.began_at <= _PRIVACY_KNOWN_FOR.total_seconds()
+        ):
             return True
         _log.warning(
             "not copied: nobody knows what became private: the last plan is over an hour old, or of a standby that lags"

@@ -14,7 +14,8 @@ from mastosync.app.context import identity_of_store
 from mastosync.config import FilesystemConfig
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable, UsageError, passing
 from mastosync.language import enumerated, tr
-from mastosync.manifest import ObjectSettings, Relation, note_settings, probe_left_behind, relation
+from mastosync.language import say, tr
+from mastosync.manifest import SAME_STORE_REMEDY, ObjectSettings, Relation, note_settings, probe_left_behind, relation
 
 if TYPE_CHECKING:
     from mastosync.app.context import Context
@@ -157,7 +158,7 @@ def _require_two(
                 destination=destination.store.name,
                 source=source.store.name,
             ),
-            hint=tr("name another bucket, key_prefix or path for one of them"),
+            hint=say(SAME_STORE_REMEDY),
         )
     if found is Relation.ONE_BUCKET and removing:
         raise nothing_removed()

@@ -22,7 +22,6 @@ from mastosync.manifest import (
     LastChange,
     ManifestReader,
     Scratch,
-    WorkQueue,
     in_one_bucket,
     iter_exposed,
     record_verification,
@@ -76,7 +75,7 @@ def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public
             hint=tr("leave --public out; `mastosync verify --deep` reads objects back"),
         )
     prefix = config.destination.key_prefix
-    some_arrived = WorkQueue(manifest).any_done()
+    some_arrived = ManifestReader(manifest).any_done()
     acl = config.destination.acl
     unshown = UNSHOWN if audience_of(acl) is Audience.EVERYBODY else frozenset()
     to_read = RandomSample(options.sample or 0)
@@ -123,7 +122,7 @@ def adopt(context: Context, options: AdoptOptions) -> Adoption:
     config = context.config
     with context.writing_planned("adopt") as manifest:
         prefixes = (config.source.key_prefix, config.destination.key_prefix)
-        some_arrived = WorkQueue(manifest).any_done()
+        some_arrived = ManifestReader(manifest).any_done()
         left = tr("what was adopted so far is in the manifest; run the same command again for the rest")
         pace = _pace(config, options.workers)
         with (

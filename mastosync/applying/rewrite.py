@@ -10,7 +10,6 @@ Only what the settings of this tool have given is taken away again: any other va
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -40,6 +39,7 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, ObjectHeaders, ObjectInfo, Origin, Record
 from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
+from mastosync.runtime.stop import FirstAlone
 from mastosync.store.base import Piece, PutOptions, UploadedPart
 
 _USUAL_CLASS = "STANDARD"  # which no store names
@@ -230,15 +230,13 @@ class InPlaceRewriter:
             raise
 
 
-class _First:
+class _First(FirstAlone):
     """Lets one object go first, and the next one only after that was refused."""
 
     def __init__(self) -> None:
-        self.is_over = False  # one was stored in place, and found as it should be
-        self._whose: Entry | None = None
+        super().__init__()
         self._refusals = 0
         self._unusable: StoreUnusable | None = None  # what the first ones have shown of the store
-        self._lock = threading.Lock()
 
     def before_others(self, task: RewriteTask, steps: Steps[CopiedObject]) -> Steps[CopiedObject]:
         """The result of steps that store one, which goes first or waits until another has gone."""
@@ -250,13 +248,8 @@ class _First:
             self.is_over = True
         return copied
 
-    def may_go(self, entry: Entry) -> bool:
-        """Whether nothing has to be waited for. It may have become this entry's turn."""
-        with self._lock:
-            if self.is_over or self._unusable is not None:
-                return True
-            self._whose = self._whose or entry
-            return self._whose is entry
+    def may_go(self, one: object) -> bool:
+        return self._unusable is not None or super().may_go(one)
 
     @contextmanager
     def turn_of(self, entry: Entry) -> Iterator[None]:
@@ -273,9 +266,7 @@ class _First:
             self._unusable = self._unusable or error
             raise
         finally:
-            with self._lock:
-                if self._whose is entry:
-                    self._whose = None
+            self.end_turn(entry)
 
     def _refused(self, error: ObjectError) -> None:
         self._refusals += 1

@@ -31,7 +31,7 @@ from mastosync.model import Entry, ObjectInfo
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps, T, WaitFor
-from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.stop import FirstAlone, StopSignal
 
 _log = logging.getLogger(__name__)
 
@@ -150,8 +150,7 @@ class PrivacyProof:
         """
         self._destination = destination
         self._key_of = key_of
-        self._given: set[WriteMethod] = set()
-        self._turns: dict[WriteMethod, Entry] = {}  # whose object is to be the proof
+        self._proofs = {method: FirstAlone() for method in WriteMethod}
         self._refusal: ObjectError | StoreUnusable | None = (
             None if refusals_prove else cannot_check(destination.store.name)
         )
@@ -166,7 +165,7 @@ class PrivacyProof:
 
     def is_given(self, method: WriteMethod) -> bool:
         """Whether there is a proof that objects written as private by this method are private."""
-        return method in self._given
+        return self._proofs[method].is_over
 
     @property
     def finding(self) -> str | None:
@@ -190,25 +189,17 @@ class PrivacyProof:
         if method is WriteMethod.IN_PARTS:
             # take a place among the large objects before the turn: objects that wait for this one keep their places
             yield BlockingCall(_nothing, large=True)
-        yield WaitFor(partial(self._may_go, entry, method), self._destination.stop)
+        proof = self._proofs[method]
+        yield WaitFor(lambda: self._refusal is not None or proof.may_go(entry), self._destination.stop)
         try:
             self.require_possible()
             result = yield from steps
-            if self._turns.get(method) is entry:
+            if proof.is_first(entry):
                 yield BlockingCall(partial(self._look, entry))
-                self._given.add(method)
+                proof.is_over = True
             return result
         finally:
-            with self._lock:
-                if self._turns.get(method) is entry:
-                    del self._turns[method]
-
-    def _may_go(self, entry: Entry, method: WriteMethod) -> bool:
-        """Whether this entry need not wait: there is a proof or a refusal, or it becomes the proof itself."""
-        with self._lock:
-            if method not in self._given and self._refusal is None:
-                return self._turns.setdefault(method, entry) is entry
-            return True
+            proof.end_turn(entry)
 
     def _look(self, entry: Entry) -> None:
         """Ask for an object without credentials. Raises: as `prove`; Interrupted."""

@@ -49,7 +49,10 @@ class RowAnswer(NamedTuple):
     at: float  # monotonic seconds: before it was asked
 
 
-LookUp = Callable[[Sequence[Record]], Mapping[tuple[str, str, int], RemoteFile]]
+RowPlace = tuple[str, str, int]
+"""Table, attachment, and id of a row."""
+
+LookUp = Callable[[Sequence[Record]], Mapping[RowPlace, RemoteFile]]
 """The files of rows as they are now, by table, attachment and id; rows that are gone are not there. From any thread."""
 
 
@@ -96,7 +99,7 @@ def _is_old(answer: RowAnswer) -> bool:
     return time.monotonic() - answer.at > _GOOD_SECONDS
 
 
-def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) -> RowState:
+def _row_of(record: Record, files: Mapping[RowPlace, RemoteFile]) -> RowState:
     kind, row_id, name, *_ = entry = record.entry
     if entry.private:
         return RowState.PRIVATE

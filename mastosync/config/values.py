@@ -165,9 +165,7 @@ def parse_duration(text: str) -> float:
     """Seconds of `10m`, `1h30m` or `45s`; at least one. Raises: ValueError."""
     match = _DURATION.fullmatch("".join(text.split()))
     seconds = (
-        sum(int(number) * unit for number, unit in zip(match.groups("0"), (86_400, 3_600, 60, 1), strict=True))
-        if match
-        else 0
+        sum(int(number) * unit for number, unit in zip(match.groups("0"), _UNITS.values(), strict=True)) if match else 0
     )
     if not seconds:
         raise ValueError("not a duration such as 10m, 1h30m or 45s")

@@ -21,12 +21,12 @@ from mastosync.manifest import (
     ManifestReader,
     ObjectSettings,
     StoreIdentity,
-    WorkQueue,
     file_version,
     holder_of,
     newest_version,
     other_settings,
     remembered_database,
+    require_same,
     require_same_database,
 )
 from mastosync.model import MANIFEST_BYTES_PER_ENTRY, DatabaseIdentity, Entry, EntryState
@@ -196,7 +196,7 @@ def _check_file(reporter: Reporter, place: ManifestTarget, path: Path, facts: Ma
                 yield reporter.ok("manifest", tr("{path} has no plan yet: `mastosync plan` makes one", path=path))
                 return
             if stores is not None:
-                WorkQueue(manifest).require_plan(*stores)
+                require_same(manifest, *stores)
             said = _described(report, path, facts, compared=stores is not None)
             if manifest.gap is not None:
                 yield reporter.warning("manifest", f"{said}; {manifest.gap.said}", manifest.gap.remedy)

@@ -17,7 +17,8 @@ from mastosync.doctor.checks import STORE_ERRORS, OneRetry, Reporter
 from mastosync.errors import ConfigError, Interrupted, NetworkFailure
 from mastosync.findings import Finding
 from mastosync.language import enumerated, tr
-from mastosync.manifest import Relation
+from mastosync.language import say, tr
+from mastosync.manifest import SAME_STORE_REMEDY, Relation
 from mastosync.model import CACHE_CONTROL, ObjectHeaders
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore, PutOptions
@@ -122,7 +123,7 @@ def check_apart(
         return reporter.skip("apart", tr("the source cannot be asked"))
     if found is Relation.ONE:
         said = tr("source and destination are the same store: an object that was written here was found at the source")
-        remedy = tr("name another bucket, key_prefix or path for one of them")
+        remedy = say(SAME_STORE_REMEDY)
         return reporter.failure("apart", ConfigError(said, hint=remedy))
     if found is Relation.ONE_BUCKET:
         return reporter.ok(

@@ -53,6 +53,7 @@ from mastosync.manifest.history import (
     verifications,
 )
 from mastosync.manifest.identity import (
+    SAME_STORE_REMEDY,
     Relation,
     StoreIdentity,
     in_one_bucket,
@@ -124,6 +125,7 @@ from mastosync.manifest.rows import (
     PRIVATE_FLAG,
     REASON_CODE,
     REASON_OF,
+    SNOWFLAKE_TABLES,
     STATE_CODE,
     STATE_OF,
     EntryPlace,
@@ -178,6 +180,8 @@ __all__ = [
     "PRIVATE_FLAG",
     "REASON_CODE",
     "REASON_OF",
+    "SAME_STORE_REMEDY",
+    "SNOWFLAKE_TABLES",
     "STATE_CODE",
     "STATE_OF",
     "AppliedUpTo",

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from mastosync.errors import ManifestError
 from mastosync.manifest.backup import GAP, WRITER
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.connection import Manifest
 from mastosync.manifest.entry_writer import import_rows
 from mastosync.manifest.history import CHANGED, details_of, get_meta, set_meta
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.plan_checks import remember_database, remembered_database
 from mastosync.manifest.rows import COLUMNS, ORIGIN_OF, REASON_OF, STATE_OF, EntryRow
 from mastosync.manifest.settings import Noted, archived_settings, remember_settings
-from mastosync.manifest.sqlite_errors import sound
+from mastosync.manifest.sqlite_errors import sound, translated
 from mastosync.model import DatabaseIdentity, Kind, Presence
 from mastosync.new_files import appearing
 

@@ -15,7 +15,7 @@ from functools import partial
 
 from mastosync.errors import Interrupted, ManifestError
 from mastosync.language import deferred, say, tr, trn
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import details_of
 from mastosync.manifest.identity import remembered
 from mastosync.manifest.plan_checks import remembered_database
@@ -34,6 +34,7 @@ from mastosync.manifest.rows import (
 )
 from mastosync.manifest.schema import newest_version
 from mastosync.manifest.settings import ObjectSettings, applied_to, archived_settings
+from mastosync.manifest.sqlite_errors import translated
 from mastosync.model import ACCEPTABLE_REASONS, TABLES
 
 _WINDOW = 50_000  # lines
@@ -116,7 +117,7 @@ def _kinds(manifest: Manifest) -> Iterator[int]:
         yield kind
 
 
-_SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects <> 0 OR bytes <> 0"
+_SELECT_COUNTERS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects <> 0 OR bytes <> 0"
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
 _STRAY_CLAIMS = f"""
 SELECT count(*), min(c.id || ' ' || c.name) FROM claims c LEFT JOIN entries e USING (kind, id, name)
@@ -307,7 +308,7 @@ class Checker:
                 )
 
     def _counters(self, found: Recount) -> Iterator[Fault]:
-        kept = {tuple(row[:3]): tuple(row[3:]) for row in self.manifest.connection.execute(_SELECT_COUNTS)}
+        kept = {tuple(row[:3]): tuple(row[3:]) for row in self.manifest.connection.execute(_SELECT_COUNTERS)}
         there = {tuple(row[:3]): tuple(row[3:]) for row in found.as_rows()}
         for place in sorted(kept.keys() | there.keys()):
             if kept.get(place, (0, 0)) == there.get(place, (0, 0)):

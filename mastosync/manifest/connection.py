@@ -25,8 +25,6 @@ from mastosync.model import Kind
 from mastosync.mountinfo import real_path
 from mastosync.new_files import opened_or_made
 
-__all__ = ["Manifest", "translated"]
-
 _BUSY_SECONDS = 5.0
 _CACHE_KIB = 65_536
 _PAGE_BYTES = 16_384  # entries are written side by side: fewer and larger pages than SQLite's own make less work

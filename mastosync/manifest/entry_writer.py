@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import note_change
 from mastosync.manifest.lifecycle import TrackedEntry, left_by_dead_run
 from mastosync.manifest.rows import (
@@ -33,6 +33,7 @@ from mastosync.manifest.rows import (
     access_of,
     stored_presence,
 )
+from mastosync.manifest.sqlite_errors import translated
 from mastosync.model import (
     FAILURE_REASONS,
     PASSING_REASONS,
@@ -236,23 +237,23 @@ def record_findings(manifest: Manifest, corrections: Sequence[tuple[Record, Outc
     return len(current)
 
 
-def claim(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
+def claim(manifest: Manifest, entries: Iterable[Entry]) -> None:
     """Note within a transaction that these entries are being worked on: from then on their objects may arrive."""
     rows = [(*place_of(manifest, each), access_of(private=each.private).value) for each in entries]
-    connection.executemany(_CLAIM, rows)
+    manifest.connection.executemany(_CLAIM, rows)
 
 
-def note_access(connection: sqlite3.Connection, manifest: Manifest, notes: Iterable[tuple[Entry, Presence]]) -> None:
+def note_access(manifest: Manifest, notes: Iterable[tuple[Entry, Presence]]) -> None:
     """Note within a transaction with which access objects of claims are written, whatever their rows ask for.
 
     ACCESS: it is not known who can read what was stored.
     """
-    connection.executemany(_NOTE_ACCESS, [(access.value, *place_of(manifest, each)) for each, access in notes])
+    manifest.connection.executemany(_NOTE_ACCESS, [(access.value, *place_of(manifest, each)) for each, access in notes])
 
 
-def release(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
+def release(manifest: Manifest, entries: Iterable[Entry]) -> None:
     """Drop claims that no worker has begun, within a transaction."""
-    connection.executemany(_DROP_CLAIM, [place_of(manifest, each) for each in entries])
+    manifest.connection.executemany(_DROP_CLAIM, [place_of(manifest, each) for each in entries])
 
 
 def recover_claims(manifest: Manifest) -> None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from mastosync.errors import ManifestError
-from mastosync.language import say, tr
+from mastosync.language import deferred, say, tr
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import delete_meta, get_meta, meta_of, set_meta
 from mastosync.manifest.sqlite_errors import sound
@@ -143,6 +143,10 @@ class StoreIdentity:
             return tr("folder {bucket!r} on this machine", bucket=self.bucket)
         prefix = tr(", key prefix {key_prefix!r}", key_prefix=self.key_prefix) if self.key_prefix else ""
         return tr("bucket {bucket!r} at {endpoint}{prefix}", bucket=self.bucket, endpoint=self.endpoint, prefix=prefix)
+
+
+SAME_STORE_REMEDY = deferred("name another bucket, key_prefix or path for one of them")
+"""What to do if source and destination are one store."""
 
 
 class Relation(StrEnum):

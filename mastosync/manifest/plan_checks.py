@@ -21,12 +21,12 @@ from typing import Any
 
 from mastosync.errors import PlanRefused
 from mastosync.language import tr, trn
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.connection import Manifest
 from mastosync.manifest.entry_writer import forget_dropped, mark_dropped
 from mastosync.manifest.history import PlanRecord, get_meta, set_meta
 from mastosync.manifest.reader import ManifestReader
 from mastosync.manifest.rows import DONE, EXCLUDED, GONE, MISSING, OPTIONAL_MISSING, PENDING
-from mastosync.manifest.sqlite_errors import sound
+from mastosync.manifest.sqlite_errors import sound, translated
 from mastosync.model import CACHE_TABLES, DatabaseAge, DatabaseIdentity, Kind
 
 _DATABASE = "database"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import LAST_END, PlanRecord, RunInfo, get_meta, snapshot_of
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.manifest.rows import (
@@ -38,13 +38,14 @@ from mastosync.manifest.rows import (
     RawRow,
     record_of,
 )
-from mastosync.manifest.sqlite_errors import sound
+from mastosync.manifest.sqlite_errors import sound, translated
 from mastosync.model import Entry, EntryState, Kind, Origin, Presence, Reason, Record
 
 NEXT_PAGE = "AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?"
 """What a query for `iter_pages` ends with."""
 
 _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0"
+_ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
 _SELECT_ACCEPTED = f"""
 SELECT kind, reason, count(*) FROM entries INDEXED BY entries_accepted
 WHERE accepted IS NOT NULL AND state = {FAILED} AND reason = accepted GROUP BY kind, accepted
@@ -288,6 +289,11 @@ class ManifestReader:
             and (not reasons or line.reason in reasons)
             and (not types or line.kind.table in types)
         )
+
+    def any_done(self) -> bool:
+        """Whether anything was ever copied by this manifest."""
+        with translated(self.manifest.path):
+            return bool(self.manifest.connection.execute(_ANY_DONE).fetchone()[0])
 
     def snapshot(self) -> PlanRecord | None:
         """The last plan; None if there is none."""

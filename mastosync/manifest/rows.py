@@ -62,6 +62,9 @@ FLAGS: dict[tuple[bool, bool, bool], int] = {
 LOWEST_ID = -(2**63)
 HIGHEST_ID = 2**63 - 1
 
+SNOWFLAKE_TABLES = frozenset({"accounts", "media_attachments"})
+"""Whose ids carry the time at which a row was made."""
+
 ACCESS = Presence.AS_PUBLIC | Presence.AS_PRIVATE
 
 

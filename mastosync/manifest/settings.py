@@ -10,14 +10,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import delete_meta, meta_of, note_change, set_meta
-from mastosync.manifest.reader import NEXT_PAGE, iter_chosen
+from mastosync.manifest.reader import NEXT_PAGE, ManifestReader, iter_chosen
 from mastosync.manifest.rows import ARRIVED, COLUMNS, DONE, GONE, HAS_ARRIVED, LOWEST_ID
 from mastosync.manifest.sqlite_errors import sound
 from mastosync.model import CACHE_CONTROL, Presence, Record
 
-_ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
 _MAY_BE_CONFIRMED = f"""
 SELECT EXISTS (SELECT 1 FROM entries INDEXED BY entries_open WHERE state <> {DONE} AND reason <> {GONE}
 AND {HAS_ARRIVED} AND {ARRIVED} & {(Presence.STALE | Presence.IN_DOUBT).value} <> {Presence.STALE.value})
@@ -87,9 +86,8 @@ def other_settings(manifest: Manifest, current: ObjectSettings) -> Noted:
     are taken to be those of today.
     """
     noted = noted_settings(manifest)
-    with translated(manifest.path):
-        if not manifest.connection.execute(_ANY_DONE).fetchone()[0]:
-            return ()
+    if not ManifestReader(manifest).any_done():
+        return ()
     if noted is None:
         noted = (_before_notes(current),)
     return tuple(each for each in noted if each != current)
@@ -105,7 +103,7 @@ def note_settings(manifest: Manifest, current: ObjectSettings, *, by_others: boo
     with manifest.transaction() as connection:
         noted = noted_settings(manifest)
         if noted is None:
-            any_stored = connection.execute(_ANY_DONE).fetchone()[0] or connection.execute(_ANY_GONE).fetchone()[0]
+            any_stored = ManifestReader(manifest).any_done() or connection.execute(_ANY_GONE).fetchone()[0]
             noted = (_before_notes(current),) if any_stored else ()
         if new not in noted:
             set_meta(connection, _SETTINGS, _encoded((*noted, new)))

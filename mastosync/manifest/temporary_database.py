@@ -16,8 +16,8 @@ from typing import Self
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest.connection import translated
 from mastosync.manifest.rows import EntryPlace
+from mastosync.manifest.sqlite_errors import translated
 
 _SCHEMA = """
 CREATE TABLE orphans (key TEXT PRIMARY KEY, size INTEGER NOT NULL, modified TEXT NOT NULL) WITHOUT ROWID;

@@ -19,13 +19,12 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from mastosync.errors import ExitCode
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.connection import Manifest
 from mastosync.manifest.entry_writer import EntryChange, claim, note_access, recover_claims, release, write_outcomes
 from mastosync.manifest.history import LAST_END, delete_meta, meta_of, set_meta
-from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.reader import NEXT_PAGE, iter_pages
-from mastosync.manifest.rows import COLUMNS, DONE, HIGHEST_ID, LOWEST_ID, PENDING, claim_of
-from mastosync.manifest.sqlite_errors import sound
+from mastosync.manifest.rows import COLUMNS, DONE, HIGHEST_ID, LOWEST_ID, PENDING, SNOWFLAKE_TABLES, claim_of
+from mastosync.manifest.sqlite_errors import sound, translated
 from mastosync.model import Claim, Entry, EntryState, Kind, Order, Outcome, Presence
 
 _WAITING = "waiting"
@@ -62,7 +61,6 @@ SELECT {COLUMNS} FROM entries INDEXED BY entries_open WHERE state = {PENDING} AN
 _FROM_THE_LAST = f"{_PENDING_OF_KIND} AND (id, name) < (?, ?) ORDER BY id DESC, name DESC LIMIT ?"
 _FROM_THE_FIRST = f"{_PENDING_OF_KIND} {NEXT_PAGE}"
 _PENDING_COUNTS = f"SELECT kind, objects FROM counts WHERE state = {PENDING} AND objects > 0"
-_ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
 _START_RUN = "INSERT INTO runs (started_at, updated_at, workers) VALUES (?, ?, ?)"
 _ADD_TO_RUN = """
 UPDATE runs SET updated_at = ?, done = done + ?, failed = failed + ?, skipped = skipped + ?, bytes = bytes + ?
@@ -78,7 +76,6 @@ _BEFORE_ALL, _AFTER_ALL = (LOWEST_ID, ""), (HIGHEST_ID, "\U0010ffff")
 _CHUNK = 500  # rows: two chunks of every kind are in memory at once
 _SAMPLE_SECONDS = 60.0
 
-_SNOWFLAKE_TABLES = frozenset({"media_attachments", "accounts"})
 _REFETCHED_BY_MASTODON = frozenset({"preview_cards", "preview_card_providers"})
 _UNKNOWN = math.inf  # comes after every age
 
@@ -93,19 +90,10 @@ class WorkQueue:
     _run: int = field(init=False, default=0)
     _sampled_at: float = field(init=False, default=0.0)
 
-    def require_plan(self, source: StoreIdentity, destination: StoreIdentity) -> None:
-        """Raises: ManifestError if the manifest has no plan, or one for other stores."""
-        self.manifest.require_plan()
-        require_same(self.manifest, source, destination)
-
     def pending(self) -> int:
         """How many entries are pending, of the types of this run."""
         chosen = self.manifest.kinds(self.types)
         return sum(count for kind, count in self._rows(_PENDING_COUNTS) if kind in chosen)
-
-    def any_done(self) -> bool:
-        """Whether anything was ever copied by this manifest."""
-        return bool(self._rows(_ANY_DONE)[0][0])
 
     def iter_claimable(self) -> Iterator[Claim]:
         """Everything there is to do.
@@ -163,11 +151,11 @@ class WorkQueue:
         A claim is in the file before its entry is worked on. So if a claim is found later, the object may have arrived.
         Raises: ManifestError, and then nothing has changed.
         """
-        with self.manifest.transaction() as connection:
+        with self.manifest.transaction():
             self._record(outcomes)
-            claim(connection, self.manifest, (each.entry for each in claims))
-            release(connection, self.manifest, (each.entry for each in released))
-            note_access(connection, self.manifest, access)
+            claim(self.manifest, (each.entry for each in claims))
+            release(self.manifest, (each.entry for each in released))
+            note_access(self.manifest, access)
 
     def note_waiting(self, outages: Sequence[Outage]) -> None:
         """Show other processes which stores this run waits for. Raises: ManifestError."""
@@ -223,7 +211,7 @@ def _dated(kind: Kind, chunks: Iterable[Sequence[Claim]], sign: int) -> Iterator
     A claim has the turn of the first one that comes after it, within its chunk and the next, if that is earlier:
     an old account that changed its avatar yesterday must not hold up those behind it.
     """
-    is_snowflake = kind.table in _SNOWFLAKE_TABLES
+    is_snowflake = kind.table in SNOWFLAKE_TABLES
     timed = ((claims, [_rank(claim.entry, sign, is_snowflake) for claim in claims]) for claims in chunks)
     for (claims, own), (_, following) in pairwise(chain(timed, [((), [])])):
         turns = accumulate(reversed(own), min, initial=min(following, default=_UNKNOWN))

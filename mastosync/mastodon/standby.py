@@ -12,7 +12,7 @@ from mastosync.language import tr
 if TYPE_CHECKING:
     from mastosync.mastodon.database import MastodonDatabase
 
-AT_MOST = timedelta(hours=1)
+LAG_AT_MOST = timedelta(hours=1)
 """Older rows do not tell who may read what by now."""
 
 _IN_RECOVERY = "SELECT pg_is_in_recovery()"
@@ -60,7 +60,7 @@ def require_up_to_date(database: MastodonDatabase) -> None:
 
 def behind(database: MastodonDatabase) -> str:
     """That it is a standby that may be more than an hour behind, for people; empty: it is not."""
-    if database.lag_seconds <= AT_MOST.total_seconds():
+    if database.lag_seconds <= LAG_AT_MOST.total_seconds():
         return ""
     return tr(
         "{name} is a standby that has heard nothing from its primary for more than an hour: who may read what by now,"

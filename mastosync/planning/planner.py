@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mastosync.language import tr
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, ManifestReader, PlanDelta, last_transaction
@@ -25,9 +25,7 @@ from mastosync.progress import PlanProgress, ProgressListener, shown
 if TYPE_CHECKING:
     from mastosync.errors import PlanRefused
     from mastosync.mastodon.database import RowBatch, SnapshotInfo
-
-
-Scope = Literal["all", "local", "remote"]
+    from mastosync.mastodon.queries import Scope
 
 
 class SnapshotReader(Protocol):

@@ -116,6 +116,34 @@ def leaving(what_is_left: str) -> Iterator[None]:
         raise Interrupted(tr("stopped on request"), hint=what_is_left) from error
 
 
+class FirstAlone:
+    """Lets one of many go first: the others wait until it has succeeded, or has ended and the next one goes first."""
+
+    def __init__(self) -> None:
+        self.is_over = False  # one has succeeded, as its caller says
+        self._first: object | None = None
+        self._lock = threading.Lock()
+
+    def may_go(self, one: object) -> bool:
+        """Whether nothing has to be waited for. It may have become the turn of this one."""
+        with self._lock:
+            if self.is_over:
+                return True
+            if self._first is None:
+                self._first = one
+            return self._first is one
+
+    def is_first(self, one: object) -> bool:
+        """Whether it is the turn of this one."""
+        return self._first is one
+
+    def end_turn(self, one: object) -> None:
+        """End its turn, if it has it."""
+        with self._lock:
+            if self._first is one:
+                self._first = None
+
+
 def in_turns(results: Iterator[R]) -> Iterator[R]:
     """Iterate over `results`. While one is computed, no other thread computes one."""
     while True:

@@ -18,7 +18,16 @@ from typing import Any
 
 from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred
-from mastosync.manifest import EntryPlace, Orphan, Scratch, SegmentReader, record_of
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    SNOWFLAKE_TABLES,
+    EntryPlace,
+    Orphan,
+    Scratch,
+    SegmentReader,
+    record_of,
+)
 from mastosync.mastodon.paperclip import KeyRange, iter_candidates, root_of
 from mastosync.model import Entry, Record
 from mastosync.progress import CheckProgress, ProgressListener
@@ -47,7 +56,6 @@ AGES = (
 
 AGE_NAMES = (*(name for name, _ in AGES), deferred("more than a year"), deferred("unknown"))
 
-_SNOWFLAKE_TABLES = frozenset({"accounts", "media_attachments"})
 _FIRST_SNOWFLAKE = datetime(2016, 1, 1, tzinfo=UTC)
 
 
@@ -311,10 +319,10 @@ def is_referred_to(reader: SegmentReader, key: str) -> bool:
             continue
         digits = int(folders[1].replace("/", ""))
         spans = [(digits * scale, digits * scale + scale - 1) for scale in (1, 10, 100)]  # of dropped digits
-        for lowest, highest in [*spans, (-(2**63), -1)]:
-            if lowest >= 2**63:
+        for lowest, highest in [*spans, (LOWEST_ID, -1)]:
+            if lowest > HIGHEST_ID:
                 continue
-            for row in reader.iter_rows(number, lowest, min(highest, 2**63 - 1)):
+            for row in reader.iter_rows(number, lowest, min(highest, HIGHEST_ID)):
                 if key in iter_candidates(record_of(kind, row).entry, ""):
                     return True
     return False
@@ -322,7 +330,7 @@ def is_referred_to(reader: SegmentReader, key: str) -> bool:
 
 def age_of(entry: Entry, now: datetime) -> str:
     """The age group of a row, by its id: ids of accounts and media carry their time."""
-    if entry.kind.table not in _SNOWFLAKE_TABLES or entry.id >> 16 < _FIRST_SNOWFLAKE.timestamp() * 1000:
+    if entry.kind.table not in SNOWFLAKE_TABLES or entry.id >> 16 < _FIRST_SNOWFLAKE.timestamp() * 1000:
         return "unknown"
     days = (now.timestamp() - (entry.id >> 16) / 1000) / 86_400
     return next((name for name, limit in AGES if days < limit), AGE_NAMES[-2])

@@ -20,7 +20,7 @@ from mastosync.checking.object_check import expected_etag
 from mastosync.checking.public_access import Audience, FaultKind, audience_of
 from mastosync.errors import ObjectError
 from mastosync.language import tr
-from mastosync.manifest import PRIVATE_FLAG
+from mastosync.manifest import PRIVATE_FLAG, EntryRow
 from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Kind, Record
@@ -41,6 +41,7 @@ _MEDIA = {
 }
 """Extension → what a browser has to be told for it to show the file."""
 
+_NAME, _FLAGS = map(EntryRow._fields.index, ("name", "flags"))
 _USUAL_NAME = re.compile(r"[A-Za-z0-9._-]*")
 _ODDITIES = (
     re.compile(r"\s"),
@@ -72,13 +73,13 @@ class PublicSample:
         self._repeated: dict[int, Record] = {}
 
     def rank(self, keyed: KeyedEntry) -> SampleRank | None:  # noqa: D102
-        private = keyed.row[3] & PRIVATE_FLAG != 0
+        private = keyed.row[_FLAGS] & PRIVATE_FLAG != 0
         if not private and keyed.kind in self._unshown:
             return None
         rank = int.from_bytes(blake2b(keyed.key.encode("utf-8", "surrogatepass"), digest_size=8).digest())
         groups: list[SampleGroup] = [(private, "kind", keyed.kind)]
-        if not _USUAL_NAME.fullmatch(keyed.row[1]):
-            groups.append((private, "name", _oddity(keyed.row[1])))
+        if not _USUAL_NAME.fullmatch(keyed.row[_NAME]):
+            groups.append((private, "name", _oddity(keyed.row[_NAME])))
         first_of = [group for group in groups if group not in self._firsts or rank < self._firsts[group].highest]
         if keyed.key in self._again:
             first_of.append((private, "again", 0))

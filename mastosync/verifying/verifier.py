@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from mastosync.checking.row_check import RowCheck, RowsNow, RowState, made_priva
 from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred, tr
 from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    EntryRow,
     Manifest,
     ManifestReader,
     SegmentReader,
@@ -61,6 +65,7 @@ _RESULTS = 100  # or this many that are not as recorded
 _RANGES_A_WORKER = 4  # some take longer than others
 _ASKED_AT_MOST = 1_000  # objects that no listing had and no HEAD found: then the listing is believed
 _DONE = (EntryState.DONE,)
+_recorded = itemgetter(*map(EntryRow._fields.index, ("size", "md5", "etag")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +152,14 @@ class Verifier:
     stop: StopSignal
     listener: ProgressListener
     samples: Sequence[Sample] = ()  # that are drawn while listings pass by
-    opening: RowCheck | None = None  # asks for rows of what is at fault
+    row_check: RowCheck | None = None  # asks for rows of what is at fault
     result: Verification = field(init=False, default_factory=Verification)
     _progress: CheckProgress = field(init=False)
     _not_found: int = field(init=False, default=0)
     _listing_errs: bool = field(init=False, default=False)  # it left out what is there
 
     def __post_init__(self) -> None:
-        self.result.rows.row_check = self.opening
+        self.result.rows.row_check = self.row_check
 
     @property
     def rows(self) -> RowsNow:
@@ -267,7 +272,7 @@ class Verifier:
         """Every entry that is done."""
         with SegmentReader.opened(self.path, _DONE) as reader:
             for number in reader.kinds(self.options.types):
-                for row in reader.iter_rows(number, -(2**63), 2**63 - 1):
+                for row in reader.iter_rows(number, LOWEST_ID, HIGHEST_ID):
                     yield record_at(reader, KeyedEntry("", number, row, canonical=True))
 
     def entries(self) -> int:
@@ -281,7 +286,7 @@ class Verifier:
         batch = _EntryBatch()
         pairs = ((keyed, found) for keyed, found in iter_matched(entries, listed) if keyed is not None)
         for seen, (keyed, found) in enumerate(pairs, 1):
-            _, _, _, _, size, _, _, _, md5, etag, *_ = keyed.row
+            size, md5, etag = _recorded(keyed.row)
             if found is not None and found.size == size and same_etag(found.etag, expected_etag(md5, etag)):
                 batch.fine[keyed.kind] += 1
                 batch.fine_bytes += found.size

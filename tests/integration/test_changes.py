@@ -19,9 +19,9 @@ from lab.addresses import DatabaseAddress
 from mastosync.manifest import Manifest, ManifestReader, PlanWriter, WorkQueue
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.database import MastodonDatabase
-from mastosync.mastodon.queries import select_named
+from mastosync.mastodon.queries import Scope, select_named
 from mastosync.model import EntryState, Kind, Outcome, Reason
-from mastosync.planning.planner import DeltaBase, Planner, PlanOptions, PlanResult, Scope
+from mastosync.planning.planner import DeltaBase, Planner, PlanOptions, PlanResult
 from mastosync.planning.survey import Surveyor
 from mastosync.progress import NoProgress
 from tests.support.manifests import DESTINATION, SOURCE

@@ -30,6 +30,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from mastosync import pruning, refetching
 from mastosync.checking.object_check import DeepCheck
+from mastosync.checking.row_check import RowPlace
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import NetworkFailure, ObjectDenied, ServerFailure
 from mastosync.manifest import (
@@ -41,13 +42,13 @@ from mastosync.manifest import (
     WorkQueue,
     recover_claims_now,
     reopen,
+    require_same,
     try_again,
 )
 from mastosync.model import TABLES, Claim, Order, Outcome, Reason, Record, RemoteFile
 from mastosync.planning.planner import PlanOptions
 from mastosync.progress import NoProgress
 from mastosync.pruning import PruneOptions, Pruner
-from mastosync.refetching import Place as PlaceOfRow
 from mastosync.refetching import Refetcher, RefetchOptions, RefetchTools
 from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
@@ -315,7 +316,8 @@ class MovingWorld(RuleBasedStateMachine):
     def _copy(self, limit: int | None, batch: int, killed_at: str | None) -> None:
         """As the copier does, with one worker."""
         queue = WorkQueue(self.manifest, order=Order.NEWEST)
-        queue.require_plan(SOURCE, DESTINATION)
+        self.manifest.require_plan()
+        require_same(self.manifest, SOURCE, DESTINATION)
         queue.start_run(1)
         self.world.runs()
         work = islice(queue.iter_claimable(), limit)
@@ -410,7 +412,7 @@ class MovingWorld(RuleBasedStateMachine):
             finally:
                 self._calm_down()
 
-    def _rows_now(self, records: Sequence[Record]) -> Mapping[PlaceOfRow, RemoteFile]:
+    def _rows_now(self, records: Sequence[Record]) -> Mapping[RowPlace, RemoteFile]:
         found = {}
         for each in records:
             entry = each.entry

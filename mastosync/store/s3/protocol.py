@@ -30,16 +30,14 @@ if TYPE_CHECKING:
 _FOREIGN_ENCRYPTION = frozenset({"aws:kms", "aws:kms:dsse"})  # under these an ETag is no MD5
 _CUSTOMER_KEY = "x-amz-server-side-encryption-customer-algorithm"
 _METADATA = "x-amz-meta-"
-_DESCRIBING = ("content-type", "cache-control", "content-disposition", "content-language", "content-encoding")
-_ARGUMENTS = {
+_DESCRIBING = {
     "content-type": "ContentType",
     "cache-control": "CacheControl",
     "content-disposition": "ContentDisposition",
     "content-language": "ContentLanguage",
     "content-encoding": "ContentEncoding",
-    "x-amz-acl": "ACL",
-    "x-amz-storage-class": "StorageClass",
-}
+}  # in the order of `ObjectHeaders`; and what boto3 calls them
+_ARGUMENTS = _DESCRIBING | {"x-amz-acl": "ACL", "x-amz-storage-class": "StorageClass"}
 
 LONGEST_LISTING = 32 * 1024 * 1024
 """Bytes: a thousand keys of a thousand bytes, each encoded in the longest way, and more."""
@@ -114,17 +112,11 @@ def etag_is_md5(etag: str, headers: Mapping[str, str]) -> bool:
 def http_headers_of(options: PutOptions) -> dict[str, str]:
     """What a request for a new object carries."""
     headers = options.headers
-    carried = {
-        "content-type": headers.content_type,
-        "cache-control": headers.cache_control,
-        "content-disposition": headers.content_disposition,
-        "content-language": headers.content_language,
-        "content-encoding": headers.content_encoding,
-        "x-amz-acl": options.acl,
-        "x-amz-storage-class": options.storage_class,
-    }
-    metadata = {f"{_METADATA}{name}": encode_metadata(value) for name, value in headers.metadata}
-    return {name: value for name, value in carried.items() if value} | metadata
+    values = (*headers[:-1], options.acl, options.storage_class)  # all but the metadata, in the order of `_ARGUMENTS`
+    carried = {name: value for name, value in zip(_ARGUMENTS, values, strict=True) if value}
+    for name, value in headers.metadata:
+        carried[f"{_METADATA}{name}"] = encode_metadata(value)
+    return carried
 
 
 def arguments_of(options: PutOptions) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mastosync import mountinfo
 from mastosync.app.context import identities
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret
 from mastosync.errors import ConfigError, ManifestError, StoreUnusable
-from mastosync.manifest import Relation, StoreIdentity, WorkQueue, in_one_bucket, record_relation
+from mastosync.manifest import Relation, StoreIdentity, in_one_bucket, record_relation, require_same
 from mastosync.store.filesystem import probe
 from mastosync.store.filesystem.root import RootFolder
 from tests.support.entries import entry
@@ -160,9 +160,9 @@ def test_key_prefixes_are_one_if_they_make_the_same_keys(one: str, other: str, s
 )
 def test_a_manifest_knows_its_store_under_each_of_its_names(tmp_path: Path, bound: str, configured: str) -> None:
     with planned(tmp_path / "m.db", [entry()], (StoreIdentity(bound, "media", ""), DESTINATION)) as manifest:
-        WorkQueue(manifest).require_plan(StoreIdentity(configured, "media", ""), DESTINATION)
+        require_same(manifest, StoreIdentity(configured, "media", ""), DESTINATION)
         with pytest.raises(ManifestError, match=bound):  # it is shown as it was written
-            WorkQueue(manifest).require_plan(StoreIdentity(configured, "other", ""), DESTINATION)
+            require_same(manifest, StoreIdentity(configured, "other", ""), DESTINATION)
 
 
 MOUNTS = """\

@@ -219,23 +219,23 @@ def gone_and_accepted(kept: Kept) -> None:
 
 
 def claimed(kept: Kept) -> None:
-    with kept.manifest.transaction() as connection:
-        claim(connection, kept.manifest, kept.entries.values())
+    with kept.manifest.transaction():
+        claim(kept.manifest, kept.entries.values())
 
 
 def released(kept: Kept) -> None:
-    with kept.manifest.transaction() as connection:
-        release(connection, kept.manifest, kept.entries.values())
+    with kept.manifest.transaction():
+        release(kept.manifest, kept.entries.values())
 
 
 def doubted(kept: Kept) -> None:
-    with kept.manifest.transaction() as connection:
-        note_access(connection, kept.manifest, ((each, ACCESS) for each in kept.entries.values()))
+    with kept.manifest.transaction():
+        note_access(kept.manifest, ((each, ACCESS) for each in kept.entries.values()))
 
 
 def heeded(kept: Kept) -> None:
-    with kept.manifest.transaction() as connection:
-        note_access(connection, kept.manifest, ((each, Presence.AS_PRIVATE) for each in kept.entries.values()))
+    with kept.manifest.transaction():
+        note_access(kept.manifest, ((each, Presence.AS_PRIVATE) for each in kept.entries.values()))
 
 
 def heeded_and_died(kept: Kept) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mastosync import refetching
+from mastosync.checking.row_check import RowPlace
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import (
     Interrupted,
@@ -29,7 +30,7 @@ from mastosync.errors import (
 from mastosync.manifest import Manifest, ManifestReader, WorkQueue
 from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import NoProgress
-from mastosync.refetching import Place, Refetcher, RefetchOptions, RefetchResult, RefetchStatus, RefetchTools
+from mastosync.refetching import Refetcher, RefetchOptions, RefetchResult, RefetchStatus, RefetchTools
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
@@ -105,7 +106,7 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
         queue.commit(outcomes=[Outcome(each.entry, EntryState.FAILED, Reason.MISSING) for each in claims])
         by_place = {(each.kind.table, each.kind.attachment, each.id): row for each, row in rows.items()}
 
-        def look_up(records: Sequence[Record]) -> dict[Place, RemoteFile]:
+        def look_up(records: Sequence[Record]) -> dict[RowPlace, RemoteFile]:
             places = [(each.entry.kind.table, each.entry.kind.attachment, each.entry.id) for each in records]
             return {place: row for place in places if (row := by_place.get(place)) is not None}
 

@@ -19,7 +19,7 @@ import pytest
 from mastosync.cli.signals import handling_signals
 from mastosync.errors import Interrupted
 from mastosync.progress import NoProgress
-from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.stop import FirstAlone, StopSignal
 
 pytestmark = pytest.mark.timing
 
@@ -29,7 +29,7 @@ DEADLINE_SECONDS = 30.0
 STUCK = """
 import ctypes
 from mastosync.cli.signals import handling_signals
-from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.stop import FirstAlone, StopSignal
 from mastosync.progress import MessagesOnly
 
 lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
@@ -41,7 +41,7 @@ with handling_signals(StopSignal(), MessagesOnly()):
 
 MANY_PROCESSES = """
 import os, random, signal, sys, time
-from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.stop import FirstAlone, StopSignal
 
 def napping():
     if child := os.fork():
@@ -275,3 +275,16 @@ class TestEverybodyWhoWaits:
         with well.after_errors():
             pass
         assert not well.requested
+
+
+def test_the_first_one_goes_alone_until_one_has_succeeded() -> None:
+    turn, first, second = FirstAlone(), object(), object()
+    assert turn.may_go(first)
+    assert not turn.may_go(second)
+    turn.end_turn(second)  # it has none
+    assert turn.is_first(first)
+    turn.end_turn(first)
+    assert turn.may_go(second)  # the first one has failed
+    assert not turn.may_go(first)
+    turn.is_over = True
+    assert turn.may_go(first)

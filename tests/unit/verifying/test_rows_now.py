@@ -45,10 +45,10 @@ def file_of(name: str, private: bool) -> RemoteFile:
 
 
 def verifier(manifest: Manifest, store: MemoryStore, rows: Rows | None) -> Verifier:
-    stop, opening = StopSignal(), None if rows is None else RowCheck(rows)
+    stop, row_check = StopSignal(), None if rows is None else RowCheck(rows)
     options = VerifyOptions(workers=2)
     return Verifier(
-        manifest, manifest.path, store_session(store, stop), PREFIX, options, stop, NoProgress(), (), opening
+        manifest, manifest.path, store_session(store, stop), PREFIX, options, stop, NoProgress(), (), row_check
     )
 
 
