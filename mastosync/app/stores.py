@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from mastosync.app.context import identity_of_store
 from mastosync.config import FilesystemConfig
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable, UsageError, passing
-from mastosync.language import enumerated, tr
-from mastosync.language import say, tr
+from mastosync.language import enumerated, say, tr
 from mastosync.manifest import SAME_STORE_REMEDY, ObjectSettings, Relation, note_settings, probe_left_behind, relation
 
 if TYPE_CHECKING:

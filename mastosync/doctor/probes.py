@@ -16,8 +16,7 @@ from mastosync.doctor.buckets import CheckedStore
 from mastosync.doctor.checks import STORE_ERRORS, OneRetry, Reporter
 from mastosync.errors import ConfigError, Interrupted, NetworkFailure
 from mastosync.findings import Finding
-from mastosync.language import enumerated, tr
-from mastosync.language import say, tr
+from mastosync.language import enumerated, say, tr
 from mastosync.manifest import SAME_STORE_REMEDY, Relation
 from mastosync.model import CACHE_CONTROL, ObjectHeaders
 from mastosync.runtime.stop import StopSignal

@@ -485,7 +485,7 @@ def test_a_key_that_may_not_write_stops_sixteen_workers(tmp_path: Path, private:
         new.asked.clear()
         with pytest.raises(StoreUnusable, match=r"lack the right to write: .*403"):
             run(manifest, transfer(old, new), workers=16)
-        assert states(manifest)[EntryState.PENDING] > 1_500
+        assert states(manifest)[EntryState.PENDING] > 1_500 - earlier
         assert len(new.asked) < 500
 
 
