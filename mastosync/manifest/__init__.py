@@ -26,6 +26,8 @@ from mastosync.manifest.check import (
 )
 from mastosync.manifest.connection import (
     Manifest,
+    require_local_disk,
+    warn_of_network,
 )
 from mastosync.manifest.entry_writer import (
     accept,
@@ -40,7 +42,6 @@ from mastosync.manifest.entry_writer import (
     take_back_acceptance,
     try_again,
 )
-from mastosync.manifest.file_system import require_local_disk, warn_of_network
 from mastosync.manifest.history import (
     LastChange,
     PlanRecord,

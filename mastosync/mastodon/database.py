@@ -28,19 +28,17 @@ from mastosync.config import DatabaseConfig, Scrubber
 from mastosync.errors import DatabaseError, NoMastodonTables, passing, without_frames
 from mastosync.language import enumerated, tr, trn
 from mastosync.mastodon.catalog import CATALOG, specs_of
-from mastosync.mastodon.connection import (
-    address_of,
-    connection_arguments,
-    describe,
-    hint_for,
-    may_pass,
-    through_tunnel,
-)
+from mastosync.mastodon.connection import address_of, connection_arguments, describe, hint_for, may_pass, through_tunnel
 from mastosync.mastodon.paperclip import WHITE_SPACE
-from mastosync.mastodon.queries import (
+from mastosync.mastodon.privacy import (
     ALSO_READ,
     STATUS_COLUMNS,
     STATUSES,
+    select_of_removed,
+    select_of_statuses,
+    select_removed_statuses,
+)
+from mastosync.mastodon.queries import (
     ReadAhead,
     Scope,
     Selection,
@@ -48,10 +46,7 @@ from mastosync.mastodon.queries import (
     columns_of,
     media_of,
     select_named,
-    select_of_removed,
-    select_of_statuses,
     select_remote_files,
-    select_removed_statuses,
     settle,
 )
 from mastosync.mastodon.standby import lag_of

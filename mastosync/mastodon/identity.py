@@ -18,7 +18,8 @@ from mastosync.language import tr
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.paperclip import entries_of
-from mastosync.mastodon.queries import ALSO_READ, Scope, select_newest_id, select_oldest_accounts, select_reference
+from mastosync.mastodon.privacy import ALSO_READ
+from mastosync.mastodon.queries import Scope, select_newest_id, select_oldest_accounts, select_reference
 from mastosync.mastodon.standby import require_up_to_date
 from mastosync.model import DatabaseAge, DatabaseIdentity, Entry
 

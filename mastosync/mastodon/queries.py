@@ -7,7 +7,6 @@ schema version and time of each attachment. `ReadAhead` asks for the next batch 
 from __future__ import annotations
 
 import selectors
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -20,6 +19,7 @@ from psycopg import generators, pq, sql
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 
+from mastosync.mastodon.privacy import ALSO_READ, STATUSES, as_private, is_private, knows_removed_posts
 from mastosync.model import AttachmentSpec, MediaColumns
 
 Columns = Sequence[tuple[Any, ...]]
@@ -27,14 +27,6 @@ Columns = Sequence[tuple[Any, ...]]
 
 Scope = Literal["all", "local", "remote"]
 """Which rows: of every server, of this one, or of all others."""
-
-STATUSES = "statuses"
-"""Posts. They have no attachments of their own; those that were removed and are kept have media that are private."""
-
-STATUS_COLUMNS = ("id", "deleted_at")
-"""All that is ever read of a post."""
-
-ALSO_READ = {"media_attachments": ("accounts", STATUSES), "imports": ("accounts",)}  # what makes their rows private
 
 SETTLE_SECONDS = 1.0
 """How long a server may be silent that is to finish what nobody wants any more."""
@@ -95,7 +87,7 @@ class Selection(NamedTuple):
     @property
     def knows_removed(self) -> bool:
         """Whether some rows may belong to posts that were removed and are kept."""
-        return self.name == "media_attachments" and self.table.has("status_id") and _has_removed(self.found)
+        return self.name == "media_attachments" and self.table.has("status_id") and knows_removed_posts(self.found)
 
     def fields(self, file_name: sql.SQL) -> sql.Composed:
         """Id, remote, private, var; then name, type, size, schema version and time of each attachment.
@@ -103,7 +95,7 @@ class Selection(NamedTuple):
         Private as far as its account tells; what its post tells is not asked row by row: see `select_removed_statuses`.
         """
         remote = _remote(self.name, self.table, self.blanks)
-        fields = [self.column("id"), remote, _private(self.found, self.specs[0]), self.column("var")]
+        fields = [self.column("id"), remote, is_private(self.found, self.specs[0]), self.column("var")]
         for spec in self.specs:
             fields += [file_name.format(self.column(f"{spec.attachment}_file_name"))]
             fields += [self.column(f"{spec.attachment}_{part}") for part in ("content_type", "file_size")]
@@ -156,30 +148,6 @@ def select_changed(rows: Selection, since: datetime, up_to: int) -> sql.Composed
     ).format(rows.fields(named), rows.source, rows.scope, sql.Literal(up_to), sql.SQL(" OR ").join(changed))
 
 
-def select_removed_statuses(found: Mapping[str, Table]) -> sql.Composed:
-    """Ids of posts that were removed and are kept: Mastodon has a partial index of these, and they are few."""
-    return sql.SQL("SELECT s.id FROM {} s WHERE s.deleted_at IS NOT NULL").format(
-        sql.Identifier(found[STATUSES].schema, STATUSES)
-    )
-
-
-def select_of_statuses(found: Mapping[str, Table], ids: Sequence[int]) -> sql.Composed:
-    """Ids of the media of some posts, by the index that Mastodon has for that."""
-    table = sql.Identifier(found["media_attachments"].schema, "media_attachments")
-    return sql.SQL("SELECT t.id FROM {} t WHERE t.status_id = ANY ({})").format(table, sql.Literal(list(ids)))
-
-
-def select_of_removed(found: Mapping[str, Table], ids: Sequence[int]) -> sql.Composed:
-    """The query for media, among these ids, whose posts were removed and are kept. It uses the indexes of the ids."""
-    return sql.SQL(
-        "SELECT t.id FROM {} t JOIN {} s ON s.id = t.status_id WHERE t.id = ANY ({}) AND s.deleted_at IS NOT NULL"
-    ).format(
-        sql.Identifier(found["media_attachments"].schema, "media_attachments"),
-        sql.Identifier(found[STATUSES].schema, STATUSES),
-        sql.Literal(list(ids)),
-    )
-
-
 def select_remote_files(
     found: Mapping[str, Table], spec: AttachmentSpec, ids: Sequence[int], blanks: str
 ) -> sql.Composed:
@@ -192,7 +160,7 @@ def select_remote_files(
         )
     name = sql.Identifier(f"{spec.attachment}_file_name")
     return sql.SQL("SELECT t.id, t.{}, {}, {} FROM {} t WHERE t.id = ANY ({}) AND t.{} <> ''").format(
-        name, address, _private(found, spec), sql.Identifier(table.schema, spec.table), sql.Literal(list(ids)), name
+        name, address, is_private(found, spec), sql.Identifier(table.schema, spec.table), sql.Literal(list(ids)), name
     )
 
 
@@ -244,29 +212,6 @@ def _remote(name: str, table: Table, blanks: str) -> sql.Composable:
     return sql.SQL("FALSE")
 
 
-def _private(found: Mapping[str, Table], spec: AttachmentSpec) -> sql.Composable:
-    """Whether a row's objects are private because of its table or its account: TRUE or FALSE, never NULL.
-
-    A suspension makes private what the account has posted. Its avatar and header stay as they are: nothing would make
-    them public again when it ends.
-    """
-    if spec.private:
-        return sql.SQL("TRUE")
-    accounts = found.get("accounts")
-    joined = spec.table in ALSO_READ and found[spec.table].has("account_id")
-    if joined and accounts and accounts.has("id", "suspended_at"):
-        # a join would lose the order of the ids; of this the planner makes a hash, or a look-up in the index
-        return sql.SQL("EXISTS (SELECT 1 FROM {} a WHERE a.id = t.account_id AND a.suspended_at IS NOT NULL)").format(
-            sql.Identifier(accounts.schema, "accounts")
-        )
-    return sql.SQL("FALSE")
-
-
-def _has_removed(found: Mapping[str, Table]) -> bool:
-    """Whether removed posts may be kept, and can be recognized."""
-    return STATUSES in found and found[STATUSES].has(*STATUS_COLUMNS)
-
-
 def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None, in_removed_posts: Sequence[int] = ()) -> Columns:
     """Columns of rows whose ids ascend from `after_id` on, each id once: a view in place of a table may repeat it.
 
@@ -277,16 +222,7 @@ def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None, in_removed
     if ids[0] == after_id or len(set(ids)) < len(ids):
         unique = {row[0]: row for row in rows if row[0] != after_id}
         columns = list(zip(*unique.values(), strict=True))
-    return _as_private(columns, in_removed_posts) if columns else columns
-
-
-def _as_private(columns: list[tuple[Any, ...]], in_removed_posts: Sequence[int]) -> Columns:
-    """`columns`, with the rows of these ids made private. Most batches have none of them."""
-    ids = columns[0]
-    among = frozenset(in_removed_posts[bisect_left(in_removed_posts, ids[0]) : bisect_right(in_removed_posts, ids[-1])])
-    if among:
-        columns[2] = tuple(private or row_id in among for row_id, private in zip(ids, columns[2], strict=True))
-    return columns
+    return as_private(columns, in_removed_posts) if columns else columns
 
 
 def media_of(columns: Columns, attachment: int) -> MediaColumns:
