@@ -3,8 +3,9 @@
 They need the kinds, which entries name by number, and the counters, which every change of a state changes in the same
 transaction.
 
-It also checks that a manifest is on a disk of this machine. Readers and writers of a write-ahead log share memory, which
-a network file system does not share between machines; and there locks may be granted twice (https://sqlite.org/wal.html, and https://sqlite.org/lockingv3.html about NFS).
+It also checks that a manifest is on a disk of this machine. Readers and writers of a write-ahead log share memory. A
+network file system does not share it between machines, and there locks may be granted twice
+(https://sqlite.org/wal.html; https://sqlite.org/lockingv3.html about NFS).
 """
 
 from __future__ import annotations
