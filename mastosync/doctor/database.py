@@ -120,24 +120,25 @@ def _connection(reporter: Reporter, examination: DatabaseProbe) -> Finding:
 def _server(reporter: Reporter, server: ServerFacts) -> Finding:
     if not server.in_recovery:
         return reporter.ok("server", tr("PostgreSQL {version}, the primary", version=server.version))
-    if server.refusal:
-        return reporter.warning("server", server.refusal.message, server.refusal.hint)
-    waits = server.standby_delay in ("-1", "-1ms")
+    waits = server.standby_delay in ("-1", "-1ms") or server.standby_feedback
     said = tr("PostgreSQL {version}, a standby: what it has not replayed yet is not planned", version=server.version)
-    if waits or server.standby_feedback:
-        return reporter.ok("server", tr("{said}; it does not cancel long reads", said=said))
-    return reporter.warning(
-        "server",
-        tr(
+    if waits:
+        said, remedies = tr("{said}; it does not cancel long reads", said=said), []
+    else:
+        said = tr(
             "{said}, and it cancels queries that delay replay for more than {standby_delay}",
             said=said,
             standby_delay=server.standby_delay,
-        ),
-        tr(
-            "read from the primary, or set hot_standby_feedback = on (or max_standby_streaming_delay = "
-            "-1) on the standby; a plan that is cancelled leaves nothing behind and can be repeated"
-        ),
-    )
+        )
+        remedies = [
+            tr(
+                "read from the primary, or set hot_standby_feedback = on (or max_standby_streaming_delay = "
+                "-1) on the standby; a plan that is cancelled leaves nothing behind and can be repeated"
+            )
+        ]
+    if server.refusal:
+        said, remedies = joined([said, server.refusal.message]), [server.refusal.hint, *remedies]
+    return reporter.warning("server", said, joined(remedies)) if remedies else reporter.ok("server", said)
 
 
 def _pooler(reporter: Reporter, server: ServerFacts) -> Finding:

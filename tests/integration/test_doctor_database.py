@@ -280,3 +280,5 @@ def test_a_standby(tmp_path: Path, standby: DatabaseAddress) -> None:
     assert found.bad(CheckSubject.DATABASE) == {"server": WARNING}
     assert "30s" in found.database["server"].message
     assert "hot_standby_feedback" in found.database["server"].remedy
+    assert "heard nothing from its primary" in found.database["server"].message, "it has none"
+    assert "name the primary" in found.database["server"].remedy
