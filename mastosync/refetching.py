@@ -342,9 +342,8 @@ def _sorted(record: Record, files: Mapping[RowPlace, RemoteFile]) -> _Examined |
     if entry.kind.style != _ORIGINAL:
         return _Examined(record, RefetchStatus.DERIVED)
     found = files.get((entry.kind.table, entry.kind.attachment, entry.id))
-    renamed = (
-        found is not None and found.file_name != entry.name and ":" not in found.file_name
-    )  # Paperclip fills those
+    # Paperclip fills names with a colon
+    renamed = found is not None and found.file_name != entry.name and ":" not in found.file_name
     if found is None or renamed or found.private != entry.private:
         return _Examined(record, RefetchStatus.CHANGED, "its row is another by now: plan again")
     address = (found.address or "").strip()

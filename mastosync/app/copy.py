@@ -210,12 +210,12 @@ def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = Fa
                 stopped=lambda: stop.requested,
             )
 
-        ways = RefetchTools(context.files_now, fetcher, is_as_named, staging.store, staging.holding, transfer, prefix)
+        tools = RefetchTools(context.files_now, fetcher, is_as_named, staging.store, staging.holding, transfer, prefix)
         missing = ManifestReader(manifest).iter_failures(Reason.MISSING, options.types)
         if options.apply and config.refetch.allow_networks:
             named = ", ".join(map(str, config.refetch.allow_networks))
             _log.warning("addresses in %s are connected to, as [refetch] allow_networks says", named)
-        return Refetcher(manifest, ways, options, stop, context.listener).run(missing)
+        return Refetcher(manifest, tools, options, stop, context.listener).run(missing)
 
 
 def apply_settings(context: Context, options: ApplyOptions, rate: int | None = None) -> ApplyResult:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -124,18 +123,19 @@ def _changed_at(file: Path) -> float:
     What is moved or linked into its place keeps its mtime, but not its ctime. Anybody may set an mtime that is still to
     come, which does not count; such a ctime is of a clock that was ahead, and as nobody knows when that was, it is now.
     """
-    now = time.time()
-    found = [file.stat(), *(link.lstat() for link in _iter_links(file.absolute()))]
+    now, links = time.time(), set[Path]()
+    _find_links(file.absolute(), links)
+    found = [file.stat(), *(link.lstat() for link in links)]
     changed = max(min(each.st_ctime, now) for each in found)
     return max([changed, *(each.st_mtime for each in found if each.st_mtime <= now)])
 
 
-def _iter_links(path: Path) -> Iterator[Path]:
-    """The links by which a name leads to its file: that name itself, or a folder in it."""
+def _find_links(path: Path, links: set[Path]) -> None:
+    """Add the links by which a name leads to its file: that name itself, or a folder in it. Each is followed once."""
     for each in (path, *path.parents):
-        if each.is_symlink():
-            yield each
-            yield from _iter_links(each.parent / each.readlink())
+        if each not in links and each.is_symlink():
+            links.add(each)
+            _find_links(each.parent / each.readlink(), links)
 
 
 def _store(known: StoreIdentity | None) -> StoreConfig:

@@ -80,12 +80,8 @@ def described(store: RetryingStore, key: str, record: Record) -> CheckResult:
         info = store.head(key)
         result = _by_description(record, info) or _by_digest(record, store.digest(key, info), info)
         return _by_access(store, key, info, result)
-    except ObjectMissing:
-        return CheckResult(record, CheckStatus.LOST, f"there is no object under {key!r}")
-    except (CorruptObject, ObjectChanged) as error:
-        return CheckResult(record, CheckStatus.DIFFERENT, error.message)
     except ObjectError as error:
-        return CheckResult(record, CheckStatus.UNREAD, error.message)
+        return _of_failure(record, key, error)
 
 
 class DeepCheck:
@@ -111,12 +107,8 @@ class DeepCheck:
                 result = yield BlockingCall(check, large=fetched.data is None)
             if _may_be_exposed(fetched.info, result):
                 result = yield BlockingCall(partial(_by_access, store, key, fetched.info, result))
-        except ObjectMissing:
-            return CheckResult(record, CheckStatus.LOST, f"there is no object under {key!r}")
-        except (CorruptObject, ObjectChanged) as error:
-            return CheckResult(record, CheckStatus.DIFFERENT, error.message)
         except ObjectError as error:
-            return CheckResult(record, CheckStatus.UNREAD, error.message)
+            return _of_failure(record, key, error)
         finally:
             memory.release()
         return result
@@ -183,6 +175,14 @@ def _by_digest(record: Record, md5: bytes, info: ObjectInfo, *, read: bool = Tru
         )
     learned = None if same_etag(info.etag, expected_etag(record.md5, record.etag)) else info.etag
     return CheckResult(record, CheckStatus.FINE, etag=learned, size_bytes=size_bytes)
+
+
+def _of_failure(record: Record, key: str, error: ObjectError) -> CheckResult:
+    """The result of an object that could not be read."""
+    if isinstance(error, ObjectMissing):
+        return CheckResult(record, CheckStatus.LOST, f"there is no object under {key!r}")
+    is_different = isinstance(error, CorruptObject | ObjectChanged)
+    return CheckResult(record, CheckStatus.DIFFERENT if is_different else CheckStatus.UNREAD, error.message)
 
 
 def _of_other_size(record: Record, info: ObjectInfo) -> CheckResult:

@@ -300,9 +300,8 @@ class Transfer:
         """Wait until the manifest has recorded an access that differs from the claim's. Raises: Interrupted."""
         if not job.access_unrecorded or self._note is None:
             return
-        access = (
-            write_started(job.presence, private=job.entry.private) & ACCESS
-        )  # also of what this job has tried before
+        # `presence` also tells what this job has tried before
+        access = write_started(job.presence, private=job.entry.private) & ACCESS
         yield WaitFor(self._note(job.entry, access), job.source.store_session.stop)
         job.access_unrecorded = False
 

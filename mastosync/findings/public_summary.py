@@ -105,7 +105,8 @@ class _PublicRun:
             return False
         if self._asked is not None and not self._asked[table]:
             untried = sum(objects[each] for each in self._tables if not self._asked[each])
-            return table in self._tables and self._sample >= USUAL_SAMPLE >= untried <= self._asked.total()
+            is_usual = table in self._tables and self._sample >= USUAL_SAMPLE
+            return is_usual and untried <= min(USUAL_SAMPLE, self._asked.total())
         grown = 0 < self._there[table] < min(objects[table] / 2, objects[table] - USUAL_SAMPLE)
         return self.covers(table, USUAL_SAMPLE) and not grown
 

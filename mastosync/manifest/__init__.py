@@ -81,7 +81,6 @@ from mastosync.manifest.lock import (
 )
 from mastosync.manifest.plan_checks import (
     ALWAYS,
-    Losses,
     accept_dropped,
     accepted_wanting,
     age_details,
@@ -198,7 +197,6 @@ __all__ = [
     "Gap",
     "Head",
     "LastChange",
-    "Losses",
     "Manifest",
     "ManifestReader",
     "Noted",

@@ -12,7 +12,6 @@ from mastosync.errors import PlanRefused
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
-    Losses,
     Manifest,
     ManifestReader,
     PlanWriter,
@@ -24,6 +23,7 @@ from mastosync.manifest import (
     require_likely,
     require_same_database,
 )
+from mastosync.manifest.plan_checks import Losses
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome, Presence, Reason
 from tests.support.entries import LOCAL, entry, grouped
 from tests.support.manifests import DESTINATION, SOURCE, planned
