@@ -46,6 +46,10 @@ _COMMIT_SECONDS = 0.5
 _HINT = deferred("check that the key may delete objects, then run the same command again: what was removed is recorded")
 
 
+class PlanTooOld(ManifestError):
+    """The last plan says too little of what is gone by now."""
+
+
 class TooMuchGone(MastosyncError):
     """More is gone than is plausible."""
 
@@ -187,7 +191,7 @@ class Pruner:
                 hint=tr("run `mastosync plan` without --type, --only and --limit, then prune again"),
             )
         if time.time() - plan.began_at > PLAN_AT_MOST_OLD.total_seconds():
-            raise ManifestError(
+            raise PlanTooOld(
                 tr(
                     "nothing is removed: the last plan is more than an hour old, or of a standby that lags"
                     " ({taken_at:%F %T} UTC)",

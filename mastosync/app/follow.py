@@ -22,7 +22,7 @@ from mastosync.language import enumerated, tr
 from mastosync.manifest import ManifestReader, in_one_bucket, recover_claims_now, try_again
 from mastosync.mastodon.standby import LAG_AT_MOST
 from mastosync.progress import CopyProgress
-from mastosync.pruning import PruneOptions, Pruner, PruneResult, TooMuchGone
+from mastosync.pruning import PlanTooOld, PruneOptions, Pruner, PruneResult, TooMuchGone
 from mastosync.status import status_of
 
 if TYPE_CHECKING:
@@ -77,16 +77,18 @@ def prune(context: Context, options: PruneOptions, *, source_gone: bool = False)
     Raises: Interrupted when asked to stop; TooMuchGone; StoreUnusable; UsageError if both stores are one bucket.
     """
     with context.writing_planned("prune") as manifest:
-        return _prune(context, manifest, options, source_gone=source_gone)
+        return _prune(context, manifest, options, context.config.copy.rate, source_gone=source_gone)
 
 
-def _prune(context: Context, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> PruneResult:
+def _prune(
+    context: Context, manifest: Manifest, options: PruneOptions, rate: int | None, *, source_gone: bool = False
+) -> PruneResult:
     if in_one_bucket(manifest):
         raise nothing_removed()
 
     @contextmanager
     def opened() -> Iterator[StoreSession]:
-        pace = CopyOptions(workers=options.workers, rate=context.config.copy.rate)
+        pace = CopyOptions(workers=options.workers, rate=rate)
         with stores_to_write(
             context, manifest, pace, ("destination",), some_arrived=True, removing=True, source_gone=source_gone
         ) as (store_session,):
@@ -140,9 +142,10 @@ class Following:
             if self.options.prune is None or planned is None or held_back:
                 return FollowResult(planned, copied, news, refusal=refusal, held_back=held_back)
             try:
-                return FollowResult(planned, copied, news, _prune(context, manifest, self.options.prune))
-            except TooMuchGone as too_much:
-                return FollowResult(planned, copied, news, refusal=too_much)
+                pruned = _prune(context, manifest, self.options.prune, self.options.copy.rate)
+            except (TooMuchGone, PlanTooOld) as refused:  # the next round may
+                return FollowResult(planned, copied, news, refusal=refused)
+            return FollowResult(planned, copied, news, pruned)
 
     def _plan(
         self, context: Context, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity]

@@ -89,7 +89,11 @@ def cli(invocation: Invocation, /, **options: object) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code. Every error of ours ends here, as text."""
     with guarded_streams() as stderr, sigterm_as_ctrl_c():
-        code = _run(arguments)
+        try:
+            code = _run(arguments)
+        except KeyboardInterrupt:  # before the command has begun, or while its error was shown
+            show_error(tr("stopped"), tr("run the same command again"))
+            code = ExitCode.INTERRUPTED
     return ExitCode.OUTPUT if stderr.lost and code == ExitCode.OK else code
 
 

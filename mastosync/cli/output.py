@@ -24,6 +24,7 @@ import click
 from mastosync.cli.terminal import coloured
 from mastosync.errors import OutputError, StdoutError, UsageError
 from mastosync.language import tr, trn
+from mastosync.mountinfo import real_path
 from mastosync.progress import beside_bars
 from mastosync.terminal_text import as_json, one_line, several_lines
 
@@ -270,13 +271,20 @@ def _not_written(error: OSError) -> None:
 
 
 def data_home() -> Path:
-    """The folder of a user's data."""
-    return _named("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    """The folder of a user's data. Raises: OutputError if there is no home."""
+    return _named("XDG_DATA_HOME") or _home() / ".local" / "share"
 
 
 def config_home() -> Path:
-    """The folder of a user's configuration."""
-    return _named("XDG_CONFIG_HOME") or Path.home() / ".config"
+    """The folder of a user's configuration. Raises: OutputError if there is no home."""
+    return _named("XDG_CONFIG_HOME") or _home() / ".config"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:  # in a container, a user may be nothing but a number
+        raise OutputError(tr("this user has no home folder, and $HOME is not set"), hint=_elsewhere()) from error
 
 
 def _named(variable: str) -> Path | None:
@@ -294,7 +302,7 @@ def install_file(path: Path, text: str) -> str:
         if path.is_file() and path.read_bytes() == text.encode():
             return tr("{path} is already up to date", path=path)
         make_folders(path.parent)
-        with new_file(path.resolve(), replace=True, mode=0o644) as file:  # what a link leads to, if it is one
+        with new_file(real_path(path), replace=True, mode=0o644) as file:  # what a link leads to
             file.write(text)
     except OutputError as error:
         raise OutputError(error.message, hint=_elsewhere()) from error

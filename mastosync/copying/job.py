@@ -133,7 +133,7 @@ class Job:
         except STORES_NOTHING:
             raise
         except ObjectError:
-            self.presence = write_started(self.presence, private=self.entry.private)
+            self.presence = self._with_parts_left(self.presence)
             raise
 
     def _with_parts_left(self, before: Presence) -> Presence:

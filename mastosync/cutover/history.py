@@ -17,7 +17,7 @@ from mastosync.findings.messages import (
     undigested_message,
 )
 from mastosync.findings.public_summary import PublicCheckStatus, PublicSummary, public_summary
-from mastosync.language import enumerated, tr, trn
+from mastosync.language import enumerated, joined, tr, trn
 from mastosync.manifest import PlanRecord, Relation
 from mastosync.mastodon.catalog import CATALOG
 from mastosync.model import TABLES, EntryState
@@ -49,6 +49,9 @@ def planned(evidence: CutoverEvidence) -> Iterator[Finding]:
     age = _age_of(own, _OWN, evidence.now)
     grade = Grade.OK if age < _STALE_SECONDS else Grade.WARNING if age < _OLD_SECONDS else Grade.FAILURE
     message = tr("planned {age} ago", age=human_seconds(age)) + _delta(evidence)
+    if grade is Grade.OK and not evidence.plans[0].began_at:
+        grade = Grade.WARNING
+        message = joined([message, tr("it read a standby that cannot tell how far it is behind")])
     remedy = tr("mastosync plan && mastosync copy, shortly before the switch and once more after it")
     yield Finding("plan", grade, message, "" if grade is Grade.OK else remedy)
     told = ""
@@ -67,7 +70,7 @@ def _covered(plans: Sequence[PlanRecord], *, remote: bool) -> dict[str, float]:
     for plan in plans:
         for table in TABLES:
             if plan.takes_in(table, remote=remote):
-                covered.setdefault(table, plan.began_at or plan.taken_at.timestamp())  # 0: nobody knows its lag
+                covered.setdefault(table, plan.began_at or plan.taken_at.timestamp())  # 0: see `planned`
     return covered
 
 

@@ -53,14 +53,14 @@ class Deleted:
         arrived = {(line.kind.table, line.kind.remote) for line in counts if line.state is EntryState.DONE}
         whole = [plan for plan in plans if not plan.incremental]
         read = [
-            max((plan.taken_at.timestamp() for plan in whole if plan.takes_in(table, remote=remote)), default=None)
+            max((plan.began_at for plan in whole if plan.takes_in(table, remote=remote)), default=None)
             for table, remote in arrived
         ]
         moments = [moment for moment in read if moment is not None]
         if len(moments) < len(read):
             return cls(removable, None, later=True)
-        known_at = min(moments, default=max(plan.taken_at.timestamp() for plan in plans))
-        since = [copied_at or known_at, *(plan.taken_at.timestamp() for plan in plans if plan.incremental)]
+        known_at = min(moments, default=max(plan.began_at for plan in plans))
+        since = [copied_at or known_at, *(plan.began_at for plan in plans if plan.incremental)]
         return cls(removable, known_at, later=max(since) > known_at)
 
     @classmethod
@@ -84,6 +84,11 @@ def unknown_deletions_message(deleted: Deleted, now: float) -> str:
     """That deletions are known only up to a moment; empty: they are known. `now`: seconds since the epoch."""
     if deleted.is_known(now):
         return ""
+    if deleted.known_at == 0:  # the lag is unknown
+        return tr(
+            "objects that were deleted after they were copied are not known: the last whole plan read a standby that"
+            " cannot tell how far it is behind"
+        )
     if deleted.known_at is None:
         return tr(
             "objects that were deleted after they were copied are not known: no plan has read all of those tables"

@@ -116,7 +116,7 @@ ROOMS |= {
         "runtime",
         "progress",
         "terminal_text",
-        "new_files",
+        *_FILES,
         "click",
     },
 }

@@ -60,7 +60,7 @@ def follow_command(
     from mastosync.app.status import status
     from mastosync.pruning import PruneOptions
 
-    config, refused = invocation.config, False
+    config, refused, unpruned = invocation.config, False, False
     news: dict[str, int] = {}
     copy = pace.options(config)
     pruning = PruneOptions(apply=True, at_most=at_most, workers=copy.workers) if prune else None
@@ -76,11 +76,12 @@ def follow_command(
             if each.result.news != news:
                 invocation.tell_news(each.result.news)
             news, refused = each.result.news, each.result.plan is None or each.result.held_back
+            unpruned = each.result.refusal is not None
         if news:
             invocation.say("\n".join(failed_lines(status(context))))
     if refused:
         return ExitCode.MANIFEST
-    return ExitCode.INCOMPLETE if news else ExitCode.OK
+    return ExitCode.INCOMPLETE if news or unpruned else ExitCode.OK
 
 
 def _render_round(done: Round[FollowResult], result: FollowResult) -> str:

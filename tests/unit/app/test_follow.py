@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from mastosync.app.context import Context, identities
-from mastosync.app.follow import Following, FollowOptions, _prune, follow
+from mastosync.app.follow import Following, FollowOptions, follow, prune
 from mastosync.config import Environment, load_config
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, StoreUnusable, passing
@@ -158,7 +159,9 @@ def test_a_round_that_cannot_reach_a_store_is_tried_again_soon(
     assert first.wait_seconds <= 2, "and not as long as a round takes"
 
 
-def test_removals_go_at_the_pace_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def paces(monkeypatch: pytest.MonkeyPatch) -> list[CopyOptions]:
+    """The paces at which stores are opened to remove objects."""
     paces: list[CopyOptions] = []
 
     @contextmanager
@@ -176,11 +179,46 @@ def test_removals_go_at_the_pace_of_the_configuration(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("mastosync.app.follow.stores_to_write", opened)
     monkeypatch.setattr("mastosync.app.follow.Pruner", Removing)
+    return paces
+
+
+def test_removals_go_at_the_pace_of_the_configuration(tmp_path: Path, paces: list[CopyOptions]) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
     text = f"{CONFIG.format(folder=tmp_path)}[copy]\nrate = 7\n"
     (tmp_path / "config.ini").write_text(text, encoding="utf-8")
     config = load_config(tmp_path / "config.ini", Environment({}))
-    with planned(tmp_path / "m.db", [entry()], identities(config)) as manifest:
-        _prune(Context(config, tmp_path / "m.db", NoProgress(), StopSignal()), manifest, PruneOptions(apply=True))
+    planned(tmp_path / "m.db", [entry()], identities(config)).close()
+    prune(Context(config, tmp_path / "m.db", NoProgress(), StopSignal()), PruneOptions(apply=True))
     assert [pace.rate for pace in paces] == [7]
+
+
+def test_those_of_a_round_go_at_the_pace_of_its_options(
+    tmp_path: Path,
+    does: Callable[[Step, Step, Step], None],
+    paces: list[CopyOptions],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Following, "_require_same_scope", lambda *_: None)
+    monkeypatch.setattr(Following, "_since", lambda *_: 0)
+    does(plan_of_a_standby(0.0), nothing, copies_three)
+    planned(tmp_path / "m.db", [entry()]).close()
+    rounds, _ = following(tmp_path, prune=PruneOptions(apply=True))
+    rounds.options = replace(rounds.options, copy=CopyOptions(rate=3))
+    rounds.go_round()
+    assert [pace.rate for pace in paces] == [3]
+
+
+@pytest.mark.parametrize(("lag", "age"), [(3_590.0, 3_610.0), (0.0, 3_700.0)], ids=["a standby lags", "a long copy"])
+def test_a_plan_that_has_grown_too_old_to_prune_by_does_not_end_the_rounds(
+    lag: float, age: float, tmp_path: Path, does: Callable[[Step, Step, Step], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Following, "_require_same_scope", lambda *_: None)
+    monkeypatch.setattr(Following, "_since", lambda *_: 0)
+    does(plan_of_a_standby(lag), nothing, copies_three)
+    details = {**PlanOptions().as_details(), "began_at": time.time() - age, "marks_gone": True}
+    planned(tmp_path / "m.db", [entry()], details=details).close()
+    rounds, _ = following(tmp_path, prune=PruneOptions(apply=True))
+    result = rounds.go_round()
+    assert (result.copy.done, result.pruning) == (3, None)
+    assert "the last plan is more than an hour old" in str(result.refusal)

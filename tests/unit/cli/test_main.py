@@ -262,3 +262,43 @@ def test_a_folder_that_was_removed_under_somebodys_feet_is_told(
     told = capsys.readouterr().err
     assert "was removed" in told
     assert "bug" not in told
+
+
+@pytest.mark.parametrize("where", ["lend_to_libraries", "set_command_prefix", "show_error"])
+def test_whoever_stops_a_command_before_it_begins_or_as_it_ends_sees_no_traceback(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_it_is, calls = getattr(main_module, where), Counter[str]()
+
+    def stopped(*arguments: object, **options: object) -> object:
+        calls[where] += 1
+        if calls[where] == 1:
+            raise KeyboardInterrupt
+        return as_it_is(*arguments, **options)
+
+    monkeypatch.setattr(main_module, where, stopped)
+    assert main(["--manifest", str(tmp_path / "none.db"), "status"]) == ExitCode.INTERRUPTED
+    assert "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["man"], ["completion", "bash"]])
+def test_without_a_home_folder_nothing_is_installed_and_that_is_said(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a container, a user may be nothing but a number."""
+    for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 45_678)
+    assert main([*command, "--install"]) == ExitCode.OUTPUT
+    told = capsys.readouterr().err
+    assert "no home folder" in told
+    assert "without --install" in told
+
+
+def test_a_link_that_leads_to_itself_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "man/man1/mastosync.1"
+    page.parent.mkdir(parents=True)
+    page.symlink_to(page.name)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert main(["man", "--install"]) == ExitCode.OK
+    assert ".TH" in page.read_text(encoding="utf-8")

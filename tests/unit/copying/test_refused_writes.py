@@ -143,6 +143,19 @@ def test_an_upload_that_was_begun_in_vain_and_not_given_up_is_given_up_by_the_ne
     assert new.unfinished() == []
 
 
+def test_an_upload_that_was_begun_in_vain_says_nothing_of_what_lay_there_before() -> None:
+    """What was public is as public as before: only a part of an upload may be left, which nobody completes."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.put(KEY, b"0123456789")
+    copy = transfer(old, new)
+    done = copy(Claim(entry(), 0))
+    for method in ("abort_multipart", "abort_unfinished"):
+        new.fail(method, *[ServerFailure("502")] * 3)
+    arrival = Arrival(Presence.AS_PUBLIC, done.md5, done.etag)
+    failed = transfer(old, new)(Claim(entry(private=True), 0, arrival))
+    assert (failed.reason, failed.presence) == (Reason.SERVER, DOUBT)
+
+
 @pytest.mark.parametrize("method", ["write_part", "complete_multipart"])
 def test_an_upload_that_failed_and_could_not_be_given_up_is_given_up_by_the_next_attempt(method: str) -> None:
     """Where its row leaves meanwhile, `prune` does: it asks for what is in doubt."""

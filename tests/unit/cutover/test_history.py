@@ -210,3 +210,21 @@ def test_a_look_at_what_was_all_private_does_not_tell_that_everybody_can_read() 
     looked = evidence(verifications=[proof(public={**public(), "all_private": True})], acl="auto")
     assert found(looked)["public"].remedy == "mastosync verify --public"
     assert assess_cutover(looked).verdict is CutoverVerdict.NO_GO
+
+
+@pytest.mark.parametrize(
+    ("lag", "grade", "deletions"),
+    [
+        (0.0, Grade.OK, ""),
+        (2 * HOUR, Grade.OK, "are not known"),
+        (8 * DAY, Grade.FAILURE, "are not known"),
+        (None, Grade.WARNING, "a standby that cannot tell how far it is behind"),
+    ],
+)
+def test_a_plan_of_a_standby_counts_up_to_what_it_had_heard_of(lag: float | None, grade: Grade, deletions: str) -> None:
+    read = plan(60.0, began_at=0.0 if lag is None else NOW - 60 - lag)
+    told = found(evidence(plans=[read], deleted=Deleted.of(Removable(), [], [read], NOW - HOUR)))
+    assert told["plan"].grade is grade
+    assert ("cannot tell how far it is behind" in told["plan"].message) is (lag is None)
+    assert deletions in (told["deletions"].message if deletions else told["gone"].message)
+    assert ("gone" in told) is (not deletions), "that nothing is left is said only if it is known"
