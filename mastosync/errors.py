@@ -255,6 +255,15 @@ class CorruptObject(ObjectError):
     transient = True
 
 
+class ClaimedDigestWrong(CorruptObject):
+    """Bytes that were to be written do not have the MD5 that their source says: they have to be read again.
+
+    Whether the destination stored them is not known.
+    """
+
+    transient = False
+
+
 class NetworkFailure(ObjectError):
     """The connection failed or stalled before an answer was complete."""
 

@@ -127,6 +127,7 @@ def copy_pending(
             context.listener,
             limits=lambda: _endpoint_states(source, destination),
             notes=notes,
+            trust=transfer.trust,
             still_gives=partial(still_gives, source, manifest, config.source.key_prefix),
         )
         stack.callback(gc.unfreeze)  # another run may follow in this process

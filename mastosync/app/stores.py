@@ -219,6 +219,7 @@ def retry_policy(config: Config) -> RetryPolicy:
 def transfer_options(config: Config) -> TransferOptions:
     """How objects are written."""
     from mastosync.copying.acl import AclMode
+    from mastosync.copying.digests import DigestMode
     from mastosync.copying.transfer import TransferOptions
 
     source, destination, copy = config.source, config.destination, config.copy
@@ -232,6 +233,7 @@ def transfer_options(config: Config) -> TransferOptions:
         acl=AclMode(destination.acl),
         acl_taken=True if config.destination_folder.path else destination.known.takes_acl,
         serves_strangers=destination.known.reads_for_anybody,
+        digest=DigestMode(copy.digest),
         copy_private_without_acl=copy.private_objects == "copy",
         cache_control=destination.cache_control or None,
         storage_class=destination.storage_class,

@@ -154,6 +154,13 @@ class CopyConfig:
     )
     multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
     part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Several of one object travel at once.")
+    digest: str = key(
+        "proof",
+        choice("proof", "always"),
+        "Which objects are hashed on this machine. proof: those whose MD5 the stores do not prove by themselves. Where"
+        " the source's ETag is an MD5, it goes along with the upload, and the destination has to answer the same one."
+        " Some objects are hashed all the same, to find out whether the stores can be believed. always: every object.",
+    )
     server_side: str = key(
         "auto",
         choice("auto", "never"),

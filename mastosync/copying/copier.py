@@ -16,6 +16,7 @@ from datetime import datetime
 from itertools import islice
 
 from mastosync.copying.acl import AccessNotes
+from mastosync.copying.digests import DigestTrust
 from mastosync.errors import (
     ExitCode,
     Interrupted,
@@ -31,7 +32,7 @@ from mastosync.errors import (
 from mastosync.language import english, tr
 from mastosync.manifest import ACCESS, Manifest, ManifestReader, Outage, WorkQueue
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Claim, EntryState, Order, Origin, Outcome
+from mastosync.model import Claim, Entry, EntryState, Kind, Order, Origin, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described, shown
 from mastosync.runtime.outages import FailureCounter
 from mastosync.runtime.retry import RetryingStore, StoreSession
@@ -70,12 +71,15 @@ class Copier:
     listener: ProgressListener
     limits: Callable[[], tuple[EndpointState, ...]] = tuple
     notes: AccessNotes = field(default_factory=AccessNotes)  # of the workers
+    trust: DigestTrust | None = None  # of the workers
     still_gives: Callable[[], bool] = lambda: False  # whether the source gives what it gave in earlier runs
     _in_work: int = field(init=False, default=0)  # claims that the workers have
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
     _failures: FailureCounter = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
     _in_doubt: list[MayBePublic] = field(init=False, default_factory=list)
+    _done_ids: dict[Kind, tuple[int, int]] = field(init=False, default_factory=dict)  # of this run: lowest, highest
+    _disbelieved: int = field(init=False, default=0)  # entries, which are pending again
     _recorded_outages: list[Outage] = field(init=False, default_factory=list)  # as the manifest has them
 
     def run(self) -> CopyProgress:
@@ -148,7 +152,9 @@ class Copier:
             self._in_work += len(new)
             self.pool.submit(new)
             if exhausted and not self._in_work:
-                return
+                if not self._disbelieved or self.options.limit is not None:
+                    return
+                work, exhausted, self._disbelieved = self.queue.iter_claimable(), False, 0
             self._collect(_POLL_SECONDS)
             if not self._outcomes:
                 self._show(progress)  # also when nothing has ended: a store may have asked to wait
@@ -195,12 +201,41 @@ class Copier:
         self._commit([], progress, released)
 
     def _commit(self, claims: list[Claim], progress: CopyProgress, released: list[Claim] | None = None) -> None:
+        for outcome in self._outcomes:
+            if outcome.state is EntryState.DONE:
+                self._note_done(outcome.entry)
+        disbelieved = self._done_ids if self.trust is not None and self.trust.disproved else {}
         with self.notes.recording() as access:
-            self.queue.commit(outcomes=self._outcomes, claims=claims, released=released or (), access=access)
+            reopened = self.queue.commit(
+                outcomes=self._outcomes,
+                claims=claims,
+                released=released or (),
+                access=access,
+                disbelieved=disbelieved,
+            )
         for outcome in self._outcomes:
             progress.count(outcome)
+        if disbelieved:
+            self._begin_anew(reopened, progress)
         self._outcomes.clear()
         self._show(progress)
+
+    def _note_done(self, entry: Entry) -> None:
+        lowest, highest = self._done_ids.get(entry.kind, (entry.id, entry.id))
+        self._done_ids[entry.kind] = min(lowest, entry.id), max(highest, entry.id)
+
+    def _begin_anew(self, reopened: int, progress: CopyProgress) -> None:
+        """Take in that what this run has copied is to be copied again."""
+        assert self.trust is not None  # noqa: S101 - it has said so
+        self.trust.disproved = False
+        self._done_ids.clear()
+        self._disbelieved += reopened
+        progress.total += reopened
+        _log.warning(
+            "the destination answered with an ETag that is not the MD5 of what it was sent: from now on every object is"
+            " hashed here, and the %d that this run has copied are copied again",
+            reopened,
+        )
 
     def _show(self, progress: CopyProgress) -> None:
         progress.limits = self.limits()

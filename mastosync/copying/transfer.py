@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -25,17 +26,25 @@ from itertools import chain, islice
 from mastosync.checking.object_check import is_composite
 from mastosync.checking.privacy_proof import PrivacyUnknown, WriteMethod, strangers_read
 from mastosync.copying.acl import AclMode, AclRule, NoteAccess, PrivateKeptBack
+from mastosync.copying.digests import DigestMode, DigestTrust
 from mastosync.copying.job import Job, approach_of, confirmed, find_arrived, found_there, is_confirmed, newer_there
 from mastosync.copying.large_objects import MIB, LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
 from mastosync.copying.server_side import CopiedObject, CopyRefusal, ServerSide
-from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing, StoreRecovered
+from mastosync.errors import (
+    ClaimedDigestWrong,
+    ObjectChanged,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    StoreRecovered,
+)
 from mastosync.manifest import ACCESS, Approach, is_misplaced, rewritten_in_place, write_started
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import NOTHING, Claim, End, Entry, EntryState, ObjectInfo, Outcome, Presence, Reason
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor, run_to_end
-from mastosync.store.base import FetchedObject, PutOptions
+from mastosync.store.base import DigestUse, FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +70,7 @@ class TransferOptions:
     copy_private_without_acl: bool = False
     cache_control: str | None = None  # for objects that have none
     storage_class: str | None = None
+    digest: DigestMode = DigestMode.PROOF
     source_bucket: str | None = None  # from which the destination's store can copy by itself; None: it cannot
 
 
@@ -81,6 +91,7 @@ class Transfer:
         self._options = options
         self._memory = memory
         self._note = note
+        self.trust = DigestTrust(options.digest, destination_computes=destination.store.computes_digests)
         self._acl = AclRule.of_run(destination, self._destination_key, options)
         self._copies = options.destination_prefix if options.one_bucket else None
         self._source_bucket = BucketCheck()
@@ -212,7 +223,7 @@ class Transfer:
         return outcome
 
     def _copy(self, job: Job) -> Steps[Outcome]:
-        missing, in_doubt = None, False
+        missing, in_doubt, use = None, False, self.trust.use_next()
         for source_key in self._iter_candidates(job):
             try:
                 if self._server_side.on and job.claim.arrival.presence & Presence.STALE:
@@ -222,14 +233,14 @@ class Transfer:
                 copied = (yield from self._server_side.copy(job, source_key)) if self._server_side.on else None
                 if isinstance(copied, CopiedObject):
                     return job.done(source_key, copied.size, copied.md5, copied.etag)
-                fetched: FetchedObject = yield self._read(job, source_key)
+                fetched: FetchedObject = yield self._read(job, source_key, use)
             except ObjectMissing as error:
                 missing = missing or error
                 in_doubt = in_doubt or not error.certain
                 job.memory.release()  # a transfer that has some must not wait for more
                 continue
             outcome = (yield from newer_there(job, fetched.info)) or (
-                yield from self._deliver(job, source_key, fetched)
+                yield from self._deliver(job, source_key, fetched, use)
             )
             if isinstance(copied, CopyRefusal):
                 self._server_side.did_without(copied)
@@ -260,16 +271,16 @@ class Transfer:
             return None
         self._acl.never_remove(job.entry)
         try:
-            stored = yield from self._deliver(in_place, job.key, fetched)
+            stored = yield from self._deliver(in_place, job.key, fetched, DigestUse.COMPUTED)
         finally:
             job.presence = in_place.presence
         job.presence = rewritten_in_place(private=private)
         return job.rewritten(stored, fetched.info)
 
-    def _read(self, job: Job, source_key: str) -> StoreCall:
-        return StoreCall(job.source, "read", (source_key, self._options.multipart_threshold))
+    def _read(self, job: Job, source_key: str, use: DigestUse = DigestUse.COMPUTED) -> StoreCall:
+        return StoreCall(job.source, "read", (source_key, self._options.multipart_threshold, use))
 
-    def _deliver(self, job: Job, source_key: str, fetched: FetchedObject) -> Steps[Outcome]:
+    def _deliver(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
         """Store a fetched object. If it was replaced at the source or damaged on the way, read it again."""
         for restart in range(_RESTARTS_AT_MOST):
             try:
@@ -277,11 +288,12 @@ class Transfer:
                 yield from self._record_access(job)
                 if fetched.data is None or fetched.md5 is None:
                     return (yield from self._deliver_in_parts(job, source_key, fetched.info))
-                return (yield from self._deliver_whole(job, source_key, fetched.info, fetched.data, fetched.md5))
+                return (yield from self._deliver_whole(job, source_key, fetched, use))
             except (ObjectChanged, SourceDamaged, UploadDamaged):
                 if restart == _RESTARTS_AT_MOST - 1:
                     raise
             job.restart()
+            use = DigestUse.COMPUTED
             fetched = yield self._read(job, source_key)
         raise AssertionError("unreachable")
 
@@ -305,16 +317,45 @@ class Transfer:
         yield WaitFor(self._note(job.entry, access), job.source.store_session.stop)
         job.access_unrecorded = False
 
-    def _deliver_whole(self, job: Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
+    def _deliver_whole(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
+        info, data, md5 = fetched
+        assert data is not None and md5 is not None  # noqa: S101, PT018 - it is not large
         if is_composite(info.etag):  # an ETag of parts: try the part sizes
             check = SourceCheck(job.source, source_key, info)
             yield BlockingCall(partial(check.require_whole, data))
+        if use is DigestUse.CLAIMED and not info.etag_is_md5:
+            use = DigestUse.COMPUTED  # as nothing was claimed
+        elif job.source.read_damaged:
+            self.trust.hash_all()
 
         def send(options: PutOptions) -> Steps[str]:
-            return job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
+            if use is DigestUse.WITHHELD:
+                return self._send_withheld(job, data, md5, options)
+            return job.send(StoreCall(job.destination, "write", (job.key, data, md5, options, use)))
 
-        etag = yield from self._acl.write(job.entry, self._put_options(info), send, WriteMethod.WHOLE)
+        try:
+            etag = yield from self._acl.write(job.entry, self._put_options(info), send, WriteMethod.WHOLE)
+        except ClaimedDigestWrong as wrong:
+            self.trust.hash_all()
+            raise SourceDamaged(
+                f"cannot read {source_key!r} at {job.source.name}: {wrong.message}", store=job.source.name
+            ) from wrong
+        if use is not DigestUse.WITHHELD:
+            self.trust.note(use, proved=etag.lower() == md5.hex())
         return job.done(source_key, len(data), md5, etag)
+
+    def _send_withheld(self, job: Job, data: bytes, md5: bytes, options: PutOptions) -> Steps[str]:
+        """Write without the MD5; once more with it, if that proves nothing or the store insists on one."""
+        with suppress(ObjectRejected):
+            etag: str = yield from job.send(
+                StoreCall(job.destination, "write", (job.key, data, md5, options, DigestUse.WITHHELD))
+            )
+            self.trust.note(DigestUse.WITHHELD, proved=etag.lower() == md5.hex())
+            if etag.lower() == md5.hex():
+                return etag
+        etag = yield from job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
+        self.trust.hash_all()
+        return etag
 
     def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
         large = LargeObject(

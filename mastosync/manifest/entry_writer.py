@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ from mastosync.model import (
     PASSING_REASONS,
     Entry,
     EntryState,
+    Kind,
     Origin,
     Outcome,
     Presence,
@@ -83,6 +84,12 @@ _OF_REASON = f"kind = ? AND state = ? AND state <> {DONE} AND reason = ? AND (ac
 _COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_OF_REASON}"
 _REOPEN = f"""
 UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL WHERE {_OF_REASON}
+"""
+_IS_BELIEVED = f"kind = ? AND id BETWEEN ? AND ? AND state = {DONE} AND origin IS NULL"
+_COUNT_BELIEVED = f"SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE {_IS_BELIEVED}"
+_DISBELIEVE = f"""
+UPDATE entries SET state = {PENDING}, arrived = {Presence.STALE.value} | iif(flags & {PRIVATE_FLAG},
+    {Presence.AS_PRIVATE.value}, {Presence.AS_PUBLIC.value}) WHERE {_IS_BELIEVED}
 """
 _ACCEPT = f"UPDATE entries INDEXED BY entries_open SET accepted = reason WHERE {_OF_REASON}"
 _IS_ACCEPTED = "accepted IS NOT NULL AND kind = ? AND accepted = ?"
@@ -299,6 +306,22 @@ def reopen(
                 manifest.count(kind, state, reason, -objects, -size_bytes)
                 manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
                 reopened += objects
+    return reopened
+
+
+def disbelieve(manifest: Manifest, believed: Mapping[Kind, tuple[int, int]]) -> int:
+    """Put what was copied back to pending, within a transaction. `believed`: the lowest and highest id of each kind.
+
+    Returns: how many entries.
+    """
+    reopened = 0
+    for kind, ids in believed.items():
+        number = manifest.kind_id(kind)
+        objects, size_bytes = manifest.connection.execute(_COUNT_BELIEVED, (number, *ids)).fetchone()
+        manifest.connection.execute(_DISBELIEVE, (number, *ids))
+        manifest.count(number, DONE, NO_REASON, -objects, -size_bytes)
+        manifest.count(number, PENDING, NO_REASON, objects, size_bytes)
+        reopened += objects
     return reopened
 
 

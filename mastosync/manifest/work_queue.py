@@ -20,7 +20,15 @@ from typing import Any, NamedTuple
 
 from mastosync.errors import ExitCode
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import EntryChange, claim, note_access, recover_claims, release, write_outcomes
+from mastosync.manifest.entry_writer import (
+    EntryChange,
+    claim,
+    disbelieve,
+    note_access,
+    recover_claims,
+    release,
+    write_outcomes,
+)
 from mastosync.manifest.history import LAST_END, delete_meta, meta_of, set_meta
 from mastosync.manifest.reader import NEXT_PAGE, iter_pages
 from mastosync.manifest.rows import COLUMNS, DONE, HIGHEST_ID, LOWEST_ID, PENDING, SNOWFLAKE_TABLES, claim_of
@@ -143,8 +151,11 @@ class WorkQueue:
         claims: Sequence[Claim] = (),
         released: Sequence[Claim] = (),
         access: Sequence[tuple[Entry, Presence]] = (),
-    ) -> None:
+        disbelieved: Mapping[Kind, tuple[int, int]] | None = None,
+    ) -> int:
         """Record outcomes, claim entries and release claims that were not begun, in one transaction.
+
+        `disbelieved`: see `disbelieve`. Returns: how many entries are pending again because of that.
 
         `access`: that of claimed entries which are, were or may have been written with another than their rows ask for.
 
@@ -156,6 +167,7 @@ class WorkQueue:
             claim(self.manifest, (each.entry for each in claims))
             release(self.manifest, (each.entry for each in released))
             note_access(self.manifest, access)
+            return disbelieve(self.manifest, disbelieved or {})
 
     def note_waiting(self, outages: Sequence[Outage]) -> None:
         """Show other processes which stores this run waits for. Raises: ManifestError."""

@@ -22,13 +22,23 @@ from typing import Any, ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreRecovered, Throttled
+from mastosync.errors import CorruptObject, NetworkFailure, ObjectError, ServerFailure, StoreRecovered, Throttled
 from mastosync.model import ObjectInfo
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import Reservation
 from mastosync.runtime.outages import Downtime
 from mastosync.runtime.stop import StopSignal, waiting
-from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
+from mastosync.store.base import (
+    Buffer,
+    CachingStore,
+    DigestUse,
+    FetchedObject,
+    ObjectStore,
+    Page,
+    Piece,
+    PutOptions,
+    UploadedPart,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,7 +82,9 @@ class RetryingStore:
     One is made for each entry, so that `retries` tells what that entry cost.
     """
 
-    __slots__ = ("_counting", "_looks_first", "memory", "retries", "retries_in_outages", "store_session")
+    __slots__ = (
+        *("_counting", "_looks_first", "memory", "read_damaged", "retries", "retries_in_outages", "store_session"),
+    )
 
     def __init__(
         self, store_session: StoreSession, memory: Reservation | None = None, *, looks_first: bool = False
@@ -84,6 +96,7 @@ class RetryingStore:
         self.store_session = store_session
         self.memory = memory
         self.retries = 0
+        self.read_damaged = False  # bytes came that did not have the MD5 of their ETag
         self.retries_in_outages = 0  # of these: while the store was down
         self._looks_first = looks_first
         self._counting = threading.Lock()  # parts of one object are repeated in several threads
@@ -91,6 +104,10 @@ class RetryingStore:
     @property
     def name(self) -> str:  # noqa: D102 - see ObjectStore, here and below
         return self.store_session.store.name
+
+    @property
+    def computes_digests(self) -> bool:  # noqa: D102
+        return self.store_session.store.computes_digests
 
     @property
     def endpoint(self) -> str:  # noqa: D102
@@ -105,16 +122,18 @@ class RetryingStore:
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
         return self.ask(self.store_session.store.head, key)
 
-    def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
+    def read(  # noqa: D102
+        self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED
+    ) -> FetchedObject:
         self._make_room(max_bytes)
-        return self._fitted(self.ask(self.store_session.store.read, key, max_bytes))
+        return self._fitted(self.ask(self.store_session.store.read, key, max_bytes, digest))
 
-    def read_cached(self, key: str, max_bytes: int) -> FetchedObject | None:
+    def read_cached(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> FetchedObject | None:
         """The result of `read`, or None if store, limiter or memory would have to be waited for. Raises: nothing."""
         store, memory = self.store_session.store, self.memory
         if not isinstance(store, CachingStore) or self.store_session.limiter.reserve():
             return None
-        fetched = store.read_cached(key, max_bytes, memory.request if memory is not None else lambda _: True)
+        fetched = store.read_cached(key, max_bytes, memory.request if memory is not None else lambda _: True, digest)
         if fetched is not None:
             self.store_session.limiter.succeeded()
         return fetched
@@ -125,9 +144,11 @@ class RetryingStore:
     def digest(self, key: str, info: ObjectInfo) -> bytes:  # noqa: D102
         return self.ask(self.store_session.store.digest, key, info)
 
-    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
+    def write(  # noqa: D102
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> str:
         self._pay(data)
-        return self.ask(self.store_session.store.write, key, data, md5, options)
+        return self.ask(self.store_session.store.write, key, data, md5, options, digest)
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
@@ -189,13 +210,14 @@ class RetryingStore:
         access.limiter.note(error, access.policy.patience_ends(throttled_since))
         if isinstance(error, ObjectError):
             error.store = access.store.name
+            self.read_damaged = self.read_damaged or isinstance(error, CorruptObject)
 
     def repeat(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
         """Repeat a method of `ObjectStore` whose first attempt failed with `failure`. Its bandwidth is paid already."""
         request = getattr(self.store_session.store, operation)
         if operation != "read":
             return self._repeat(failure, request, *arguments)
-        _, max_bytes = arguments
+        _, max_bytes, *_ = arguments
         self._make_room(max_bytes)
         return self._fitted(self._repeat(failure, request, *arguments))
 

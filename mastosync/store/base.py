@@ -13,8 +13,8 @@ What every method promises:
   survive either (bad credentials, no such bucket, a clock that is off) is `StoreUnusable`. Nothing
   else gets out.
 * **Checked bytes.** Bytes handed out have the announced length and, where the ETag is an MD5,
-  that digest. Bytes handed in are sent with their Content-MD5, so that a store refuses a damaged
-  upload.
+  that digest, unless the caller will have it proved by a write (`DigestUse.CLAIMED`). Bytes handed
+  in are sent with their Content-MD5, so that a store refuses a damaged upload.
 * **Headers as text.** What headers and user metadata say is handed out and taken in as people wrote
   it, not in the form in which HTTP carries it. Names of metadata are in lower case.
 * **Idempotent.** Every method may be called again after any error.
@@ -23,15 +23,25 @@ What every method promises:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from mastosync.errors import MastosyncError
+from mastosync.errors import ClaimedDigestWrong, MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
 
 Buffer: TypeAlias = bytes | bytearray
 """Bytes of an object. A part of a large one is read into the very memory that it is sent from."""
+
+
+class DigestUse(StrEnum):
+    """Where the MD5 of an object comes from, and what it is used for."""
+
+    COMPUTED = "computed"  # of the bytes, here; it goes along with a write
+    CLAIMED = "claimed"  # the source says so, by an ETag that is an MD5; the write has to prove it
+    WITHHELD = "withheld"  # computed, and not sent: only from the bytes can the store make an ETag that equals it
 
 
 class FetchedObject(NamedTuple):
@@ -39,7 +49,7 @@ class FetchedObject(NamedTuple):
 
     info: ObjectInfo
     data: bytes | None
-    md5: bytes | None  # of `data`, computed while it was read
+    md5: bytes | None  # of `data`: computed, unless it was enough that the ETag claims one
 
 
 class PutOptions(NamedTuple):
@@ -106,6 +116,11 @@ class ObjectStore(Protocol):
         """What shares one rate limit: stores with equal endpoints are throttled together."""
         ...
 
+    @property
+    def computes_digests(self) -> bool:
+        """Whether `write` itself computes an MD5 that is claimed, so that no ETag has to be believed."""
+        ...
+
     def check(self) -> None:
         """Find out whether the bucket can be used.
 
@@ -128,11 +143,12 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def read(self, key: str, max_bytes: int) -> FetchedObject:
+    def read(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> FetchedObject:
         """Fetch an object in one request, unless it is larger than `max_bytes`.
 
         A larger one is described (`data` is None) and its body left unread: memory stays bounded
-        by the caller's word. Raises: ObjectError, StoreUnusable.
+        by the caller's word. CLAIMED: the bytes need not be compared with an ETag that is an MD5.
+        Raises: ObjectError, StoreUnusable.
         """
         ...
 
@@ -150,10 +166,13 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
-        """Store an object whole and return its ETag; on return the store has confirmed it.
+    def write(
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> str:
+        """Store an object whole and return its ETag; on return the store has confirmed it, and `data` has this `md5`.
 
-        `md5` is the digest of `data`. Raises: CorruptObject if the store took in anything else;
+        CLAIMED: the ETag of the answer proves the digest; where it does not, the digest is computed.
+        Raises: ClaimedDigestWrong if `data` has another one; CorruptObject if the store took in anything else;
         AclUnsupported; ObjectError, StoreUnusable.
         """
         ...
@@ -247,12 +266,24 @@ class ObjectStore(Protocol):
 class CachingStore(Protocol):
     """A store whose objects the system may have at hand, as it has the files of a disk that were read before."""
 
-    def read_cached(self, key: str, max_bytes: int, room: Callable[[int], bool]) -> FetchedObject | None:
+    def read_cached(
+        self, key: str, max_bytes: int, room: Callable[[int], bool], digest: DigestUse = DigestUse.COMPUTED
+    ) -> FetchedObject | None:
         """What `read` gives, if that keeps nobody waiting; None: it might, or it fails, as `read` will tell.
 
         Before bytes are taken in, `room` is asked with their number.
         """
         ...
+
+
+def require_claimed(key: str, store_name: str, data: bytes, md5: bytes) -> None:
+    """Require that bytes have the MD5 that their source says. Raises: ClaimedDigestWrong."""
+    computed = hashlib.md5(data, usedforsecurity=False).digest()
+    if computed != md5:
+        raise ClaimedDigestWrong(
+            f"cannot write {key!r} at {store_name}: its bytes have the MD5 {computed.hex()}, the ETag of their source "
+            f"is {md5.hex()}"
+        )
 
 
 class CompletedRequest(NamedTuple):

@@ -17,7 +17,7 @@ from mastosync.errors import AclUnsupported, CorruptObject, ObjectDenied
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Kind, ObjectInfo, Origin, Outcome, Reason, Record
 from mastosync.runtime.steps import Ended, Steps, run_to_end
-from mastosync.store.base import Buffer, PutOptions, UploadedPart
+from mastosync.store.base import Buffer, DigestUse, PutOptions, UploadedPart
 from tests.support.entries import LOCAL, REMOTE
 from tests.support.memory_store import MemoryStore, StoredObject
 
@@ -83,9 +83,11 @@ class MovingStore(MemoryStore):
             self.denials += isinstance(trouble.error, ObjectDenied)
             raise trouble.error
 
-    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
+    def write(
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> str:
         with self._storing("write", key):
-            etag = super().write(key, data, md5, options)
+            etag = super().write(key, data, md5, options, digest)
             stored = self.objects[key]
             stored.data, is_damaged = self._taken(data)
             stored.etag = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()

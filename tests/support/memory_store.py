@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
+from mastosync.store.base import (
+    Buffer,
+    DigestUse,
+    FetchedObject,
+    ListedObject,
+    Page,
+    Piece,
+    PutOptions,
+    UploadedPart,
+    require_claimed,
+)
+from mastosync.store.s3.protocol import checked_object, confirmed_etag
 
 MODIFIED = "2026-11-24T00:00:00.000Z"
 
@@ -40,7 +51,9 @@ class _Upload:
 
 
 class MemoryStore:
-    """Objects in a dictionary. `fail(method, error, …)` makes the next calls of a method raise, in order."""
+    """A bucket in a dictionary. `fail(method, error, …)` makes the next calls of a method raise, in order."""
+
+    computes_digests = False
 
     def __init__(self, name: str = "memory") -> None:
         self.name = f"{name} bucket 'memory' at memory://{name}"
@@ -57,6 +70,9 @@ class MemoryStore:
         self.keeps_versions = self.keeps_everything = False  # of what is withdrawn
         self.page_keys = 1000  # of a listing
         self.modified: dict[str, str] = {}  # when, by key, where it is another moment than MODIFIED
+        self.etags = "md5"  # of whole objects; "echo": what Content-MD5 said; "other": something else
+        self.checks_md5 = True  # refuses bytes that are not those of their Content-MD5
+        self.digests: list[DigestUse] = []  # with which objects were written whole
         self.damaged_reads = 0  # so many of the next reads give another byte, as a bad line does
 
     def put(self, key: str, data: bytes, headers: ObjectHeaders | None = None, etag: str | None = None) -> None:
@@ -110,13 +126,13 @@ class MemoryStore:
             len(page) == len(keys),
         )
 
-    def read(self, key: str, max_bytes: int) -> FetchedObject:
+    def read(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> FetchedObject:
         self._called("read", key)
         stored = self._object(key)
         if len(stored.data) > max_bytes:
             return FetchedObject(stored.info, data=None, md5=None)
         data = self._over_the_line(stored.data)
-        return FetchedObject(stored.info, data, _md5(data))
+        return checked_object(key, self.name, stored.info, data, digest)
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:
         self._called("read_range", key)
@@ -141,14 +157,23 @@ class MemoryStore:
             noise = 1 + self.damaged_reads % 255
         return bytes([data[0] ^ noise]) + data[1:]
 
-    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
+    def write(
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> str:
         self._called("write", key)
+        self.digests.append(digest)
         self._require_taken("write", options)
-        self._require_md5(key, data, md5)
+        is_sent, makes_md5 = digest is not DigestUse.WITHHELD, self.etags == "md5"
+        if is_sent and self.checks_md5 and _md5(data) != md5:
+            if digest is DigestUse.CLAIMED:
+                require_claimed(key, self.name, data, md5)
+            raise CorruptObject(f"cannot write {key!r} at {self.name}: not what Content-MD5 says")
+        etag = md5 if self.etags == "echo" and is_sent else _md5(data if makes_md5 else data + b"salt")
         self.objects[key] = StoredObject(
-            data, options.headers, md5.hex(), options.acl, storage_class=options.storage_class
+            data, options.headers, etag.hex(), options.acl, makes_md5, storage_class=options.storage_class
         )
-        return md5.hex()
+        answered = {"etag": etag.hex()} | ({} if makes_md5 else {"x-amz-server-side-encryption": "aws:kms"})
+        return confirmed_etag(key, self.name, answered, md5, data if digest is DigestUse.CLAIMED else None)
 
     def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
         self._called("copy_from", key)

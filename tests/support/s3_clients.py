@@ -13,7 +13,7 @@ from lab.addresses import S3Address
 from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import FetchedObject, ObjectStore, PutOptions, UploadedPart
+from mastosync.store.base import DigestUse, FetchedObject, ObjectStore, PutOptions, UploadedPart
 from mastosync.store.s3.boto_store import S3Store
 from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
 from mastosync.store.s3.curl_store import CurlStore
@@ -30,11 +30,13 @@ class MultiplexedStore(CurlStore):
         super().__init__(config, role=role, connections=connections)
         self._multiplexers: dict[int, CurlMultiplexer] = {}
 
-    def read(self, key: str, max_bytes: int) -> FetchedObject:
-        return cast("FetchedObject", self._multiplexed("read", (key, max_bytes)))
+    def read(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> FetchedObject:
+        return cast("FetchedObject", self._multiplexed("read", (key, max_bytes, digest)))
 
-    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
-        return str(self._multiplexed("write", (key, data, md5, options)))
+    def write(
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> str:
+        return str(self._multiplexed("write", (key, data, md5, options, digest)))
 
     def head(self, key: str) -> ObjectInfo:
         return cast("ObjectInfo", self._multiplexed("head", (key,)))

@@ -24,7 +24,18 @@ from mastosync.config import FilesystemConfig
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import Buffer, DiskSpace, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
+from mastosync.store.base import (
+    Buffer,
+    DigestUse,
+    DiskSpace,
+    FetchedObject,
+    ListedObject,
+    Page,
+    Piece,
+    PutOptions,
+    UploadedPart,
+    require_claimed,
+)
 from mastosync.store.errors import Target, file_errors
 from mastosync.store.filesystem.partial_files import PartialFolder, PartialFolders, Uploads, names_in, write_all
 from mastosync.store.filesystem.probe import disks
@@ -44,6 +55,8 @@ _READ_BY_OTHERS, _ENTERED_BY_OTHERS = 0o044, 0o055
 
 class FilesystemStore:
     """A folder. See `ObjectStore` for what each method promises."""
+
+    computes_digests = True
 
     def __init__(
         self, config: FilesystemConfig, *, role: Literal["source", "destination"], holds_objects: bool = False
@@ -87,7 +100,9 @@ class FilesystemStore:
             self._walks[prefix, objects[-1].key] = chain((following,), walk)
             return Page(objects, is_last=False)
 
-    def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
+    def read(  # noqa: D102
+        self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED
+    ) -> FetchedObject:
         with self._opened("read", key) as (fd, status):
             if status.st_size > max_bytes:
                 info = self._info(key, status, os.pread(fd, HEAD_BYTES, 0))
@@ -98,7 +113,7 @@ class FilesystemStore:
             return self._fetched(key, status, os.fstat(fd), data)
 
     def read_cached(  # noqa: D102 - see CachingStore
-        self, key: str, max_bytes: int, room: Callable[[int], bool]
+        self, key: str, max_bytes: int, room: Callable[[int], bool], digest: DigestUse = DigestUse.COMPUTED
     ) -> FetchedObject | None:
         with suppress(ObjectError):  # which `read` will tell
             found = self._cache.read(self._path("read", key), max_bytes, room)
@@ -124,9 +139,14 @@ class FilesystemStore:
                 at += len(piece)
         return md5.digest()
 
-    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
+    def write(  # noqa: D102
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> str:
         with self._writing("write", key, Target.NEW_OBJECT, len(data)) as path:
-            self._require_md5(key, data, md5)
+            if digest is DigestUse.CLAIMED:
+                require_claimed(key, self.name, data, md5)
+            else:
+                self._require_md5(key, data, md5)
             work = self._works.at(path)
             with work.new_file(_mode(options)) as (name, fd):
                 write_all(fd, data)

@@ -13,10 +13,28 @@ from urllib.parse import urljoin
 
 import botocore.exceptions as boto_errors
 
-from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing, ObjectRejected, StoreUnusable
+from mastosync.errors import (
+    CorruptObject,
+    ObjectChanged,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    StoreUnusable,
+)
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
+from mastosync.store.base import (
+    Buffer,
+    DigestUse,
+    FetchedObject,
+    ListedObject,
+    Page,
+    Piece,
+    PutOptions,
+    UploadedPart,
+    require_claimed,
+)
 from mastosync.store.errors import Target
 from mastosync.store.http.public_site import anonymous_answer, ask_anonymously
 from mastosync.store.probe import NOT_REFUSALS, AnonymousAccess, AnonymousAnswer, ObjectTraits, access_by
@@ -52,6 +70,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 class S3Store:
     """A bucket. See `ObjectStore` for what each method promises."""
+
+    computes_digests = False
 
     def __init__(self, config: S3Config, *, role: str, connections: int) -> None:
         """`role`: source or destination, for messages. `connections`: threads that will use the store at once.
@@ -93,7 +113,9 @@ class S3Store:
             ]
         return checked_page(self.name, after, Page(objects, not answer.get("IsTruncated")))
 
-    def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
+    def read(  # noqa: D102
+        self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED
+    ) -> FetchedObject:
         with self.translated(Request("read", key)):
             answer = self.client.get_object(Bucket=self._bucket, Key=key)
             try:
@@ -103,7 +125,7 @@ class S3Store:
                 data = answer["Body"].read()
             finally:
                 answer["Body"].close()  # drops the connection, unless the body was read to its end
-        return checked_object(key, self.name, info, data)
+        return checked_object(key, self.name, info, data, digest)
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
         wanted = f"bytes={start}-{start + length - 1}"
@@ -128,12 +150,20 @@ class S3Store:
         require_own_md5(key, self.name, info, md5.digest())
         return md5.digest()
 
-    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
-        with self.translated(Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)):
-            answer = self.client.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentMD5=base64_of(md5), **arguments_of(options)
-            )
-            return confirmed_etag(key, self.name, headers_of(answer), md5)
+    def write(  # noqa: D102
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> str:
+        arguments, claimed = arguments_of(options), data if digest is DigestUse.CLAIMED else None
+        if digest is not DigestUse.WITHHELD:
+            arguments["ContentMD5"] = base64_of(md5)
+        try:
+            with self.translated(Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)):
+                answer = self.client.put_object(Bucket=self._bucket, Key=key, Body=data, **arguments)
+                return confirmed_etag(key, self.name, headers_of(answer), md5, claimed)
+        except (CorruptObject, ObjectRejected):
+            if claimed is not None:  # which end was wrong?
+                require_claimed(key, self.name, claimed, md5)
+            raise
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions

@@ -15,9 +15,18 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from mastosync.errors import NetworkFailure, ObjectDenied, ObjectMissing, ObjectRejected, without_frames
+from mastosync.errors import CorruptObject, NetworkFailure, ObjectDenied, ObjectMissing, ObjectRejected, without_frames
 from mastosync.language import tr
-from mastosync.store.base import Buffer, FetchedObject, Page, Piece, PutOptions, UploadedPart
+from mastosync.store.base import (
+    Buffer,
+    DigestUse,
+    FetchedObject,
+    Page,
+    Piece,
+    PutOptions,
+    UploadedPart,
+    require_claimed,
+)
 from mastosync.store.errors import Target
 from mastosync.store.s3.curl_handle import Credentials, Exchange, Handle, HeaderLines, Response
 from mastosync.store.s3.protocol import (
@@ -51,6 +60,8 @@ _END_OF_HEADER = frozenset("\r\n\0")
 
 class CurlStore:
     """A bucket. See `ObjectStore` for what each method promises."""
+
+    computes_digests = False
 
     def __init__(self, config: S3Config, *, role: str, connections: int) -> None:
         """`role`: source or destination, for messages. `connections`: threads that will use the store at once.
@@ -98,15 +109,19 @@ class CurlStore:
             return self.boto.list_page(prefix, after)
         return checked_page(self.name, after, self._handles.reading.made(self._paging(prefix, after)))
 
-    def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
+    def read(  # noqa: D102
+        self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED
+    ) -> FetchedObject:
         if not self._is_for_libcurl(key):
-            return self.boto.read(key, max_bytes)
-        return self._handles.reading.made(self._reading(key, max_bytes))
+            return self.boto.read(key, max_bytes, digest)
+        return self._handles.reading.made(self._reading(key, max_bytes, digest))
 
-    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
+    def write(  # noqa: D102
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> str:
         if not self._is_for_libcurl(key):
-            return self.boto.write(key, data, md5, options)
-        return self._handles.writing.made(self._writing(key, data, md5, options))
+            return self.boto.write(key, data, md5, options, digest)
+        return self._handles.writing.made(self._writing(key, data, md5, options, digest))
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
         if not self._is_for_libcurl(key):
@@ -161,7 +176,7 @@ class CurlStore:
     def _listing_url(self, query: str) -> str:
         return f"{self._route.url.removesuffix('/')}?{query}"
 
-    def _reading(self, key: str, max_bytes: int) -> Exchange[FetchedObject]:
+    def _reading(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> Exchange[FetchedObject]:
         request = Request("read", key)
 
         def conclude(response: Response | OSError) -> FetchedObject:
@@ -172,7 +187,7 @@ class CurlStore:
                     return FetchedObject(info, data=None, md5=None)
                 if len(response.body) != info.size:
                     raise InvalidResponse(f"{info.size} bytes were announced, {len(response.body)} came")
-            return checked_object(key, self.name, info, response.body)
+            return checked_object(key, self.name, info, response.body, digest)
 
         credentials = self._credentials(request)
         return Exchange("GET", self._url(key), credentials, conclude, credentials.lines, None, max_bytes)
@@ -197,16 +212,25 @@ class CurlStore:
         credentials = self._credentials(request)
         return Exchange("DELETE", self._url(key), credentials, conclude, credentials.lines)
 
-    def _writing(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> Exchange[str]:
+    def _writing(
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> Exchange[str]:
+        claimed = data if digest is DigestUse.CLAIMED else None
         lines = self._lines("write", key, options)
         request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
 
         def conclude(response: Response | OSError) -> str:
-            with self._translated(request):
-                return confirmed_etag(key, self.name, _successful(response).headers, md5)
+            try:
+                with self._translated(request):
+                    return confirmed_etag(key, self.name, _successful(response).headers, md5, claimed)
+            except (CorruptObject, ObjectRejected):
+                if claimed is not None:  # which end was wrong?
+                    require_claimed(key, self.name, claimed, md5)
+                raise
 
         credentials = self._credentials(request)
-        sent = HeaderLines((*credentials.lines, *lines, b"content-md5: " + base64.b64encode(md5)))
+        checksum = () if digest is DigestUse.WITHHELD else (b"content-md5: " + base64.b64encode(md5),)
+        sent = HeaderLines((*credentials.lines, *lines, *checksum))
         return Exchange("PUT", self._url(key), credentials, conclude, sent, data)
 
     def _copying(

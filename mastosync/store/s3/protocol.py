@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote_plus
 from mastosync.errors import CorruptObject, ObjectRejected
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
-from mastosync.store.base import FetchedObject, ListedObject, Page
+from mastosync.store.base import DigestUse, FetchedObject, ListedObject, Page, require_claimed
 from mastosync.store.s3.translation import ErrorResponse, InvalidResponse
 
 if TYPE_CHECKING:
@@ -159,8 +159,12 @@ def _text(value: str | None) -> str | None:
         return value
 
 
-def checked_object(key: str, store_name: str, info: ObjectInfo, data: bytes) -> FetchedObject:
+def checked_object(
+    key: str, store_name: str, info: ObjectInfo, data: bytes, digest: DigestUse = DigestUse.COMPUTED
+) -> FetchedObject:
     """An object that was read whole. Raises: CorruptObject if its bytes do not fit its ETag."""
+    if digest is DigestUse.CLAIMED and info.etag_is_md5:
+        return FetchedObject(info, data, info.md5)
     md5 = hashlib.md5(data, usedforsecurity=False).digest()
     require_own_md5(key, store_name, info, md5)
     return FetchedObject(info, data, md5)
@@ -175,10 +179,20 @@ def require_own_md5(key: str, store_name: str, info: ObjectInfo, md5: bytes) -> 
         )
 
 
-def confirmed_etag(key: str, store_name: str, headers: Mapping[str, str], md5: bytes) -> str:
-    """The ETag of a write, compared with what was sent where it is an MD5. Raises: CorruptObject."""
+def confirmed_etag(
+    key: str, store_name: str, headers: Mapping[str, str], md5: bytes, claimed: bytes | None = None
+) -> str:
+    """The ETag of a write, compared with what was sent where it is an MD5.
+
+    `claimed`: what was sent, if its MD5 is only claimed: where the ETag does not prove it, it is computed.
+    Raises: CorruptObject, ClaimedDigestWrong.
+    """
     etag = etag_of(headers)
-    if etag.lower() != md5.hex() and etag_is_md5(etag, headers):
+    if etag.lower() == md5.hex():
+        return etag
+    if claimed is not None:
+        require_claimed(key, store_name, claimed, md5)
+    if etag_is_md5(etag, headers):
         raise CorruptObject(
             f"cannot write {key!r} at {store_name}: sent bytes with the MD5 {md5.hex()}, the store took in {etag}",
             hint=tr("bytes were changed on the way: if it happens again, check the network and this machine's memory"),

@@ -32,7 +32,7 @@ from mastosync.manifest import (
     relation,
 )
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import FetchedObject
+from mastosync.store.base import DigestUse, FetchedObject
 from mastosync.store.filesystem import FilesystemStore
 from tests.support.entries import entry
 from tests.support.manifests import DESTINATION, SOURCE, planned
@@ -127,7 +127,7 @@ def test_what_is_shown_a_moment_later_is_waited_for(manifest: Manifest) -> None:
 
 def test_a_store_that_has_something_under_every_key_has_not_the_probe(manifest: Manifest) -> None:
     class Made(MemoryStore):
-        def read(self, key: str, max_bytes: int) -> FetchedObject:
+        def read(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> FetchedObject:
             self.put(key, b"a page of somebody's")
             return super().read(key, max_bytes)
 
@@ -230,7 +230,7 @@ def test_who_asks_to_stop_leaves_nothing_behind(manifest: Manifest) -> None:
     stop, new = StopSignal(), MemoryStore("new")
 
     class Stopped(MemoryStore):
-        def read(self, key: str, max_bytes: int) -> FetchedObject:
+        def read(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> FetchedObject:
             assert new.objects
             stop.request()
             return super().read(key, max_bytes)
@@ -256,7 +256,7 @@ def test_its_name_is_in_the_manifest_before_it_is_written(manifest: Manifest) ->
     new = MemoryStore("new")
 
     class Looked(MemoryStore):
-        def read(self, key: str, max_bytes: int) -> FetchedObject:
+        def read(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> FetchedObject:
             assert list(new.objects) == [f"mastosync-probe/{probe_left_behind(manifest)}"]
             return super().read(key, max_bytes)
 

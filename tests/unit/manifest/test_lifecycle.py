@@ -41,7 +41,7 @@ from mastosync.manifest import (
     write_started,
 )
 from mastosync.manifest.check import _IS_SANE
-from mastosync.manifest.entry_writer import EntryChange, note_access, write_outcomes
+from mastosync.manifest.entry_writer import EntryChange, disbelieve, note_access, write_outcomes
 from mastosync.manifest.rows import FLAGS, HAS_ARRIVED, REASON_CODE, STATE_CODE, presence_of
 from mastosync.model import (
     ACCEPTABLE_REASONS,
@@ -289,6 +289,15 @@ def hidden_by_now(record: Record) -> Outcome | None:
     return hidden(record) if Presence.AS_PUBLIC in record.presence else None
 
 
+def disproved(kept: Kept) -> None:
+    """Nothing that came otherwise than by a copy is meant, so for this event all of it counts as copied."""
+    origins = kept.manifest.connection.execute("SELECT origin, id FROM entries").fetchall()
+    kept.manifest.connection.execute("UPDATE entries SET origin = NULL")
+    with kept.manifest.transaction():
+        disbelieve(kept.manifest, {each.kind: (LOWEST_ID, HIGHEST_ID) for each in kept.entries.values()})
+    kept.manifest.connection.executemany("UPDATE entries SET origin = ? WHERE id = ?", origins)
+
+
 def pruned(kept: Kept) -> None:
     forget_arrival(kept.manifest, list(kept.entries.values()))
 
@@ -315,6 +324,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "released": released,
     "found claimed, as its run has died": died,
     "done": came_to(lambda record: done(record.entry)),
+    "copied, and the ETags that it was proved by prove nothing": disproved,
     "failed": came_to(failed(lambda _: None)),
     "failed, and the answer to a write is lost": came_to(
         failed(lambda record: write_started(record.presence, private=record.entry.private))

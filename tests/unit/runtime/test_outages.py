@@ -28,7 +28,7 @@ from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.outages import NO_SUCH_KEY, Downtime
 from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreSession
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import PutOptions
+from mastosync.store.base import DigestUse, PutOptions
 from tests.support.clock import Clock
 from tests.support.copy_world import HOUR, World
 from tests.support.memory_store import MemoryStore
@@ -72,8 +72,10 @@ class Unsteady(MemoryStore):
             if self.is_down and not (method == "write" and self.loses_answers and not self.stored[key]):
                 raise NetworkFailure(f"cannot {method} {key!r}: connection refused")
 
-    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
-        etag = super().write(key, data, md5, options)
+    def write(
+        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
+    ) -> str:
+        etag = super().write(key, data, md5, options, digest)
         with self._guard:
             self.stored[key] += 1
             if self.is_down and self.loses_answers:

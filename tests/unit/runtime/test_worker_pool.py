@@ -21,7 +21,7 @@ from mastosync.runtime.retry import RetryPolicy, StoreSession
 from mastosync.runtime.steps import BlockingCall, Ended, Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
-from mastosync.store.base import Buffer, CompletedRequest, FetchedObject, Multiplexer, ObjectStore
+from mastosync.store.base import Buffer, CompletedRequest, DigestUse, FetchedObject, Multiplexer, ObjectStore
 from tests.support.entries import claim, entry
 from tests.support.memory_store import MemoryStore
 from tests.support.transfers import IMPATIENT, store_session
@@ -386,7 +386,9 @@ class Meter(Bandwidth):
 class CachingMemoryStore(MemoryStore):
     """Has the objects with an even number at hand."""
 
-    def read_cached(self, key: str, max_bytes: int, room: Callable[[int], bool]) -> FetchedObject | None:
+    def read_cached(
+        self, key: str, max_bytes: int, room: Callable[[int], bool], digest: DigestUse = DigestUse.COMPUTED
+    ) -> FetchedObject | None:
         assert threading.current_thread().name.startswith("copy"), "a loop asks by itself"
         stored = self.objects[key]
         if int(key.split("/")[4]) % 2 or not room(len(stored.data)):

@@ -1,0 +1,70 @@
+"""Whether the destination proves the MD5s that the source claims, so that nothing has to be hashed here.
+
+Where the ETag of a source object is an MD5, a write sends it as Content-MD5. A destination that answers with the same
+MD5 as ETag has stored what the source has, provided that it makes its ETags of the bytes. Each run finds that out: the
+first objects are hashed here as well, and then one in a few hundred. Some of these are sent without Content-MD5: then
+the store has nothing but the bytes to make an ETag of.
+"""
+
+from __future__ import annotations
+
+import threading
+from enum import StrEnum
+from itertools import count
+
+from mastosync.store.base import DigestUse
+
+_EARNED_OBJECTS = 64  # hashed here and proved by the destination, before it is believed
+_WITHHELD_AT_FIRST = 16  # one in so many, until one is proved: a private bucket may insist on Content-MD5
+_SAMPLED = 256  # one in so many, from then on
+
+
+class DigestMode(StrEnum):
+    """Which objects are hashed here."""
+
+    PROOF = "proof"  # those whose digest the destination does not prove
+    ALWAYS = "always"
+
+
+class DigestTrust:
+    """Decides for each object of a run where its MD5 comes from. Shared by all workers."""
+
+    def __init__(self, mode: DigestMode, *, destination_computes: bool) -> None:
+        """`destination_computes`: see `ObjectStore.computes_digests`."""
+        self.disproved = False  # the ETags that objects were believed by were not made of their bytes
+        self._hashes_all = mode is DigestMode.ALWAYS
+        self._destination_computes = destination_computes
+        self._numbers = count(1)
+        self._earning = threading.Lock()
+        self._earned = 0
+        self._computed_by_store = False  # an ETag was right without a Content-MD5
+        self._believes = False
+
+    def use_next(self) -> DigestUse:
+        """How to go about the next object."""
+        if self._hashes_all:
+            return DigestUse.COMPUTED
+        if self._destination_computes:
+            return DigestUse.CLAIMED
+        number = next(self._numbers)  # from 1
+        if self._believes:
+            return DigestUse.CLAIMED if number % _SAMPLED else DigestUse.WITHHELD
+        is_withheld = not self._computed_by_store and number % _WITHHELD_AT_FIRST == 0
+        return DigestUse.WITHHELD if is_withheld else DigestUse.COMPUTED
+
+    def note(self, use: DigestUse, *, proved: bool) -> None:
+        """Take in whether the ETag of a write was the MD5 of the object."""
+        if self._hashes_all or self._destination_computes:
+            return
+        if not proved:
+            self.disproved = self.disproved or (self._believes and use is DigestUse.WITHHELD)
+            self.hash_all()
+        elif use is not DigestUse.CLAIMED:
+            with self._earning:
+                self._earned += 1
+                self._computed_by_store = self._computed_by_store or use is DigestUse.WITHHELD
+                self._believes = self._computed_by_store and self._earned >= _EARNED_OBJECTS
+
+    def hash_all(self) -> None:
+        """Hash every object here from now on: some bytes were not those of their ETag."""
+        self._hashes_all = True
