@@ -168,10 +168,18 @@ def _settle(order: Order, environment: Mapping[str, str]) -> None:
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, descriptor)
         os.close(opened)
+    _believe_soon()
     if order.hasty:
         _make_haste()
     if order.file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_bytes, order.file_bytes))
+
+
+def _believe_soon() -> None:
+    """Let a run believe the stores' digests after a few objects: a day has too few to earn that as in life."""
+    from mastosync.copying import digests  # noqa: PLC0415 - only here
+
+    digests._EARNED_OBJECTS, digests._WITHHELD_AT_FIRST, digests._SAMPLED = 4, 4, 16
 
 
 def _make_haste() -> None:

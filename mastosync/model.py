@@ -305,6 +305,7 @@ class Outcome(NamedTuple):
     presence: Presence | None = None  # of what is not done, where the attempt has changed it; None: as it was
     # which store failed; for adopted or confirmed objects: SOURCE if the source answered that it lacks it,
     end: End | None = None  # ... DESTINATION if it was not asked
+    believed: bool = False  # the ETag of the destination alone says that it has the bytes of the source
 
 
 class Record(NamedTuple):

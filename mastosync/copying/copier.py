@@ -32,7 +32,7 @@ from mastosync.errors import (
 from mastosync.language import english, tr
 from mastosync.manifest import ACCESS, Manifest, ManifestReader, Outage, WorkQueue
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Claim, Entry, EntryState, Kind, Order, Origin, Outcome
+from mastosync.model import Claim, EntryState, Kind, Order, Origin, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described, shown
 from mastosync.runtime.outages import FailureCounter
 from mastosync.runtime.retry import RetryingStore, StoreSession
@@ -78,7 +78,7 @@ class Copier:
     _failures: FailureCounter = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
     _in_doubt: list[MayBePublic] = field(init=False, default_factory=list)
-    _done_ids: dict[Kind, tuple[int, int]] = field(init=False, default_factory=dict)  # of this run: lowest, highest
+    _believed: dict[Kind, tuple[int, int]] = field(init=False, default_factory=dict)  # lowest and highest id
     _disbelieved: int = field(init=False, default=0)  # entries, which are pending again
     _recorded_outages: list[Outage] = field(init=False, default_factory=list)  # as the manifest has them
 
@@ -152,6 +152,8 @@ class Copier:
             self._in_work += len(new)
             self.pool.submit(new)
             if exhausted and not self._in_work:
+                if self._outcomes:
+                    self._commit([], progress)
                 if not self._disbelieved or self.options.limit is not None:
                     return
                 work, exhausted, self._disbelieved = self.queue.iter_claimable(), False, 0
@@ -202,9 +204,10 @@ class Copier:
 
     def _commit(self, claims: list[Claim], progress: CopyProgress, released: list[Claim] | None = None) -> None:
         for outcome in self._outcomes:
-            if outcome.state is EntryState.DONE:
-                self._note_done(outcome.entry)
-        disbelieved = self._done_ids if self.trust is not None and self.trust.disproved else {}
+            if outcome.believed:
+                lowest, highest = self._believed.get(outcome.entry.kind, (outcome.entry.id, outcome.entry.id))
+                self._believed[outcome.entry.kind] = min(lowest, outcome.entry.id), max(highest, outcome.entry.id)
+        disbelieved = self._believed if self.trust is not None and self.trust.disproved else {}
         with self.notes.recording() as access:
             reopened = self.queue.commit(
                 outcomes=self._outcomes,
@@ -220,20 +223,15 @@ class Copier:
         self._outcomes.clear()
         self._show(progress)
 
-    def _note_done(self, entry: Entry) -> None:
-        lowest, highest = self._done_ids.get(entry.kind, (entry.id, entry.id))
-        self._done_ids[entry.kind] = min(lowest, entry.id), max(highest, entry.id)
-
     def _begin_anew(self, reopened: int, progress: CopyProgress) -> None:
-        """Take in that what this run has copied is to be copied again."""
-        assert self.trust is not None  # noqa: S101 - it has said so
-        self.trust.disproved = False
-        self._done_ids.clear()
+        """Take in that what this run has believed is to be copied again."""
+        self._believed.clear()
         self._disbelieved += reopened
-        progress.total += reopened
+        if self.options.limit is None:
+            progress.total += reopened
         _log.warning(
-            "the destination answered with an ETag that is not the MD5 of what it was sent: from now on every object is"
-            " hashed here, and the %d that this run has copied are copied again",
+            "the destination makes its ETags of something else than the bytes: from now on every object is hashed here,"
+            " and %d that were believed are copied again",
             reopened,
         )
 

@@ -140,7 +140,9 @@ class Job:
         """The presence if an upload may be left that was never completed: the object of `before` is unchanged."""
         return before | Presence.IN_DOUBT if before else write_started(before, private=self.entry.private)
 
-    def done(self, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
+    def done(
+        self, source_key: str, size_bytes: int, md5: bytes | None, etag: str, *, believed: bool = False
+    ) -> Outcome:
         """Make the outcome of an object that the destination has confirmed."""
         is_md5 = md5 is not None and etag.lower() == md5.hex()
         return Outcome(
@@ -151,6 +153,7 @@ class Job:
             etag=None if is_md5 else etag,
             source_key=None if source_key == self.source_key else source_key,
             attempts=self.attempts,
+            believed=believed,
         )
 
     def as_recorded(self, size_bytes: int) -> Outcome:

@@ -17,38 +17,32 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 
-from mastosync.checking.object_check import is_composite
-from mastosync.checking.privacy_proof import PrivacyUnknown, WriteMethod, strangers_read
+from mastosync.checking.privacy_proof import PrivacyUnknown, strangers_read
 from mastosync.copying.acl import AclMode, AclRule, NoteAccess, PrivateKeptBack
+from mastosync.copying.delivery import Delivery
 from mastosync.copying.digests import DigestMode, DigestTrust
 from mastosync.copying.job import Job, approach_of, confirmed, find_arrived, found_there, is_confirmed, newer_there
-from mastosync.copying.large_objects import MIB, LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
+from mastosync.copying.large_objects import MIB
 from mastosync.copying.server_side import CopiedObject, CopyRefusal, ServerSide
 from mastosync.errors import (
-    ClaimedDigestWrong,
-    ObjectChanged,
     ObjectError,
     ObjectMissing,
-    ObjectRejected,
     StoreRecovered,
 )
-from mastosync.manifest import ACCESS, Approach, is_misplaced, rewritten_in_place, write_started
+from mastosync.manifest import Approach, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import NOTHING, Claim, End, Entry, EntryState, ObjectInfo, Outcome, Presence, Reason
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryingStore, StoreSession
-from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor, run_to_end
-from mastosync.store.base import DigestUse, FetchedObject, PutOptions
+from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, run_to_end
+from mastosync.store.base import DigestUse, FetchedObject
 
 _log = logging.getLogger(__name__)
 
-_RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
 _BUCKET_EXISTS_SECONDS = 10.0  # for which an answer is believed
 
 
@@ -90,14 +84,12 @@ class Transfer:
         self._destination = destination
         self._options = options
         self._memory = memory
-        self._note = note
         self.trust = DigestTrust(options.digest, destination_computes=destination.store.computes_digests)
         self._acl = AclRule.of_run(destination, self._destination_key, options)
+        self._delivery = Delivery(options, self._acl, self.trust, memory, note)
         self._copies = options.destination_prefix if options.one_bucket else None
         self._source_bucket = BucketCheck()
-        self._server_side = ServerSide(options.source_bucket, self._acl, self._put_options)
-        self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
-        self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
+        self._server_side = ServerSide(options.source_bucket, self._acl, self._delivery.put_options)
 
     @property
     def finding(self) -> str | None:
@@ -106,7 +98,7 @@ class Transfer:
 
     def close(self) -> None:
         """End the threads, and begin no more parts. Calling it twice is no error."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._delivery.close()
 
     def __call__(self, claim: Claim) -> Outcome:
         """Copy what a claim names, alone. Raises: as `steps`."""
@@ -186,7 +178,7 @@ class Transfer:
             info: ObjectInfo = yield StoreCall(job.source, "head", (job.claim.arrival.source_key or job.source_key,))
         except ObjectError:  # the copy meets it again and reports it
             return
-        yield from self._hide_as_source_does(job, info)
+        yield from self._delivery.hide_as_source_does(job, info)
         job.approach = approach_of(job.claim)
 
     def _find_arrived(self, job: Job) -> Steps[Outcome | None]:
@@ -233,14 +225,14 @@ class Transfer:
                 copied = (yield from self._server_side.copy(job, source_key)) if self._server_side.on else None
                 if isinstance(copied, CopiedObject):
                     return job.done(source_key, copied.size, copied.md5, copied.etag)
-                fetched: FetchedObject = yield self._read(job, source_key, use)
+                fetched: FetchedObject = yield self._delivery.read(job, source_key, use)
             except ObjectMissing as error:
                 missing = missing or error
                 in_doubt = in_doubt or not error.certain
                 job.memory.release()  # a transfer that has some must not wait for more
                 continue
             outcome = (yield from newer_there(job, fetched.info)) or (
-                yield from self._deliver(job, source_key, fetched, use)
+                yield from self._delivery.deliver(job, source_key, fetched, use)
             )
             if isinstance(copied, CopyRefusal):
                 self._server_side.did_without(copied)
@@ -264,108 +256,18 @@ class Transfer:
             return None
         in_place = replace(job, source=job.destination, is_only_copy=True)
         try:
-            fetched: FetchedObject = yield self._read(in_place, job.key)
+            fetched: FetchedObject = yield self._delivery.read(in_place, job.key)
         except ObjectMissing:
             return None
         if not private and not (yield from is_confirmed(in_place, fetched)):
             return None
         self._acl.never_remove(job.entry)
         try:
-            stored = yield from self._deliver(in_place, job.key, fetched, DigestUse.COMPUTED)
+            stored = yield from self._delivery.deliver(in_place, job.key, fetched, DigestUse.COMPUTED)
         finally:
             job.presence = in_place.presence
         job.presence = rewritten_in_place(private=private)
         return job.rewritten(stored, fetched.info)
-
-    def _read(self, job: Job, source_key: str, use: DigestUse = DigestUse.COMPUTED) -> StoreCall:
-        return StoreCall(job.source, "read", (source_key, self._options.multipart_threshold, use))
-
-    def _deliver(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
-        """Store a fetched object. If it was replaced at the source or damaged on the way, read it again."""
-        for restart in range(_RESTARTS_AT_MOST):
-            try:
-                yield from self._hide_as_source_does(job, fetched.info)
-                yield from self._record_access(job)
-                if fetched.data is None or fetched.md5 is None:
-                    return (yield from self._deliver_in_parts(job, source_key, fetched.info))
-                return (yield from self._deliver_whole(job, source_key, fetched, use))
-            except (ObjectChanged, SourceDamaged, UploadDamaged):
-                if restart == _RESTARTS_AT_MOST - 1:
-                    raise
-            job.restart()
-            use = DigestUse.COMPUTED
-            fetched = yield self._read(job, source_key)
-        raise AssertionError("unreachable")
-
-    def _hide_as_source_does(self, job: Job, info: ObjectInfo) -> Steps[None]:
-        """Treat an entry as private if the source itself hides the object.
-
-        A moderator may have hidden it since the plan. Raises: as `AclRule.allow`.
-        """
-        if job.entry.private or not info.private or job.is_only_copy:
-            return
-        _log.warning("stored as private, because only its owner may read it at %s: %r", job.source.name, job.key)
-        job.claim, job.access_unrecorded = job.claim._replace(entry=job.entry._replace(private=True)), True
-        yield from job.try_acls(self._acl.allow(job.entry))
-
-    def _record_access(self, job: Job) -> Steps[None]:
-        """Wait until the manifest has recorded an access that differs from the claim's. Raises: Interrupted."""
-        if not job.access_unrecorded or self._note is None:
-            return
-        # `presence` also tells what this job has tried before
-        access = write_started(job.presence, private=job.entry.private) & ACCESS
-        yield WaitFor(self._note(job.entry, access), job.source.store_session.stop)
-        job.access_unrecorded = False
-
-    def _deliver_whole(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
-        info, data, md5 = fetched
-        assert data is not None and md5 is not None  # noqa: S101, PT018 - it is not large
-        if is_composite(info.etag):  # an ETag of parts: try the part sizes
-            check = SourceCheck(job.source, source_key, info)
-            yield BlockingCall(partial(check.require_whole, data))
-        if use is DigestUse.CLAIMED and not info.etag_is_md5:
-            use = DigestUse.COMPUTED  # as nothing was claimed
-        elif job.source.read_damaged:
-            self.trust.hash_all()
-
-        def send(options: PutOptions) -> Steps[str]:
-            if use is DigestUse.WITHHELD:
-                return self._send_withheld(job, data, md5, options)
-            return job.send(StoreCall(job.destination, "write", (job.key, data, md5, options, use)))
-
-        try:
-            etag = yield from self._acl.write(job.entry, self._put_options(info), send, WriteMethod.WHOLE)
-        except ClaimedDigestWrong as wrong:
-            self.trust.hash_all()
-            raise SourceDamaged(
-                f"cannot read {source_key!r} at {job.source.name}: {wrong.message}", store=job.source.name
-            ) from wrong
-        if use is not DigestUse.WITHHELD:
-            self.trust.note(use, proved=etag.lower() == md5.hex())
-        return job.done(source_key, len(data), md5, etag)
-
-    def _send_withheld(self, job: Job, data: bytes, md5: bytes, options: PutOptions) -> Steps[str]:
-        """Write without the MD5; once more with it, if that proves nothing or the store insists on one."""
-        with suppress(ObjectRejected):
-            etag: str = yield from job.send(
-                StoreCall(job.destination, "write", (job.key, data, md5, options, DigestUse.WITHHELD))
-            )
-            self.trust.note(DigestUse.WITHHELD, proved=etag.lower() == md5.hex())
-            if etag.lower() == md5.hex():
-                return etag
-        etag = yield from job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
-        self.trust.hash_all()
-        return etag
-
-    def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
-        large = LargeObject(
-            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
-        )
-        begin, fill = partial(job.begin_upload, large), partial(job.fill_upload, large)
-        md5, etag = yield from self._acl.write(
-            job.entry, self._put_options(info), begin, WriteMethod.IN_PARTS, complete=fill
-        )
-        return job.done(source_key, info.size, md5, etag)
 
     def _iter_candidates(self, job: Job) -> Iterator[str]:
         """The keys to look under. Most objects have the first, so the others are computed only when needed."""
@@ -374,12 +276,6 @@ class Transfer:
 
     def _destination_key(self, entry: Entry) -> str:
         return canonical_key(entry, self._options.destination_prefix)
-
-    def _put_options(self, info: ObjectInfo) -> PutOptions:
-        headers = info.headers
-        if self._options.cache_control and not headers.cache_control:
-            headers = headers._replace(cache_control=self._options.cache_control)
-        return PutOptions(headers, storage_class=self._options.storage_class)
 
 
 class BucketCheck:

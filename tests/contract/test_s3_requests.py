@@ -18,9 +18,16 @@ from lab.buckets import BucketPair, bucket_pair
 from lab.fault_plan import LOST_ANSWER, RESET, always, no_faults
 from lab.fault_plan import answer as fault
 from lab.faults import FaultProxy
-from mastosync.errors import CorruptObject, MastosyncError, ObjectChanged, ObjectRejected, StoreUnusable
+from mastosync.errors import (
+    ClaimedDigestWrong,
+    CorruptObject,
+    MastosyncError,
+    ObjectChanged,
+    ObjectRejected,
+    StoreUnusable,
+)
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import ObjectStore, PutOptions
+from mastosync.store.base import DigestUse, ObjectStore, PutOptions
 from mastosync.store.s3.boto_client import make_client, new_session
 from mastosync.store.s3.boto_store import S3Store
 from tests.support.raw_server import RawServer, answer
@@ -158,6 +165,29 @@ class TestWhatIsSent:
         assert request.headers["content-md5"] == base64.b64encode(md5_of(DATA)).decode()
         assert request.headers["content-length"] == str(len(DATA))
         assert not {"expect", "transfer-encoding", "content-encoding", "x-amz-trailer"} & request.headers.keys()
+
+    @pytest.mark.parametrize("digest", DigestUse)
+    def test_an_md5_that_is_withheld_is_not_sent(self, wire: Wire, digest: DigestUse) -> None:
+        wire.server.answers = lambda _: answer(200, headers=ETAG)
+        wire.store.write("key", DATA, md5_of(DATA), PLAIN, digest)
+        (request,) = wire.server.requests
+        assert ("content-md5" in request.headers) == (digest is not DigestUse.WITHHELD)
+
+    @pytest.mark.parametrize(
+        ("said", "error"), [(md5_of(DATA), ClaimedDigestWrong), (md5_of(b"other"), ClaimedDigestWrong), (None, None)]
+    )
+    def test_an_etag_that_proves_nothing_has_the_bytes_hashed(
+        self, wire: Wire, said: bytes | None, error: type[MastosyncError] | None
+    ) -> None:
+        """The source claims the MD5 of `said`; the destination answers with an ETag of its own."""
+        wire.server.answers = lambda _: answer(200, headers='ETag: "of-its-own"\r\n')
+        wrong = b"x" + DATA[1:]
+        if error is None:
+            assert wire.store.write("key", wrong, md5_of(wrong), PLAIN, DigestUse.CLAIMED) == "of-its-own"
+            return
+        assert said is not None
+        with pytest.raises(error, match=said.hex()):
+            wire.store.write("key", wrong, said, PLAIN, DigestUse.CLAIMED)
 
     @pytest.mark.parametrize("method", METHODS)
     def test_nothing_is_sent_that_stores_are_known_to_refuse(self, wire: Wire, method: str) -> None:

@@ -44,7 +44,9 @@ class World:
         options = CopyOptions(workers=workers)
         with closing(Transfer(source, destination, writing or TransferOptions(), MemoryBudget(1 << 30))) as transfer:
             pool = WorkerPool(transfer.steps, workers, self.stop)
-            made = Copier(WorkQueue(self.manifest), pool, options, self.stop, listener or NoProgress())
+            made = Copier(
+                WorkQueue(self.manifest), pool, options, self.stop, listener or NoProgress(), trust=transfer.trust
+            )
             made.limits = lambda: tuple(_state(each) for each in self.open_stores)
             return made.run()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mastosync.config import FilesystemConfig, S3Config, Secret
-from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing
+from mastosync.errors import ClaimedDigestWrong, CorruptObject, ObjectChanged, ObjectMissing
 from mastosync.model import ObjectHeaders
-from mastosync.store.base import ObjectStore, Piece, PutOptions
+from mastosync.store.base import DigestUse, ObjectStore, Piece, PutOptions
 from mastosync.store.filesystem import FilesystemStore
 from tests.support.memory_store import MemoryStore
 from tests.support.object_stores import (
@@ -91,6 +91,19 @@ class TestOneObject:
             assert again == first
             # When it was stored is told in seconds, and a new one may have begun in between.
             assert room.store.head(key)._replace(last_modified=before.last_modified) == before
+
+    def test_bytes_that_do_not_have_the_md5_that_their_source_claims_are_found_out(self, room: Room, key: str) -> None:
+        with pytest.raises(ClaimedDigestWrong, match=md5_of(b"data").hex()):
+            room.store.write(key, b"data", md5_of(b"date"), PLAIN, DigestUse.CLAIMED)
+
+    @pytest.mark.parametrize("digest", [DigestUse.CLAIMED, DigestUse.WITHHELD])
+    def test_an_md5_that_is_right_is_confirmed_however_it_is_used(
+        self, room: Room, key: str, digest: DigestUse
+    ) -> None:
+        etag = room.store.write(key, b"data", md5_of(b"data"), PLAIN, digest)
+        assert not room.tells_md5s or etag == md5_of(b"data").hex()
+        fetched = room.store.read(key, 100, DigestUse.CLAIMED)
+        assert (fetched.data, fetched.md5) == (b"data", md5_of(b"data"))
 
     def test_a_write_that_does_not_fit_its_md5_is_refused(self, room: Room, key: str) -> None:
         with pytest.raises(CorruptObject, match=key):

@@ -1,0 +1,153 @@
+"""How an object that was found at the source is stored at the destination, and how its bytes are proved.
+
+A small object was fetched whole, and is written whole. A large one travels in parts. Bytes are proved by a digest at
+both ends (see `digests`). What turns out to be damaged, or was replaced meanwhile, is read again.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mastosync.checking.object_check import is_composite
+from mastosync.checking.privacy_proof import WriteMethod
+from mastosync.copying.acl import AclRule, NoteAccess
+from mastosync.copying.digests import DigestTrust
+from mastosync.copying.job import Job
+from mastosync.copying.large_objects import LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
+from mastosync.errors import ClaimedDigestWrong, ObjectChanged, ObjectRejected
+from mastosync.manifest import ACCESS, write_started
+from mastosync.model import ObjectInfo, Outcome
+from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
+from mastosync.store.base import DigestUse, FetchedObject, PutOptions
+
+if TYPE_CHECKING:
+    from mastosync.copying.transfer import TransferOptions
+
+_log = logging.getLogger(__name__)
+
+_RESTARTS_AT_MOST = 3  # of a delivery whose source object keeps changing
+
+
+class Delivery:
+    """Stores objects that were found. Shared by all transfers of a run."""
+
+    def __init__(
+        self, options: TransferOptions, acl: AclRule, trust: DigestTrust, memory: MemoryBudget, note: NoteAccess | None
+    ) -> None:
+        """`note`: as `Transfer` has it."""
+        self._options = options
+        self._acl = acl
+        self._trust = trust
+        self._note = note
+        self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
+        self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
+
+    def close(self) -> None:
+        """End the threads, and begin no more parts. Calling it twice is no error."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def read(self, job: Job, source_key: str, use: DigestUse = DigestUse.COMPUTED) -> StoreCall:
+        """The step that fetches an object, or describes it if it is large."""
+        return StoreCall(job.source, "read", (source_key, self._options.multipart_threshold, use))
+
+    def deliver(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
+        """Store a fetched object. If it was replaced at the source or damaged on the way, read it again.
+
+        Raises: ObjectError; PrivateKeptBack; PrivacyUnknown; StoreUnusable; Interrupted.
+        """
+        for restart in range(_RESTARTS_AT_MOST):
+            try:
+                yield from self.hide_as_source_does(job, fetched.info)
+                yield from self._record_access(job)
+                if fetched.data is None or fetched.md5 is None:
+                    return (yield from self._deliver_in_parts(job, source_key, fetched.info))
+                return (yield from self._deliver_whole(job, source_key, fetched, use))
+            except (ObjectChanged, SourceDamaged, UploadDamaged):
+                if restart == _RESTARTS_AT_MOST - 1:
+                    raise
+            job.restart()
+            use = DigestUse.COMPUTED
+            fetched = yield self.read(job, source_key)
+        raise AssertionError("unreachable")
+
+    def hide_as_source_does(self, job: Job, info: ObjectInfo) -> Steps[None]:
+        """Treat an entry as private if the source itself hides the object.
+
+        A moderator may have hidden it since the plan. Raises: as `AclRule.allow`.
+        """
+        if job.entry.private or not info.private or job.is_only_copy:
+            return
+        _log.warning("stored as private, because only its owner may read it at %s: %r", job.source.name, job.key)
+        job.claim, job.access_unrecorded = job.claim._replace(entry=job.entry._replace(private=True)), True
+        yield from job.try_acls(self._acl.allow(job.entry))
+
+    def _record_access(self, job: Job) -> Steps[None]:
+        """Wait until the manifest has recorded an access that differs from the claim's. Raises: Interrupted."""
+        if not job.access_unrecorded or self._note is None:
+            return
+        # `presence` also tells what this job has tried before
+        access = write_started(job.presence, private=job.entry.private) & ACCESS
+        yield WaitFor(self._note(job.entry, access), job.source.store_session.stop)
+        job.access_unrecorded = False
+
+    def _deliver_whole(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
+        info, data, md5 = fetched
+        assert data is not None and md5 is not None  # noqa: S101, PT018 - it is not large
+        if is_composite(info.etag):  # an ETag of parts: try the part sizes
+            check = SourceCheck(job.source, source_key, info)
+            yield BlockingCall(partial(check.require_whole, data))
+        if use is DigestUse.CLAIMED and not info.etag_is_md5:
+            use = DigestUse.COMPUTED  # as nothing was claimed
+        elif job.source.read_damaged:
+            self._trust.hash_all()
+
+        def send(options: PutOptions) -> Steps[str]:
+            if use is DigestUse.WITHHELD:
+                return self._send_withheld(job, data, md5, options)
+            return job.send(StoreCall(job.destination, "write", (job.key, data, md5, options, use)))
+
+        try:
+            etag = yield from self._acl.write(job.entry, self.put_options(info), send, WriteMethod.WHOLE)
+        except ClaimedDigestWrong as wrong:
+            self._trust.hash_all()
+            raise SourceDamaged(
+                f"cannot read {source_key!r} at {job.source.name}: {wrong.message}", store=job.source.name
+            ) from wrong
+        if use is not DigestUse.WITHHELD:
+            self._trust.note(use, proved=etag.lower() == md5.hex())
+        return job.done(source_key, len(data), md5, etag, believed=use is DigestUse.CLAIMED)
+
+    def _send_withheld(self, job: Job, data: bytes, md5: bytes, options: PutOptions) -> Steps[str]:
+        """Write without the MD5; once more with it, if that proves nothing or the store insists on one."""
+        with suppress(ObjectRejected):
+            etag: str = yield from job.send(
+                StoreCall(job.destination, "write", (job.key, data, md5, options, DigestUse.WITHHELD))
+            )
+            self._trust.note(DigestUse.WITHHELD, proved=etag.lower() == md5.hex())
+            if etag.lower() == md5.hex():
+                return etag
+        etag = yield from job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
+        self._trust.hash_all()
+        return etag
+
+    def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
+        large = LargeObject(
+            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
+        )
+        begin, fill = partial(job.begin_upload, large), partial(job.fill_upload, large)
+        md5, etag = yield from self._acl.write(
+            job.entry, self.put_options(info), begin, WriteMethod.IN_PARTS, complete=fill
+        )
+        return job.done(source_key, info.size, md5, etag)
+
+    def put_options(self, info: ObjectInfo) -> PutOptions:
+        """What goes along with a new object, but for its ACL."""
+        headers = info.headers
+        if self._options.cache_control and not headers.cache_control:
+            headers = headers._replace(cache_control=self._options.cache_control)
+        return PutOptions(headers, storage_class=self._options.storage_class)

@@ -1,0 +1,205 @@
+"""MD5s that the stores prove by themselves, and stores of which that cannot be believed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mastosync.copying.digests import DigestMode, DigestTrust
+from mastosync.copying.transfer import TransferOptions
+from mastosync.errors import ObjectRejected
+from mastosync.model import EntryState, Outcome, Reason
+from mastosync.store.base import DigestUse, FetchedObject, PutOptions
+from tests.support.copy_world import World
+from tests.support.entries import claim, entry
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import transfer
+
+COMPUTED, CLAIMED, WITHHELD = DigestUse.COMPUTED, DigestUse.CLAIMED, DigestUse.WITHHELD
+
+
+class DamagingLine(MemoryStore):
+    """A source of which the reads of some keys give another byte, so many times."""
+
+    def __init__(self, times: dict[int, int]) -> None:
+        super().__init__("old")
+        self.times = {key_of(number): count for number, count in times.items()}
+        self.hashed: list[DigestUse] = []
+
+    def read(self, key: str, max_bytes: int, digest: DigestUse = COMPUTED) -> FetchedObject:
+        self.hashed.append(digest)
+        if self.times.get(key, 0):
+            self.times[key] -= 1
+            self.damaged_reads = 1
+        return super().read(key, max_bytes, digest)
+
+
+class DamagedUploads(MemoryStore):
+    """A destination to which the bytes of some keys come with another byte, so many times."""
+
+    def __init__(self, times: dict[int, int]) -> None:
+        super().__init__("new")
+        self.times = {key_of(number): count for number, count in times.items()}
+
+    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = COMPUTED) -> str:
+        if self.times.get(key, 0):
+            self.times[key] -= 1
+            data = b"x" + data[1:]
+            digest = COMPUTED if digest is CLAIMED else digest  # here the bytes were right
+        return super().write(key, data, md5, options, digest)
+
+
+def key_of(number: int) -> str:
+    return f"accounts/avatars/000/000/{number:03}/original/a.png"
+
+
+def copied(old: MemoryStore, new: MemoryStore, objects: int, options: TransferOptions | None = None) -> list[Outcome]:
+    """Objects 1, 2, … one after the other."""
+    for number in range(1, objects + 1):
+        old.put(key_of(number), b"object %d" % number)
+    with closing(transfer(old, new, options)) as copy:
+        return [copy(claim(entry(number))) for number in range(1, objects + 1)]
+
+
+def assert_all_is_well(old: MemoryStore, new: MemoryStore, outcomes: list[Outcome]) -> None:
+    assert {outcome.state for outcome in outcomes} == {EntryState.DONE}
+    assert {key: each.data for key, each in new.objects.items()} == {
+        key: each.data for key, each in old.objects.items()
+    }
+    for outcome in outcomes:
+        key = key_of(outcome.entry.id)
+        assert outcome.md5 is not None
+        assert outcome.md5.hex() == old.objects[key].etag
+        assert outcome.etag == (None if new.etags == "md5" else new.objects[key].etag)
+
+
+def test_after_the_first_objects_one_in_256_is_hashed_here() -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    assert_all_is_well(old, new, copied(old, new, 600))
+    assert Counter(new.digests) == {COMPUTED: 63, WITHHELD: 3, CLAIMED: 534}
+    assert [number for number, use in enumerate(new.digests, 1) if use is WITHHELD] == [16, 256, 512]
+    assert new.digests.index(CLAIMED) == 64
+
+
+def test_digest_always_hashes_every_object_here() -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    assert_all_is_well(old, new, copied(old, new, 100, TransferOptions(digest=DigestMode.ALWAYS)))
+    assert set(new.digests) == {COMPUTED}
+
+
+def test_where_the_destination_computes_digests_itself_they_are_computed_there_alone() -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    new.computes_digests = True
+    assert_all_is_well(old, new, copied(old, new, 5))
+    assert set(new.digests) == {CLAIMED}
+
+
+@pytest.mark.parametrize("etags", ["other", "echo"])
+def test_a_store_whose_etags_prove_nothing_is_never_believed(etags: str) -> None:
+    """One write more tells: that of the object whose MD5 was withheld."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    new.etags = etags
+    outcomes = copied(old, new, 100)
+    assert {outcome.state for outcome in outcomes} == {EntryState.DONE}
+    assert CLAIMED not in new.digests
+    assert new.digests.count(WITHHELD) == (1 if etags == "echo" else 0)
+    assert len(new.digests) == (101 if etags == "echo" else 100)
+
+
+def test_a_store_that_insists_on_the_md5_is_never_believed() -> None:
+    class Insisting(MemoryStore):
+        def write(self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = COMPUTED) -> str:
+            if digest is WITHHELD:
+                self.digests.append(digest)
+                raise ObjectRejected("Content-MD5 is required for a bucket with object lock")
+            return super().write(key, data, md5, options, digest)
+
+    old, new = MemoryStore("old"), Insisting("new")
+    assert_all_is_well(old, new, copied(old, new, 100))
+    assert Counter(new.digests) == {COMPUTED: 100, WITHHELD: 1}
+
+
+@pytest.mark.parametrize("checks_md5", [True, False], ids=["refused", "stored"])
+@pytest.mark.parametrize("damaged", [10, 16, 70, 256], ids=["computed", "withheld", "claimed", "sampled"])
+def test_what_is_damaged_on_the_way_from_the_source_is_read_again(damaged: int, checks_md5: bool) -> None:
+    """From then on every object is hashed here."""
+    old, new = DamagingLine({damaged: 1}), MemoryStore("new")
+    new.checks_md5 = checks_md5
+    assert_all_is_well(old, new, copied(old, new, 300))
+    assert set(old.hashed[damaged + 1 :]) == {COMPUTED}
+
+
+@pytest.mark.parametrize("damaged", [10, 70])
+def test_what_is_damaged_whenever_it_is_read_fails_and_names_the_source(damaged: int) -> None:
+    old, new = DamagingLine({damaged: 1_000}), MemoryStore("new")
+    failed = copied(old, new, 80)[damaged - 1]
+    assert (failed.state, failed.reason) == (EntryState.FAILED, Reason.CORRUPT)
+    assert f"cannot read {key_of(damaged)!r} at old bucket" in (failed.detail or "")
+
+
+@pytest.mark.parametrize("checks_md5", [True, False], ids=["refused", "stored"])
+@pytest.mark.parametrize("damaged", [10, 16, 70, 256], ids=["computed", "withheld", "claimed", "sampled"])
+def test_what_is_damaged_on_the_way_to_the_destination_is_sent_again(damaged: int, checks_md5: bool) -> None:
+    old, new = MemoryStore("old"), DamagedUploads({damaged: 2})
+    new.checks_md5 = checks_md5
+    assert_all_is_well(old, new, copied(old, new, 300))
+
+
+@pytest.mark.parametrize("sides", ["old", "new"])
+def test_with_another_etag_once_the_store_is_believed_the_bytes_are_hashed_after_all(sides: str) -> None:
+    """It begins to encrypt with keys of its own; the very object that tells is damaged."""
+
+    class Encrypting(MemoryStore):
+        def write(self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = COMPUTED) -> str:
+            if key == key_of(80):
+                self.etags, self.checks_md5 = "other", False
+            return super().write(key, data, md5, options, digest)
+
+    old, new = DamagingLine({80: 1} if sides == "old" else {}), Encrypting("new")
+    outcomes = copied(old, new, 90)
+    assert {outcome.state for outcome in outcomes} == {EntryState.DONE}
+    assert all(new.objects[key].data == each.data for key, each in old.objects.items())
+    assert set(new.digests[-8:]) == {COMPUTED}
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+def test_what_was_believed_is_copied_again_when_the_store_is_found_to_repeat_what_it_is_told(
+    tmp_path: Path, workers: int
+) -> None:
+    """It was right for the first objects, then another one answers in its place and keeps damaged bytes."""
+
+    class Changed(MemoryStore):
+        def write(self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = COMPUTED) -> str:
+            if len(self.digests) >= 100 and self.etags == "md5":
+                self.etags, self.checks_md5 = "echo", False
+            if self.etags == "echo" and digest is CLAIMED and key not in self.objects:
+                self.digests.append(digest)
+                super().write(key, b"damaged", md5, options, COMPUTED)
+                return md5.hex()
+            return super().write(key, data, md5, options, digest)
+
+    with closing(World(tmp_path, MemoryStore("old"), Changed("new"), objects=300)) as world:
+        progress = world.copy(workers=workers)
+        assert progress.done == progress.total > 300
+        assert WITHHELD in world.new.digests[200:]
+        world.assert_all_is_well()
+
+
+@pytest.mark.parametrize(
+    ("note", "uses"),
+    [
+        (lambda trust: None, {COMPUTED, WITHHELD}),
+        (lambda trust: [trust.note(COMPUTED, proved=True) for _ in range(100)], {COMPUTED, WITHHELD}),
+        (lambda trust: [trust.note(WITHHELD, proved=True) for _ in range(63)], {COMPUTED}),
+        (lambda trust: [trust.note(WITHHELD, proved=True) for _ in range(64)], {CLAIMED}),
+        (lambda trust: [trust.note(WITHHELD, proved=True) for _ in range(64)] + [trust.hash_all()], {COMPUTED}),
+    ],
+)
+def test_trust_takes_objects_that_prove_it(note: Callable[[DigestTrust], object], uses: set[DigestUse]) -> None:
+    trust = DigestTrust(DigestMode.PROOF, destination_computes=False)
+    note(trust)
+    assert {trust.use_next() for _ in range(100)} == uses
