@@ -310,10 +310,7 @@ def reopen(
 
 
 def disbelieve(manifest: Manifest, believed: Mapping[Kind, tuple[int, int]]) -> int:
-    """Put what was copied back to pending, within a transaction. `believed`: the lowest and highest id of each kind.
-
-    Returns: how many entries.
-    """
+    """Put copied entries, from `believed` id to id, back to pending within a transaction. Returns: how many."""
     reopened = 0
     for kind, ids in believed.items():
         number = manifest.kind_id(kind)

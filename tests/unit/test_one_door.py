@@ -18,6 +18,7 @@ REVIEWED = {
     ("manifest/work_queue.py", "query"): "every caller hands in a constant, put into which are numbers of rows.py",
     ("manifest/entry_writer.py", "_COUNT_TO_TRY_AGAIN"): "put into it are numbers of rows.py",
     ("manifest/entry_writer.py", "_TRY_AGAIN"): "the same",
+    ("manifest/entry_writer.py", "_DISBELIEVE"): "the same",
     ("manifest/entry_writer.py", "_MARK_LOST"): "the same",
     ("manifest/reader.py", "_COUNT_REMOVABLE"): "put into it are numbers of rows.py",
     ("manifest/reader.py", "_IS_ALIVE"): "put into it are numbers of rows.py",

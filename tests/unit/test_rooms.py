@@ -60,6 +60,7 @@ ROOMS: dict[str, set[str]] = {
     "store.s3.probe": {"errors", "config", "store", "botocore"},
     "store.s3.curl_handle": {"__init__", "errors", "config", "store", "pycurl"},
     "store.s3.curl_multiplexer": {"errors", "store", "pycurl"},
+    "store.s3.curl_requests": {"model", "errors", "config", "store"},
     "store.s3.curl_store": {"model", "errors", "config", "store"},
     "store.filesystem": {"model", "errors", "config", "store", "mountinfo"},
     # how work is carried on

@@ -5,17 +5,14 @@ libcurl takes a fraction of boto3's processor time. boto3 is loaded, and its cli
 
 from __future__ import annotations
 
-import base64
 import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from mastosync.errors import CorruptObject, NetworkFailure, ObjectDenied, ObjectMissing, ObjectRejected, without_frames
+from mastosync.errors import NetworkFailure, ObjectDenied, without_frames
 from mastosync.language import tr
 from mastosync.store.base import (
     Buffer,
@@ -25,28 +22,19 @@ from mastosync.store.base import (
     Piece,
     PutOptions,
     UploadedPart,
-    require_claimed,
 )
 from mastosync.store.errors import Target
-from mastosync.store.s3.curl_handle import Credentials, Exchange, Handle, HeaderLines, Response
+from mastosync.store.s3.curl_handle import Exchange, Handle
+from mastosync.store.s3.curl_requests import CurlRequests
 from mastosync.store.s3.protocol import (
-    LONGEST_LISTING,
-    checked_object,
     checked_page,
-    confirmed_etag,
-    error_response,
-    etag_of_copy,
-    http_headers_of,
-    info_of,
-    listing_query,
-    page_of,
-    require_listing,
-    require_no_error,
 )
 from mastosync.store.s3.route import Route, guarded, plain_route
-from mastosync.store.s3.translation import InvalidResponse, Request, Translator, name_of, scrubber_of
+from mastosync.store.s3.translation import Request, Translator, name_of, scrubber_of
 
 if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
+
     from mastosync.config import S3Config
     from mastosync.model import ObjectInfo
     from mastosync.store.s3.boto_store import S3Store
@@ -54,8 +42,6 @@ if TYPE_CHECKING:
 _DOTS = frozenset({".", ".."})
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 _KEY_OF_COPY = 3  # of the arguments of `copy_from`
-_ANY_SIZE = 1 << 62  # bytes: of what is described and not sent
-_END_OF_HEADER = frozenset("\r\n\0")
 
 
 class CurlStore:
@@ -73,20 +59,14 @@ class CurlStore:
         self._making = threading.Lock()
         self.endpoint, self._route = self._way()
         self.name = name_of(config, role, self.endpoint)
-        self._translated = Translator(self.name, scrubber_of(config))
+        translated = Translator(self.name, scrubber_of(config))
         self._is_source = role == "source"
         # libcurl encodes other characters of an access key, which then is another key to the store
         self._signs_as_asked = config.access_key is None or _UNRESERVED.fullmatch(config.access_key) is not None
-        self._configured = _configured(config)
+        self._requests = CurlRequests(config, self._route, self.name, translated, self._found_credentials)
         self._opened: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._opening = threading.Lock()
         self._handles = _Handles(self._open)
-        self._exchanges: dict[str, Callable[..., Exchange[object]]] = {
-            "read": self._reading,
-            "write": self._writing,
-            "head": self._describing,
-            "copy_from": self._copying,
-        }
 
     @property
     def bucket_url(self) -> str:
@@ -98,7 +78,7 @@ class CurlStore:
             return self.boto.check()
         handle = self.handle("GET")  # of its own: the connection would lie idle for as long as a run takes
         try:
-            handle.made(self._listing())
+            handle.made(self._requests.check())
         except ObjectDenied:
             return None  # a key that may not list may still read and write
         finally:
@@ -107,38 +87,38 @@ class CurlStore:
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
         if not self._signs_as_asked:
             return self.boto.list_page(prefix, after)
-        return checked_page(self.name, after, self._handles.reading.made(self._paging(prefix, after)))
+        return checked_page(self.name, after, self._handles.reading.made(self._requests.list_page(prefix, after)))
 
     def read(  # noqa: D102
         self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED
     ) -> FetchedObject:
         if not self._is_for_libcurl(key):
             return self.boto.read(key, max_bytes, digest)
-        return self._handles.reading.made(self._reading(key, max_bytes, digest))
+        return self._handles.reading.made(self._requests.read(key, max_bytes, digest))
 
     def write(  # noqa: D102
         self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
     ) -> str:
         if not self._is_for_libcurl(key):
             return self.boto.write(key, data, md5, options, digest)
-        return self._handles.writing.made(self._writing(key, data, md5, options, digest))
+        return self._handles.writing.made(self._requests.write(key, data, md5, options, digest))
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
         if not self._is_for_libcurl(key):
             return self.boto.head(key)
-        return self._handles.describing.made(self._describing(key))
+        return self._handles.describing.made(self._requests.head(key))
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
     ) -> str:
         if not self._is_for_libcurl(key):
             return self.boto.copy_from(source_bucket, source_key, info, key, options)
-        return self._handles.writing.made(self._copying(source_bucket, source_key, info, key, options))
+        return self._handles.writing.made(self._requests.copy_from(source_bucket, source_key, info, key, options))
 
     def delete(self, key: str) -> None:  # noqa: D102
         if self._is_source or not self._is_for_libcurl(key):
             return self.boto.delete(key)  # which refuses it at a source
-        return self._handles.removing.made(self._removing(key))
+        return self._handles.removing.made(self._requests.delete(key))
 
     def takes(self, operation: str, arguments: tuple[Any, ...]) -> bool:
         """Whether libcurl makes the request of an operation, so that there is an `exchange`."""
@@ -146,120 +126,12 @@ class CurlStore:
 
     def exchange(self, operation: str, arguments: tuple[Any, ...]) -> Exchange[object]:
         """The request that an operation makes, for a `CurlMultiplexer`. Raises: ObjectError, StoreUnusable."""
-        return self._exchanges[operation](*arguments)
+        exchange: Exchange[object] = getattr(self._requests, operation)(*arguments)
+        return exchange
 
     def handle(self, method: str, sockets: Mapping[int, int] | None = None) -> Handle:
         """A new handle for exchanges of this method; `sockets` as `Handle` has them. Raises: StoreUnusable."""
         return Handle(self._route, self._config, method, sockets)
-
-    def _listing(self) -> Exchange[None]:
-        """What objects take the same way as: other probes of S3 address buckets in their own way."""
-        request = Request("use", subject=Target.STORE)
-
-        def conclude(response: Response | OSError) -> None:
-            with self._translated(request):
-                require_listing(*_successful(response))
-
-        credentials = self._credentials(request)
-        return Exchange("GET", self._listing_url(listing_query(1)), credentials, conclude, credentials.lines)
-
-    def _paging(self, prefix: str, after: str) -> Exchange[Page]:
-        request = Request("list", subject=Target.STORE)
-
-        def conclude(response: Response | OSError) -> Page:
-            with self._translated(request):
-                return page_of(*_successful(response))
-
-        url, credentials = self._listing_url(listing_query(1000, prefix, after)), self._credentials(request)
-        return Exchange("GET", url, credentials, conclude, credentials.lines, None, LONGEST_LISTING)
-
-    def _listing_url(self, query: str) -> str:
-        return f"{self._route.url.removesuffix('/')}?{query}"
-
-    def _reading(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> Exchange[FetchedObject]:
-        request = Request("read", key)
-
-        def conclude(response: Response | OSError) -> FetchedObject:
-            with self._translated(request):
-                response = _successful(response)
-                info = info_of(response.headers)
-                if info.size > max_bytes:
-                    return FetchedObject(info, data=None, md5=None)
-                if len(response.body) != info.size:
-                    raise InvalidResponse(f"{info.size} bytes were announced, {len(response.body)} came")
-            return checked_object(key, self.name, info, response.body, digest)
-
-        credentials = self._credentials(request)
-        return Exchange("GET", self._url(key), credentials, conclude, credentials.lines, None, max_bytes)
-
-    def _describing(self, key: str) -> Exchange[ObjectInfo]:
-        request = Request("describe", key)
-
-        def conclude(response: Response | OSError) -> ObjectInfo:
-            with self._translated(request):
-                return info_of(_successful(response).headers)
-
-        credentials = self._credentials(request)
-        return Exchange("HEAD", self._url(key), credentials, conclude, credentials.lines, None, _ANY_SIZE)
-
-    def _removing(self, key: str) -> Exchange[None]:
-        request = Request("delete", key)
-
-        def conclude(response: Response | OSError) -> None:
-            with suppress(ObjectMissing), self._translated(request):
-                require_no_error(*_successful(response))
-
-        credentials = self._credentials(request)
-        return Exchange("DELETE", self._url(key), credentials, conclude, credentials.lines)
-
-    def _writing(
-        self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
-    ) -> Exchange[str]:
-        claimed = data if digest is DigestUse.CLAIMED else None
-        lines = self._lines("write", key, options)
-        request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
-
-        def conclude(response: Response | OSError) -> str:
-            try:
-                with self._translated(request):
-                    return confirmed_etag(key, self.name, _successful(response).headers, md5, claimed)
-            except (CorruptObject, ObjectRejected):
-                if claimed is not None:  # which end was wrong?
-                    require_claimed(key, self.name, claimed, md5)
-                raise
-
-        credentials = self._credentials(request)
-        checksum = () if digest is DigestUse.WITHHELD else (b"content-md5: " + base64.b64encode(md5),)
-        sent = HeaderLines((*credentials.lines, *lines, *checksum))
-        return Exchange("PUT", self._url(key), credentials, conclude, sent, data)
-
-    def _copying(
-        self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
-    ) -> Exchange[str]:
-        lines = self._lines("copy to", key, options)
-        request = Request("copy to", key, subject=Target.COPY, with_acl=options.acl is not None)
-
-        def conclude(response: Response | OSError) -> str:
-            with self._translated(request):
-                return etag_of_copy(*_successful(response))
-
-        credentials = self._credentials(request)
-        of_source = (
-            f"x-amz-copy-source: {quote(f'{source_bucket}/{source_key}', safe='/~')}",
-            f'x-amz-copy-source-if-match: "{info.etag}"',
-            "x-amz-metadata-directive: REPLACE",  # else the headers given here are passed over
-        )
-        sent = HeaderLines((*credentials.lines, *lines, *(line.encode() for line in of_source)))
-        return Exchange("PUT", self._url(key), credentials, conclude, sent, b"")
-
-    def _lines(self, verb: str, key: str, options: PutOptions) -> tuple[bytes, ...]:
-        """The headers of a new object. Raises: ObjectRejected."""
-        try:
-            return _lines_of(options)
-        except ValueError as error:
-            raise ObjectRejected(
-                f"cannot {verb} {key!r} at {self.name}: {error}", hint=tr("no request can be made for this object")
-            ) from None
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
         return self.boto.read_range(key, info, start, length)
@@ -339,22 +211,15 @@ class CurlStore:
         """Whether libcurl asks for this very key: it folds segments of dots, and has no option against it."""
         return self._signs_as_asked and bool(key) and not _DOTS.intersection(key.split("/"))
 
+    def _found_credentials(self, request: Request) -> ReadOnlyCredentials:
+        return self.boto.credentials(request)
+
     def _open(self, method: str) -> Handle:
         """A thread's own handle, closed with the store."""
         handle = self.handle(method)
         with self._opening:
             self._opened.add(handle)
         return handle
-
-    def _credentials(self, request: Request) -> Credentials:
-        """What to sign the next request with; those that were not configured may be renewed any time."""
-        if self._configured is not None:
-            return self._configured
-        found = self.boto.credentials(request)
-        return _credentials_of(found.access_key or "", found.secret_key or "", found.token)
-
-    def _url(self, key: str) -> str:
-        return self._route.url + quote(key, safe="/~")
 
 
 class _Handles(threading.local):
@@ -368,35 +233,3 @@ class _Handles(threading.local):
     def removing(self) -> Handle:
         """For what few threads do."""
         return self._opened("DELETE")
-
-
-def _configured(config: S3Config) -> Credentials | None:
-    if config.access_key is None or config.secret_key is None:
-        return None
-    token = config.session_token.reveal() if config.session_token else None
-    return _credentials_of(config.access_key, config.secret_key.reveal(), token)
-
-
-def _credentials_of(access_key: str, secret_key: str, token: str | None) -> Credentials:
-    lines = ["x-amz-content-sha256: UNSIGNED-PAYLOAD", *([f"x-amz-security-token: {token}"] if token else [])]
-    return Credentials(access_key.encode(), secret_key.encode(), HeaderLines(line.encode() for line in lines))
-
-
-@lru_cache(maxsize=1024)
-def _lines_of(options: PutOptions) -> tuple[bytes, ...]:
-    """The headers of a new object, but for those of its bytes. Raises: ValueError."""
-    headers = http_headers_of(options)
-    if any(_END_OF_HEADER.intersection(name + value) for name, value in headers.items()):
-        raise ValueError("one of its headers is more than one line")
-    # libcurl takes every body for a form, and announces it where it is long, unless told to leave these out
-    left_out = [f"{name}:" for name in ("content-type", "expect") if name not in headers]
-    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
-    return tuple(line.encode() for line in (*left_out, *lines))
-
-
-def _successful(response: Response | OSError) -> Response:
-    if isinstance(response, OSError):
-        raise response
-    if not 200 <= response.status < 300:
-        raise error_response(*response)
-    return response
