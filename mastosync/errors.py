@@ -278,6 +278,18 @@ class ServerFailure(ObjectError):
     transient = True
 
 
+class BodyInterrupted(ObjectError):
+    """The source of an object that was being written has not given all of it: it has to be read again.
+
+    Nothing was stored. `failure`: how the reading has ended.
+    """
+
+    def __init__(self, failure: ObjectError) -> None:
+        super().__init__(failure.message, hint=failure.hint, store=failure.store)
+        self.failure = failure
+        self.reason = failure.reason
+
+
 class StoreRecovered(MastosyncError):
     """A store was down, and answers again. Whether it had taken in what was being written, somebody has to look.
 

@@ -44,12 +44,58 @@ class DigestUse(StrEnum):
     WITHHELD = "withheld"  # computed, and not sent: only from the bytes can the store make an ETag that equals it
 
 
+class OpenBody(Protocol):
+    """The body of an answer that waits for somebody to take it, in the thread of its `Multiplexer`."""
+
+    def close(self) -> None:
+        """Break it off, unless it was taken."""
+        ...
+
+
 class FetchedObject(NamedTuple):
     """Answer of `read`: the description, and the bytes unless they are more than asked for."""
 
     info: ObjectInfo
     data: bytes | None
     md5: bytes | None  # of `data`: computed, unless it was enough that the ETag claims one
+    body: OpenBody | None = None  # of an object that was opened and is to be streamed
+
+
+class Digesting(Protocol):
+    """Takes in the bytes of an object in their order."""
+
+    def update(self, data: Buffer) -> None:
+        """Take in the next bytes."""
+        ...
+
+
+@dataclass(slots=True)
+class StreamedObject:
+    """The bytes of exactly the object that `info` describes, for one request that sends them on as they come."""
+
+    store: ObjectStore
+    key: str
+    info: ObjectInfo
+    digesting: Callable[[], Digesting] | None = None  # what looks at them, made for each attempt
+    body: OpenBody | None = None  # which has begun to give them; None: it has to be asked for
+    digest: Digesting | None = None  # of the last attempt
+
+    def __len__(self) -> int:
+        """Bytes."""
+        return self.info.size
+
+    def close(self) -> None:
+        """Break off a body that has begun. The next attempt asks for another one."""
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+
+
+class StreamAnswer(NamedTuple):
+    """What the store has made of an object that was streamed."""
+
+    etag: str  # without quotes
+    etag_is_md5: bool  # by its form, and by the headers beside it
 
 
 class PutOptions(NamedTuple):
@@ -263,6 +309,23 @@ class ObjectStore(Protocol):
 
 
 @runtime_checkable
+class StreamingStore(Protocol):
+    """A store that can send on an object of another such store without holding it in memory."""
+
+    def streams(self, key: str) -> bool:
+        """Whether it can do so for this key."""
+        ...
+
+    def write_stream(self, key: str, source: StreamedObject, md5: bytes | None, options: PutOptions) -> StreamAnswer:
+        """Store an object whole. `md5`: what its source claims, sent along; None: nothing is known before.
+
+        The caller compares the ETag. Raises: BodyInterrupted if the source has not given all of it; CorruptObject if
+        the store has refused the digest; AclUnsupported; ObjectError, StoreUnusable.
+        """
+        ...
+
+
+@runtime_checkable
 class CachingStore(Protocol):
     """A store whose objects the system may have at hand, as it has the files of a disk that were read before."""
 
@@ -316,6 +379,10 @@ class Multiplexer(Protocol):
 
         Waits so long at most, and less if there is nothing to wait for.
         """
+        ...
+
+    def broken_off(self) -> list[CompletedRequest]:
+        """Break off all objects that are streamed, which may take long. Their error is Interrupted."""
         ...
 
     def close(self) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
-import select
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from io import BytesIO
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import pycurl
@@ -16,6 +13,14 @@ import pycurl
 from mastosync import __version__
 from mastosync.errors import StoreUnusable
 from mastosync.language import tr
+from mastosync.store.s3.curl_bodies import (
+    LONGEST_ERROR_PAGE,
+    BodyStream,
+    Received,
+    SentBody,
+    SharedByHandles,
+    has_ended,
+)
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -58,30 +63,27 @@ class Credentials(NamedTuple):
 class Exchange(NamedTuple, Generic[T_co]):
     """One request, and what becomes of its answer."""
 
-    method: str  # GET, PUT, HEAD or DELETE
+    method: str  # GET, PUT, HEAD, DELETE, or STREAM: a PUT of bytes that come from another request
     url: str
     credentials: Credentials
     conclude: Callable[[Response | OSError], T_co]  # raises errors of the contract
     lines: HeaderLines  # all its headers
     body: bytes | None = None
     max_bytes: int = 0  # of the answer, unless it is an error: what is longer is not read to its end
+    open_bytes: int = 0  # up to which a longer one is left open, to be streamed
 
 
 T = TypeVar("T")
 
-_LONGEST_ERROR_PAGE = 256 * 1024  # bytes of an answer that are read whatever the caller wants
-_UNREAD = b"(a longer body)"  # in place of one of which nothing was read, as none at all would tell something else
-_LENGTH = re.compile(rb"^content-length:\s*([0-9]{1,18})\s*$", re.IGNORECASE | re.MULTILINE)
 _USER_AGENT = f"mastosync/{__version__} libcurl/{pycurl.version_info()[1]}"
 _BUFFER_BYTES = 512 * 1024
 _OF_METHOD: dict[str, dict[int, object]] = {
     "GET": {},
     "PUT": {pycurl.CUSTOMREQUEST: "PUT", pycurl.POSTFIELDS: b""},
+    "STREAM": {pycurl.UPLOAD: 1, pycurl.UPLOAD_BUFFERSIZE: _BUFFER_BYTES},
     "HEAD": {pycurl.NOBODY: 1},
     "DELETE": {pycurl.CUSTOMREQUEST: "DELETE"},
 }
-_GO_ON, _ABORT = int(pycurl.PREREQFUNC_OK), int(pycurl.PREREQFUNC_ABORT)
-_PAUSE = int(pycurl.WRITEFUNC_PAUSE)
 _BAD_CERTIFICATE = frozenset({pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE})
 _TLS = frozenset(
     {pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER, pycurl.E_SSL_ENGINE_INITFAILED, pycurl.E_SSL_CERTPROBLEM}
@@ -91,21 +93,24 @@ _TLS = frozenset(
 class Handle:
     """One request after the other, for one thread. Alone, it keeps its connection with the TLS session."""
 
-    def __init__(self, route: Route, config: S3Config, method: str, sockets: Mapping[int, int] | None = None) -> None:
-        """`method`: GET, PUT, HEAD or DELETE, what all its requests are.
+    def __init__(self, route: Route, config: S3Config, method: str, shared: SharedByHandles | None = None) -> None:
+        """`method`: what all its requests are, as `Exchange` has it.
 
-        `sockets`: those of connections shared with other handles, by their local port.
+        `shared`: with the other handles of a multiplexer; None: it is used alone.
         Raises: StoreUnusable if libcurl lacks something.
         """
         self.method = method
         self.curl = pycurl.Curl()
         self._credentials: Credentials | None = None  # these three are what libcurl was set to last
         self._lines = HeaderLines()
-        self._max_bytes = -1
-        self._received = _Received({} if sockets is None else sockets)
+        self._longest = -1
+        self._received = Received(shared or SharedByHandles())
+        self._sent = SentBody()
         try:
             for option, value in self._options(route, config).items():
                 self.curl.setopt(option, value)
+            if method == "STREAM":
+                self.curl.setopt(pycurl.READFUNCTION, self._sent.give)
         except pycurl.error as error:
             raise StoreUnusable(
                 tr("this libcurl cannot be used ({version}): {why}", version=pycurl.version, why=error.args[-1]),
@@ -161,8 +166,8 @@ class Handle:
         announced; if it says no, the request pauses until `resume`.
         """
         setopt = self.curl.setopt
-        _, url, credentials, _, lines, body, max_bytes = exchange
-        self._received.room = room
+        _, url, credentials, _, lines, body, max_bytes, open_bytes = exchange
+        self._received.room, self._received.limits = room, (max_bytes, open_bytes)
         setopt(pycurl.FRESH_CONNECT, 0)
         setopt(pycurl.URL, url)
         if lines != self._lines:
@@ -172,9 +177,10 @@ class Handle:
             setopt(pycurl.USERNAME, credentials.access_key)
             setopt(pycurl.PASSWORD, credentials.secret_key)
             self._credentials = credentials
-        if max_bytes != self._max_bytes:
-            setopt(pycurl.MAXFILESIZE_LARGE, max(max_bytes, _LONGEST_ERROR_PAGE))
-            self._max_bytes = max_bytes
+        longest = max(max_bytes, open_bytes, LONGEST_ERROR_PAGE)
+        if longest != self._longest:
+            setopt(pycurl.MAXFILESIZE_LARGE, longest)
+            self._longest = longest
         if body is not None:
             setopt(pycurl.POSTFIELDS, body)  # taken from where it lies
 
@@ -198,14 +204,28 @@ class Handle:
         """Whether it waits for room."""
         return self._received.paused
 
+    @property
+    def stream(self) -> BodyStream | None:
+        """What comes of a body that is longer than what was asked for; None: it is not, or has not begun."""
+        return self._received.stream
+
+    def send_from(self, stream: BodyStream) -> None:
+        """Let the request that was prepared send what comes by a stream."""
+        self._sent.stream = stream
+        self.curl.setopt(pycurl.INFILESIZE_LARGE, stream.size)
+
     def resume(self) -> None:
-        """Ask for room again, and go on if there is some."""
+        """Ask for room again, or for bytes to send, and go on if there are some."""
         self._received.paused = False
         self.curl.pause(pycurl.PAUSE_CONT)
 
+    def head(self) -> Response:
+        """What has come of an answer whose body has begun, without the body."""
+        return Response(int(self.curl.getinfo(pycurl.RESPONSE_CODE)), _headers_of(self._received.head), b"")
+
     def concluded(self, exchange: Exchange[T], failure: pycurl.error | None = None) -> T:
         """What a request gave that has come to its end. Raises: what `exchange` makes of failures."""
-        if failure is not None and failure.args[0] == pycurl.E_FILESIZE_EXCEEDED:
+        if failure is not None and (failure.args[0] == pycurl.E_FILESIZE_EXCEEDED or self._received.too_long):
             failure = None  # what came until then was asked for
             self._received.note_unread()
         try:
@@ -214,10 +234,15 @@ class Handle:
             status, received = int(self.curl.getinfo(pycurl.RESPONSE_CODE)), self._received
             return exchange.conclude(Response(status, _headers_of(received.head), received.body()))
         finally:
-            self._received.clear()
+            self.forget()
             if exchange.body is not None:
                 with suppress(pycurl.error):
                     self.curl.setopt(pycurl.POSTFIELDS, b"")  # lets go of what was sent
+
+    def forget(self) -> None:
+        """Let go of a request that has ended."""
+        self._received.clear()
+        self._sent.stream = None
 
     def close(self) -> None:
         """End the connection. A handle that is at work ends with its thread."""
@@ -227,92 +252,7 @@ class Handle:
     def _is_connected(self) -> bool:
         """Whether the last connection still holds: libcurl looks for that once a second at most."""
         socket = self.curl.getinfo(pycurl.LASTSOCKET)
-        return socket >= 0 and not _has_ended(socket)
-
-
-def _has_ended(socket: int) -> bool:
-    """Whether the server has ended a connection that no request is using."""
-    ready = select.poll()
-    ready.register(socket, select.POLLIN)
-    return bool(ready.poll(0))  # before there is a request, only an end can be read
-
-
-class _Received:
-    """What libcurl hands over while a request is under way."""
-
-    __slots__ = ("_first", "_rest", "dead", "head", "paused", "room", "sent", "sockets")
-
-    def __init__(self, sockets: Mapping[int, int]) -> None:
-        self.sockets = sockets
-        self.dead = False
-        self.head: list[bytes] = []
-        self._first = b""  # of the pieces of a body: most have no other
-        self._rest: BytesIO | None = None  # all of them, once there are more
-        self.sent = False
-        self.paused = False
-        self.room: Callable[[int], bool] | None = None
-
-    def only_once(self, ip: str, local_ip: str, port: int, local_port: int) -> int:
-        """Before a request goes out: after a connection that ends without an answer, libcurl would send it again."""
-        if self.sent:
-            return _ABORT
-        socket = self.sockets.get(local_port, -1)
-        if socket >= 0 and _has_ended(socket):
-            self.dead = True
-            return _ABORT
-        self.sent = True
-        return _GO_ON
-
-    def take_in(self, data: bytes) -> int | None:
-        """Bytes of a body; None: taken."""
-        if self.room is not None:
-            if not self.room(_announced(self.head)):
-                self.paused = True
-                return _PAUSE
-            self.room = None
-        if self._rest is not None:
-            self._rest.write(data)
-        elif self._first:
-            self._rest = _room_for(_announced(self.head))
-            self._rest.write(self._first)
-            self._rest.write(data)
-            self._first = b""
-        else:
-            self._first = data
-        return None
-
-    def note_unread(self) -> None:
-        """There is a body that was not read to its end."""
-        self._first = self._first or _UNREAD
-
-    def body(self) -> bytes:
-        """What came of a body. It is held once: pieces that are put together in the end would be there twice."""
-        if self._rest is None:
-            return self._first
-        self._rest.truncate()  # where it was broken off
-        return self._rest.getvalue()
-
-    def clear(self) -> None:
-        """Forget a request."""
-        self.head.clear()
-        self._first, self._rest = b"", None
-        self.sent = self.paused = self.dead = False
-        self.room = None
-
-
-def _announced(lines: list[bytes]) -> int:
-    """The length of a body, as its headers have it."""
-    lengths = _LENGTH.findall(b"".join(lines))
-    return int(lengths[-1]) if lengths else 0
-
-
-def _room_for(size_bytes: int) -> BytesIO:
-    """Memory for a body, all at once: what grows has to be moved, and is there twice meanwhile."""
-    room = BytesIO()
-    room.seek(max(size_bytes - 1, 0))
-    room.write(b"\0")
-    room.seek(0)
-    return room
+        return socket >= 0 and not has_ended(socket)
 
 
 def _headers_of(lines: list[bytes]) -> dict[str, str]:

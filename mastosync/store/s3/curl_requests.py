@@ -9,9 +9,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from mastosync.errors import CorruptObject, ObjectMissing, ObjectRejected
+from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected
 from mastosync.language import tr
-from mastosync.store.base import DigestUse, FetchedObject, Page, PutOptions, require_claimed
+from mastosync.store.base import (
+    DigestUse,
+    FetchedObject,
+    Page,
+    PutOptions,
+    StreamAnswer,
+    StreamedObject,
+    require_claimed,
+)
 from mastosync.store.errors import Target
 from mastosync.store.s3.curl_handle import Credentials, Exchange, HeaderLines, Response
 from mastosync.store.s3.protocol import (
@@ -19,6 +27,8 @@ from mastosync.store.s3.protocol import (
     checked_object,
     confirmed_etag,
     error_response,
+    etag_is_md5,
+    etag_of,
     etag_of_copy,
     http_headers_of,
     info_of,
@@ -96,6 +106,43 @@ class CurlRequests:
 
         credentials = self._credentials(request)
         return Exchange("GET", self._url(key), credentials, conclude, credentials.lines, None, max_bytes)
+
+    def open(  # noqa: D102
+        self, key: str, max_bytes: int, digest: DigestUse, open_bytes: int
+    ) -> Exchange[FetchedObject]:
+        return self.read(key, max_bytes, digest)._replace(open_bytes=open_bytes)
+
+    def stream_from(self, source: StreamedObject) -> Exchange[ObjectInfo]:
+        """The request for the bytes of exactly this object."""
+        request = Request("read", source.key)
+
+        def conclude(response: Response | OSError) -> ObjectInfo:
+            with self._translated(request):
+                info = info_of(_successful(response).headers)
+            if (info.etag, info.size) != (source.info.etag, source.info.size):
+                raise ObjectChanged(f"cannot read {source.key!r} at {self._name}: it was replaced")
+            return info
+
+        credentials = self._credentials(request)
+        lines = HeaderLines((*credentials.lines, f'if-match: "{source.info.etag}"'.encode()))
+        return Exchange("GET", self._url(source.key), credentials, conclude, lines, None, 0, len(source))
+
+    def write_stream(  # noqa: D102
+        self, key: str, source: StreamedObject, md5: bytes | None, options: PutOptions
+    ) -> Exchange[StreamAnswer]:
+        lines = self._lines("write", key, options)
+        request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
+
+        def conclude(response: Response | OSError) -> StreamAnswer:
+            with self._translated(request):
+                headers = _successful(response).headers
+                etag = etag_of(headers)
+                return StreamAnswer(etag, etag_is_md5(etag, headers))
+
+        credentials = self._credentials(request)
+        checksum = () if md5 is None else (b"content-md5: " + base64.b64encode(md5),)
+        sent = HeaderLines((*credentials.lines, *lines, *checksum))
+        return Exchange("STREAM", self._url(key), credentials, conclude, sent)
 
     def head(self, key: str) -> Exchange[ObjectInfo]:  # noqa: D102
         request = Request("describe", key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,15 @@ from mastosync.store.base import (
     Page,
     Piece,
     PutOptions,
+    StreamAnswer,
+    StreamedObject,
     UploadedPart,
 )
 from mastosync.store.errors import Target
+from mastosync.store.s3.curl_bodies import SharedByHandles
 from mastosync.store.s3.curl_handle import Exchange, Handle
 from mastosync.store.s3.curl_requests import CurlRequests
+from mastosync.store.s3.curl_stream import Reading, stream_alone
 from mastosync.store.s3.protocol import (
     checked_page,
 )
@@ -120,6 +124,20 @@ class CurlStore:
             return self.boto.delete(key)  # which refuses it at a source
         return self._handles.removing.made(self._requests.delete(key))
 
+    def streams(self, key: str) -> bool:  # noqa: D102
+        return self._is_for_libcurl(key)
+
+    def write_stream(  # noqa: D102
+        self, key: str, source: StreamedObject, md5: bytes | None, options: PutOptions
+    ) -> StreamAnswer:
+        assert isinstance(source.store, CurlStore)  # noqa: S101 - `streams` has said so
+        exchange = self._requests.write_stream(key, source, md5, options)
+        return stream_alone(source, source.store.reading(source), self.handle("STREAM"), exchange)
+
+    def reading(self, source: StreamedObject, handle: Handle | None = None) -> Reading:
+        """The request that gives the bytes of an object of this store. `handle`: to be used for it."""
+        return Reading(self, handle or self.handle("GET"), self._requests.stream_from(source))
+
     def takes(self, operation: str, arguments: tuple[Any, ...]) -> bool:
         """Whether libcurl makes the request of an operation, so that there is an `exchange`."""
         return self._is_for_libcurl(arguments[_KEY_OF_COPY if operation == "copy_from" else 0])
@@ -129,9 +147,9 @@ class CurlStore:
         exchange: Exchange[object] = getattr(self._requests, operation)(*arguments)
         return exchange
 
-    def handle(self, method: str, sockets: Mapping[int, int] | None = None) -> Handle:
-        """A new handle for exchanges of this method; `sockets` as `Handle` has them. Raises: StoreUnusable."""
-        return Handle(self._route, self._config, method, sockets)
+    def handle(self, method: str, shared: SharedByHandles | None = None) -> Handle:
+        """A new handle for exchanges of this method; `shared` as `Handle` has it. Raises: StoreUnusable."""
+        return Handle(self._route, self._config, method, shared)
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
         return self.boto.read_range(key, info, start, length)
