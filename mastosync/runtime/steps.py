@@ -13,13 +13,13 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from queue import Empty, Queue
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -175,6 +175,8 @@ class TransferLoop(Generic[C, R]):
             tuple[float, int, _Transfer[C, R]]
         ] = []  # a heap: those that wait for an endpoint or for others
         self._order = count()
+        # those that wait for a limiter or a bandwidth, by that; the first alone asks, and is in `_delayed`
+        self._lines: defaultdict[object, deque[_Transfer[C, R]]] = defaultdict(deque)
         self._ended: list[Ended[C, R]] = []
         self._reported = 0.0  # when, by the monotonic clock
 
@@ -235,13 +237,15 @@ class TransferLoop(Generic[C, R]):
         return self._shared.large.enter(small_ones_wait=not self._shared.inbox.empty())
 
     def _send_those_due(self) -> None:
-        stopped = self._shared.stop.requested
-        while self._delayed and (stopped or self._delayed[0][0] <= time.monotonic()):
-            _, _, transfer = heapq.heappop(self._delayed)
-            if stopped:
+        if self._shared.stop.requested:
+            waiting = [transfer for _, _, transfer in self._delayed]
+            waiting += [transfer for line in self._lines.values() for transfer in islice(line, 1, None)]
+            self._delayed.clear()
+            self._lines.clear()
+            for transfer in waiting:
                 self._advance(transfer, None, Interrupted("stopped while waiting"))
-            else:
-                self._begin(transfer)
+        while self._delayed and self._delayed[0][0] <= time.monotonic():
+            self._begin(heapq.heappop(self._delayed)[2])
 
     def _wait_seconds(self) -> float:
         """Seconds to wait for what is under way, before something else has to be looked at."""
@@ -314,8 +318,7 @@ class TransferLoop(Generic[C, R]):
             else:
                 self._advance(transfer, answer)
             return
-        if wait := self._delay(transfer, call):
-            self._postpone(transfer, wait)
+        if not self._may_send(transfer, call):
             return
         memory = call.store.memory
         room = memory.request if memory is not None else _always
@@ -330,15 +333,37 @@ class TransferLoop(Generic[C, R]):
     def _postpone(self, transfer: _Transfer[C, R], seconds: float) -> None:
         heapq.heappush(self._delayed, (time.monotonic() + seconds, next(self._order), transfer))
 
-    def _delay(self, transfer: _Transfer[C, R], call: StoreCall) -> float:
-        """Seconds after which to try again to send a request; 0.0: now."""
-        store_session = call.store.store_session
-        if store_session.bandwidth is not None and call.operation == "write" and not transfer.paid:
+    def _may_send(self, transfer: _Transfer[C, R], call: StoreCall) -> bool:
+        """Whether a request may be sent now. If not, it waits in line, and is begun again."""
+        session = call.store.store_session
+        if session.bandwidth is not None and call.operation == "write" and not transfer.paid:
             _, data, *_ = call.arguments
-            if wait := store_session.bandwidth.reserve(len(data)):
-                return wait
-            transfer.paid = True
-        return store_session.limiter.reserve()
+            transfer.paid = self._is_let_through(
+                transfer, session.bandwidth, partial(session.bandwidth.reserve, len(data))
+            )
+            if not transfer.paid:
+                return False
+        return self._is_let_through(transfer, session.limiter, session.limiter.reserve)
+
+    def _is_let_through(self, transfer: _Transfer[C, R], by: object, ask: Callable[[], float]) -> bool:
+        """Whether a limiter or a bandwidth lets a transfer go on; else it stands in line. `ask`: its `reserve`.
+
+        If all in line asked, all would be told the same moment, and all but one would wake up in vain.
+        """
+        line = self._lines[by]
+        if line and line[0] is not transfer:
+            line.append(transfer)
+            return False
+        if wait := ask():
+            if not line:
+                line.append(transfer)
+            self._postpone(transfer, wait)
+            return False
+        if line:
+            line.popleft()
+        if line:
+            self._postpone(line[0], 0.0)
+        return True
 
     def _run_in_thread(self, transfer: _Transfer[C, R], work: Callable[[], object]) -> None:
         future = self._shared.threads.submit(work)
