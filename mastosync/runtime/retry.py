@@ -126,7 +126,6 @@ class RetryingStore:
         return self.ask(self.store_session.store.digest, key, info)
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
-        self._pay(data)
         return self.ask(self.store_session.store.write, key, data, md5, options)
 
     def copy_from(  # noqa: D102
@@ -138,7 +137,6 @@ class RetryingStore:
         return self.ask(self.store_session.store.start_multipart, key, options)
 
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
-        self._pay(data)
         return self.ask(self.store_session.store.write_part, key, upload_id, number, data, md5)
 
     def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
@@ -174,6 +172,7 @@ class RetryingStore:
         Most succeed at once and never meet the policy: that keeps them cheap.
         """
         with waiting():
+            self._pay(request, args)
             try:
                 return self._send(request, *args, **kwargs)
             except ObjectError as error:
@@ -191,7 +190,7 @@ class RetryingStore:
             error.store = access.store.name
 
     def repeat(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
-        """Repeat a method of `ObjectStore` whose first attempt failed with `failure`. Its bandwidth is paid already."""
+        """Repeat a method of `ObjectStore` whose first attempt failed with `failure`; the bandwidth of that is paid."""
         request = getattr(self.store_session.store, operation)
         if operation != "read":
             return self._repeat(failure, request, *arguments)
@@ -211,10 +210,18 @@ class RetryingStore:
             self.memory.request(len(fetched.data or b""))
         return fetched
 
-    def _pay(self, data: Buffer) -> None:
-        """Wait for the bandwidth. Bytes count when they are written, once: so reading keeps to it as well."""
-        if self.store_session.bandwidth is not None:
-            self.store_session.bandwidth.take(len(data))
+    def _pay(self, request: Callable[..., object], args: tuple[Any, ...], failure: ObjectError | None = None) -> None:
+        """Wait for the bandwidth of a request. Bytes count when they are written: so reading keeps to it as well.
+
+        They count each time that they are sent. `failure`: of the attempt before, which may have sent nothing.
+        """
+        store, bandwidth = self.store_session.store, self.store_session.bandwidth
+        if bandwidth is None or (isinstance(failure, NetworkFailure) and failure.nothing_sent):
+            return
+        if request == store.write:
+            bandwidth.take(len(args[1]))
+        elif request == store.write_part:
+            bandwidth.take(len(args[3]))
 
     def _repeat(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass; begin anew after its store was down."""
@@ -232,6 +239,7 @@ class RetryingStore:
             with self._counting:
                 self.retries_in_outages += series.retries + 1
                 self.retries += 1
+            self._pay(request, args, failure)
             try:
                 return self._send(request, *args, **kwargs)
             except ObjectError as error:
@@ -254,8 +262,11 @@ class RetryingStore:
 
         def attempt() -> T:
             nonlocal last, is_first
-            if is_first or not self.store_session.limiter.wait(policy.deadline):
+            if is_first:
                 is_first = False
+                raise last
+            self._pay(request, args, last)
+            if not self.store_session.limiter.wait(policy.deadline):
                 raise last
             self._require_nothing_written(series, last, request)
             with self._counting:

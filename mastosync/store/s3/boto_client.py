@@ -213,6 +213,12 @@ class BotoTranslator(Translator):
         *Translator.network,
     )
     tls = (boto_errors.SSLError, *Translator.tls)
+    unsent = (
+        boto_errors.EndpointConnectionError,
+        boto_errors.ConnectTimeoutError,
+        boto_errors.ProxyConnectionError,
+        *Translator.unsent,
+    )
     foreign = (
         boto_errors.ClientError,
         boto_errors.BotoCoreError,
