@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -28,7 +28,17 @@ from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import Reservation
 from mastosync.runtime.outages import Downtime
 from mastosync.runtime.stop import StopSignal, waiting
-from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
+from mastosync.store.base import (
+    Buffer,
+    BulkDeletingStore,
+    CachingStore,
+    FetchedObject,
+    ObjectStore,
+    Page,
+    Piece,
+    PutOptions,
+    UploadedPart,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -153,6 +163,10 @@ class RetryingStore:
 
     def delete(self, key: str) -> None:  # noqa: D102
         self.ask(self.store_session.store.delete, key)
+
+    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:  # noqa: D102 - none, where the store has no such request
+        store = self.store_session.store
+        return self.ask(store.delete_objects, keys) if isinstance(store, BulkDeletingStore) else frozenset()
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         return self.ask(self.store_session.store.anybody_reads, key)

@@ -23,7 +23,7 @@ What every method promises:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -251,6 +251,19 @@ class CachingStore(Protocol):
         """What `read` gives, if that keeps nobody waiting; None: it might, or it fails, as `read` will tell.
 
         Before bytes are taken in, `room` is asked with their number.
+        """
+        ...
+
+
+@runtime_checkable
+class BulkDeletingStore(Protocol):
+    """A store that may delete many objects in one request."""
+
+    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:
+        """Remove objects of a destination, a thousand at most, and return the keys that the store has confirmed.
+
+        The others may be there or not: `delete` says what is wrong with each.
+        Raises: as `delete`, for all of them, and where the store has no such request.
         """
         ...
 

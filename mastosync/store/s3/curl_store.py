@@ -9,7 +9,7 @@ import base64
 import re
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -124,6 +124,9 @@ class CurlStore:
         if self._is_source or not self._is_for_libcurl(key):
             return self.boto.delete(key)  # which refuses it at a source
         return self._handles.removing.made(self._removing(key))
+
+    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:  # noqa: D102 - see BulkDeletingStore
+        return self.boto.delete_objects(keys)
 
     def takes(self, operation: str, arguments: tuple[Any, ...]) -> bool:
         """Whether libcurl makes the request of an operation, so that there is an `exchange`."""
