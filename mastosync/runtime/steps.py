@@ -171,12 +171,10 @@ class TransferLoop(Generic[C, R]):
         self._active = 0  # transfers that have begun, but for those that are parked
         self._under_way = 0  # requests at the multiplexer
         self._returned: Queue[tuple[_Transfer[C, R], Future[object]]] = Queue()  # from the threads
-        self._delayed: list[
-            tuple[float, int, _Transfer[C, R]]
-        ] = []  # a heap: those that wait for an endpoint or for others
+        # a heap: those that wait for others, and the first of each line for an endpoint
+        self._delayed: list[tuple[float, int, _Transfer[C, R]]] = []
         self._order = count()
-        # those that wait for a limiter or a bandwidth, by that; the first alone asks, and is in `_delayed`
-        self._lines: defaultdict[object, deque[_Transfer[C, R]]] = defaultdict(deque)
+        self._lines: defaultdict[object, deque[_Transfer[C, R]]] = defaultdict(deque)  # by limiter or bandwidth
         self._ended: list[Ended[C, R]] = []
         self._reported = 0.0  # when, by the monotonic clock
 
@@ -245,7 +243,11 @@ class TransferLoop(Generic[C, R]):
             for transfer in waiting:
                 self._advance(transfer, None, Interrupted("stopped while waiting"))
         while self._delayed and self._delayed[0][0] <= time.monotonic():
-            self._begin(heapq.heappop(self._delayed)[2])
+            _, _, transfer = heapq.heappop(self._delayed)
+            if isinstance(transfer.step, StoreCall):
+                self._send(transfer, transfer.step)
+            else:
+                self._begin(transfer)
 
     def _wait_seconds(self) -> float:
         """Seconds to wait for what is under way, before something else has to be looked at."""
@@ -318,8 +320,15 @@ class TransferLoop(Generic[C, R]):
             else:
                 self._advance(transfer, answer)
             return
+        self._send(transfer, call)
+
+    def _send(self, transfer: _Transfer[C, R], call: StoreCall) -> None:
+        """Send a request by the multiplexer as soon as it may be sent."""
+        multiplexer = self._multiplexer
+        assert multiplexer is not None  # noqa: S101 - it has taken the request
         if not self._may_send(transfer, call):
             return
+        store = call.store.store_session.store
         memory = call.store.memory
         room = memory.request if memory is not None else _always
         try:
@@ -334,13 +343,11 @@ class TransferLoop(Generic[C, R]):
         heapq.heappush(self._delayed, (time.monotonic() + seconds, next(self._order), transfer))
 
     def _may_send(self, transfer: _Transfer[C, R], call: StoreCall) -> bool:
-        """Whether a request may be sent now. If not, it waits in line, and is begun again."""
+        """Whether a request may be sent now. If not, it stands in line for that."""
         session = call.store.store_session
         if session.bandwidth is not None and call.operation == "write" and not transfer.paid:
-            _, data, *_ = call.arguments
-            transfer.paid = self._is_let_through(
-                transfer, session.bandwidth, partial(session.bandwidth.reserve, len(data))
-            )
+            ask = partial(session.bandwidth.reserve, len(call.arguments[1]))
+            transfer.paid = self._is_let_through(transfer, session.bandwidth, ask)
             if not transfer.paid:
                 return False
         return self._is_let_through(transfer, session.limiter, session.limiter.reserve)
