@@ -231,8 +231,8 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
             again.append(key)
         if (each.request.operation == "HeadObject" and each.status == 404) or gave_other_bytes(each):
             known.pop(key, None)
-        if each.request.operation == "DeleteObject":  # what nobody could prove to be private
-            known.pop(key, None)
+        for removed in each.keys_to_delete:  # what nobody could prove to be private
+            known.pop(removed, None)
         if each.stored and each.told:
             known[key] = min(each.answered, known.get(key, each.answered))
     return again

@@ -103,12 +103,12 @@ class Deliveries:
             if each.request.operation in SENDING and not excused and self._is_held(key, fingerprint, each):
                 again.add(key)
                 yield TWICE, key
-            if each.request.operation == "DeleteObject":
-                if key in planned.by_key and (pruning or key not in private):  # a copy removes what it cannot hide
-                    yield REMOVED, key
+            for removed in each.keys_to_delete:
+                if removed in planned.by_key and (pruning or removed not in private):
+                    yield REMOVED, removed  # else a copy removes what it cannot hide
                 if each.store_status in (200, 204):
-                    self.ours.discard(key)
-                self.held.pop(key, None)
+                    self.ours.discard(removed)
+                self.held.pop(removed, None)
             self._take(each, fingerprint, place)
         for deed in deeds:
             self._touched(deed.key)

@@ -144,6 +144,7 @@ class Request:
     operation: str  # GetObject, PutObject, UploadPart, …
     nth: int  # from 1: among requests of this operation on this key (and part number)
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
+    named: tuple[str, ...] = ()  # keys in the body of a DeleteObjects, once it is there
 
 
 FaultPlan = Callable[[Request], Fault | None]

@@ -18,13 +18,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from lab.fault_plan import Fault, FaultPlan, Kind, Request, answer, no_faults
 from lab.ports import HOST
-from lab.traffic import Exchange, Traffic
+from lab.traffic import Exchange, Traffic, keys_named
 
 CHUNK_BYTES = 65_536
 UPSTREAM_IDLE_SECONDS = 10  # a store may close an idle connection: one that may be old is not used
@@ -202,6 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
             if len(body) < length:  # the client is gone: a store would wait for the rest
                 self.close_connection = True
                 return
+        if request.operation == "DeleteObjects" and len(body) == length:
+            request = replace(request, named=keys_named(body))
         started = time.monotonic()
         if fault is not None and fault.kind is Kind.ANSWER:
             self._answer(request, fault, started)

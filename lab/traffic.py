@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
+from xml.etree import ElementTree
 
 from lab.fault_plan import Fault, Kind, Request
 
@@ -36,6 +37,11 @@ class Exchange:
     def stored(self) -> bool:
         """Whether this request put an object into the store."""
         return self.store_status == 200 and self.request.operation in STORING
+
+    @property
+    def keys_to_delete(self) -> tuple[str, ...]:
+        """What this request was to remove."""
+        return (self.request.key,) if self.request.operation == "DeleteObject" else self.request.named
 
     @property
     def told(self) -> bool:
@@ -97,6 +103,12 @@ class Traffic:
             for exchange in self.exchanges()
             if exchange.stored and bucket in (None, exchange.request.bucket)
         )
+
+
+def keys_named(document: bytes) -> tuple[str, ...]:
+    """The keys in the body of a DeleteObjects. Raises: ParseError if it is no XML."""
+    root = ElementTree.fromstring(document)  # noqa: S314 - of our own clients
+    return tuple(each.text or "" for each in root.iterfind("{*}Object/{*}Key"))
 
 
 def operation_of(method: str, bucket: str, key: str, query: Mapping[str, str]) -> str:

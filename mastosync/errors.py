@@ -265,10 +265,14 @@ class ClaimedDigestWrong(CorruptObject):
 
 
 class NetworkFailure(ObjectError):
-    """The connection failed or stalled before an answer was complete."""
+    """The connection failed or stalled before an answer was complete.
+
+    `nothing_sent`: there was none, so not a byte of the request has left.
+    """
 
     reason = Reason.NETWORK
     transient = True
+    nothing_sent = False
 
 
 class ServerFailure(ObjectError):

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, compress, islice
 from typing import Any
 
-from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, ObjectError
+from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, ObjectError, StoreUnusable
 from mastosync.findings.deleted import PLAN_AT_MOST_OLD, Deleted, unknown_deletions_message
 from mastosync.language import deferred, tr
 from mastosync.manifest import (
@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 FEW = 100  # objects that may be removed, if as many are done
 SHARE = 10  # one in ten of those that are done may be removed
+_AT_ONCE = 1_000  # objects that S3 deletes in one request
 _COMMIT_SECONDS = 0.5
 _HINT = deferred("check that the key may delete objects, then run the same command again: what was removed is recorded")
 
@@ -99,6 +100,7 @@ class Pruner:
     options: PruneOptions
     stop: StopSignal
     _removed: list[Entry] = field(init=False, default_factory=list)  # and not recorded yet
+    _in_bulk: bool = field(init=False, default=True)  # the store has not refused to delete many objects at once
 
     def run(self) -> PruneResult:
         """Remove what may be removed, or only count it.
@@ -128,28 +130,30 @@ class Pruner:
             WorkerPool(partial(self._steps, store_session), self.options.workers, self.stop) as pool,
         ):
             try:
-                self._remove(pool, chain((first,), removable), result)
+                self._remove(store_session, pool, chain((first,), removable), result)
             finally:
                 self._record()
         return result
 
     def _remove(
-        self, pool: WorkerPool[Record, ObjectError | None], records: Iterator[Record], result: PruneResult
+        self,
+        store_session: StoreSession,
+        pool: WorkerPool[Record, ObjectError | None],
+        records: Iterator[Record],
+        result: PruneResult,
     ) -> None:
         recorded_at, failures = time.monotonic(), FailureCounter(hint=_HINT)
-        for ended in pool.all_ended(records):
-            if ended.error is not None:
-                raise ended.error
-            if ended.outcome is None:
-                self._removed.append(ended.claim.entry)
+        for record, error in self._asked_for(store_session, pool, records):
+            if error is None:
+                self._removed.append(record.entry)
                 result.removed += 1
                 failures.answered(End.DESTINATION)
             else:
                 result.failed += 1
-                _log.warning("not removed: %s", ended.outcome.message)
+                _log.warning("not removed: %s", error.message)
                 if len(result.examples) < 10:
-                    result.examples.append(ended.outcome.message)
-                failures.failed(End.DESTINATION, ended.outcome.reason, ended.outcome.message)
+                    result.examples.append(error.message)
+                failures.failed(End.DESTINATION, error.reason, error.message)
             if time.monotonic() - recorded_at >= _COMMIT_SECONDS:
                 self._record()
                 recorded_at = time.monotonic()
@@ -157,6 +161,41 @@ class Pruner:
             raise Interrupted(
                 tr("stopped on request"), hint=tr("run the same command again: it goes on where this one stopped")
             )
+
+    def _asked_for(
+        self, store_session: StoreSession, pool: WorkerPool[Record, ObjectError | None], records: Iterator[Record]
+    ) -> Iterator[tuple[Record, ObjectError | None]]:
+        """Ask for removal, and yield what came of it (None: removed), until somebody asks to stop."""
+        while not self.stop.requested and (batch := list(islice(records, _AT_ONCE))):
+            keys = [canonical_key(each.entry, self.prefix) for each in batch]
+            # what may be there in parts takes another request first
+            whole = [not each.presence & Presence.IN_DOUBT for each in batch]
+            confirmed = self._deleted_together(RetryingStore(store_session), set(compress(keys, whole)))
+            together = [key in confirmed and is_whole for key, is_whole in zip(keys, whole, strict=True)]
+            for each in compress(batch, together):
+                yield each, None
+            for ended in pool.all_ended(each for each, done in zip(batch, together, strict=True) if not done):
+                if ended.error is not None:
+                    raise ended.error
+                yield ended.claim, ended.outcome
+
+    def _deleted_together(self, store: RetryingStore, keys: set[str]) -> frozenset[str]:
+        """Delete objects by one request, if the store takes that, and return the keys that it has confirmed.
+
+        The others are deleted one by one, which tells what is wrong with each. After a refusal that goes for the rest
+        of the run.
+        """
+        if not self._in_bulk or len(keys) < 2:
+            return frozenset()
+        try:
+            confirmed = store.delete_objects(sorted(keys))
+        except (ObjectError, StoreUnusable) as error:
+            self._in_bulk = False
+            _log.info("objects are deleted one by one: %s", error.message)
+            return frozenset()
+        for key in confirmed:
+            _log.info("removed %r at %s", key, store.name)
+        return confirmed
 
     def _steps(self, store_session: StoreSession, record: Record) -> Steps[ObjectError | None]:
         """Delete an object; what a store refused is the outcome."""

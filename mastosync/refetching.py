@@ -55,6 +55,7 @@ from mastosync.store.base import ObjectStore
 from mastosync.store.http.fetcher import FetchedFile, OriginFetcher
 
 _CHUNK = 2_000  # entries that are looked up, and then fetched, together
+_COMMIT_SECONDS = 0.5  # how long a finding waits to be recorded
 _ORIGINAL = "original"
 _FAILURES_IN_A_ROW = 3  # after which a server is asked no more
 _PATIENCE = RetryPolicy(max_attempts=3, throttle_budget_seconds=60, first_wait_seconds=1, longest_wait_seconds=10)
@@ -171,6 +172,8 @@ class Refetcher:
     _host_failures: Counter[str] = field(default_factory=Counter)  # in a row; of each server in one thread at a time
     _in_doubt: list[MayBePublic] = field(default_factory=list)
     _begun: set[Entry] = field(default_factory=set)  # their objects may arrive
+    _findings: list[tuple[Record, Outcome]] = field(default_factory=list)  # not recorded yet: what arrived is claimed
+    _recorded_at: float = 0.0  # by the monotonic clock
 
     def run(self, missing: Iterator[Record]) -> RefetchResult:
         """Look at entries that failed as missing. Raises: MastosyncError; Interrupted when asked to stop."""
@@ -183,11 +186,12 @@ class Refetcher:
         try:
             with shown(progress, self.listener):
                 while chunk := list(islice(missing, _CHUNK)):
-                    for found in self._all_of(chunk, result):
-                        self._take(found, result)
-                        progress.checked += 1
-                        progress.found += found.status is RefetchStatus.REFETCHED
-                        self.listener.advanced(progress)
+                    with self._all_recorded():
+                        for found in self._all_of(chunk, result):
+                            self._take(found, result)
+                            progress.checked += 1
+                            progress.found += found.status is RefetchStatus.REFETCHED
+                            self.listener.advanced(progress)
                     if self.stop.requested:
                         raise Interrupted(tr("stopped on request"), hint=self._left())
                     if result.by_host.total() == self.options.limit:
@@ -223,7 +227,9 @@ class Refetcher:
         # those with the most files first: each is asked for one at a time
         in_turn = sorted(by_host.items(), key=lambda each: len(each[1]), reverse=True)
         with self._claimed([each.record.entry for wanted in by_host.values() for each in wanted]):
-            yield from side_by_side(self._of_one_host, in_turn, self.options.workers, self.stop)
+            yield from side_by_side(
+                self._of_one_host, in_turn, self.options.workers, self.stop, self._record_what_is_due
+            )
 
     @contextmanager
     def _claimed(self, entries: Sequence[Entry]) -> Iterator[None]:
@@ -314,7 +320,25 @@ class Refetcher:
                     f"{found.status.value}: {canonical_key(entry, self.tools.prefix)}: {found.detail}"
                 )
         if outcome is not None:
-            record_findings(self.manifest, [(found.record, outcome)])
+            self._findings.append((found.record, outcome))
+
+    @contextmanager
+    def _all_recorded(self) -> Iterator[None]:
+        """Record what the block has found, however it ends."""
+        try:
+            yield
+        finally:
+            self._record()
+
+    def _record_what_is_due(self) -> None:
+        if time.monotonic() - self._recorded_at >= _COMMIT_SECONDS:
+            self._record()
+
+    def _record(self) -> None:
+        self._recorded_at = time.monotonic()
+        if self._findings:
+            record_findings(self.manifest, self._findings)
+            self._findings.clear()
 
 
 def _host_of(url: str) -> str:

@@ -18,12 +18,20 @@ from mastosync.copying.acl import AclRule, NoteAccess
 from mastosync.copying.digests import DigestTrust
 from mastosync.copying.job import Job
 from mastosync.copying.large_objects import LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
-from mastosync.errors import ClaimedDigestWrong, ObjectChanged, ObjectRejected
+from mastosync.errors import BodyInterrupted, ClaimedDigestWrong, CorruptObject, ObjectChanged, ObjectRejected
 from mastosync.manifest import ACCESS, write_started
 from mastosync.model import ObjectInfo, Outcome
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
-from mastosync.store.base import DigestUse, FetchedObject, PutOptions
+from mastosync.store.base import (
+    STREAM_BYTES,
+    DigestUse,
+    FetchedObject,
+    PutOptions,
+    StreamAnswer,
+    StreamedObject,
+    StreamingStore,
+)
 
 if TYPE_CHECKING:
     from mastosync.copying.transfer import TransferOptions
@@ -52,28 +60,45 @@ class Delivery:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def read(self, job: Job, source_key: str, use: DigestUse = DigestUse.COMPUTED) -> StoreCall:
-        """The step that fetches an object, or describes it if it is large."""
-        return StoreCall(job.source, "read", (source_key, self._options.multipart_threshold, use))
+        """The step that fetches an object, or describes it if it is large, and may leave its body open."""
+        most = self._options.multipart_threshold
+        whole = min(most, self._options.whole_bytes)
+        if whole < most and streams(job, source_key):
+            return StoreCall(job.source, "open", (source_key, whole, use, most))
+        return StoreCall(job.source, "read", (source_key, whole, use))
 
     def deliver(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
         """Store a fetched object. If it was replaced at the source or damaged on the way, read it again.
 
         Raises: ObjectError; PrivateKeptBack; PrivacyUnknown; StoreUnusable; Interrupted.
         """
-        for restart in range(_RESTARTS_AT_MOST):
+        restarts = interruptions = 0
+        while True:
             try:
                 yield from self.hide_as_source_does(job, fetched.info)
                 yield from self._record_access(job)
-                if fetched.data is None or fetched.md5 is None:
-                    return (yield from self._deliver_in_parts(job, source_key, fetched.info))
-                return (yield from self._deliver_whole(job, source_key, fetched, use))
+                if fetched.data is not None:
+                    return (yield from self._deliver_whole(job, source_key, fetched, use))
+                if self._is_to_be_streamed(job, source_key, fetched.info):
+                    return (yield from self._deliver_streamed(job, source_key, fetched, use))
+                return (yield from self._deliver_in_parts(job, source_key, fetched.info))
             except (ObjectChanged, SourceDamaged, UploadDamaged):
-                if restart == _RESTARTS_AT_MOST - 1:
+                restarts += 1
+                if restarts == _RESTARTS_AT_MOST:
                     raise
+                use = DigestUse.COMPUTED
+            except BodyInterrupted as interrupted:
+                interruptions += 1
+                attempts = job.source.store_session.policy.max_attempts
+                if not interrupted.failure.transient or interruptions == attempts:
+                    raise interrupted.failure from interrupted
+                job.source.note(interrupted.failure)
+                yield BlockingCall(partial(job.source.pause, interruptions - 1))
+            finally:
+                if fetched.body is not None:
+                    fetched.body.close()
             job.restart()
-            use = DigestUse.COMPUTED
-            fetched = yield self.read(job, source_key)
-        raise AssertionError("unreachable")
+            fetched = yield self.read(job, source_key, use)
 
     def hide_as_source_does(self, job: Job, info: ObjectInfo) -> Steps[None]:
         """Treat an entry as private if the source itself hides the object.
@@ -96,7 +121,7 @@ class Delivery:
         job.access_unrecorded = False
 
     def _deliver_whole(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
-        info, data, md5 = fetched
+        info, data, md5, _ = fetched
         assert data is not None and md5 is not None  # noqa: S101, PT018 - it is not large
         if is_composite(info.etag):  # an ETag of parts: try the part sizes
             check = SourceCheck(job.source, source_key, info)
@@ -135,6 +160,46 @@ class Delivery:
         self._trust.hash_all()
         return etag
 
+    def _is_to_be_streamed(self, job: Job, source_key: str, info: ObjectInfo) -> bool:
+        """Whether a large object goes in one request. Its digest has to be known before, or be proved afterwards."""
+        is_proved = info.etag_is_md5 or self._trust.believes
+        return is_proved and info.size <= self._options.multipart_threshold and streams(job, source_key)
+
+    def _deliver_streamed(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
+        info = fetched.info
+        is_claimed = use is DigestUse.CLAIMED and info.etag_is_md5
+        checked = None if is_claimed else partial(SourceCheck, job.source, source_key, info)
+        if fetched.body is None:
+            yield BlockingCall(partial(job.memory.wait, STREAM_BYTES, job.source.store_session.stop))
+        source = StreamedObject(job.source.store_session.store, source_key, info, checked, fetched.body)
+
+        def send(options: PutOptions) -> Steps[StreamAnswer]:
+            return job.send(StoreCall(job.destination, "write_stream", (job.key, source, info.md5, options)))
+
+        try:
+            answer: StreamAnswer = yield from self._acl.write(
+                job.entry, self.put_options(info), send, WriteMethod.WHOLE
+            )
+        except CorruptObject as refused:  # which end was wrong?
+            self._trust.hash_all()
+            raise UploadDamaged(refused.message, hint=refused.hint, store=refused.store) from refused
+        finally:
+            source.close()
+        md5 = info.md5
+        if isinstance(source.digest, SourceCheck):
+            md5 = yield BlockingCall(source.digest.require)
+        assert md5 is not None  # noqa: S101 - it was claimed or computed
+        is_proved = answer.etag.lower() == md5.hex()
+        if not is_proved and (is_claimed or answer.etag_is_md5 or not info.etag_is_md5):
+            self._trust.hash_all()
+            raise UploadDamaged(
+                f"cannot write {job.key!r} at {job.destination.name}: sent bytes with the MD5 {md5.hex()}, the store"
+                f" answers with the ETag {answer.etag}",
+                store=job.destination.name,
+            )
+        self._trust.note(DigestUse.CLAIMED if is_claimed else DigestUse.COMPUTED, proved=is_proved)
+        return job.done(source_key, info.size, md5, answer.etag, believed=is_claimed)
+
     def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
@@ -151,3 +216,11 @@ class Delivery:
         if self._options.cache_control and not headers.cache_control:
             headers = headers._replace(cache_control=self._options.cache_control)
         return PutOptions(headers, storage_class=self._options.storage_class)
+
+
+def streams(job: Job, source_key: str) -> bool:
+    """Whether both stores can move this object in one go without holding it in memory."""
+    source, destination = job.source.store_session.store, job.destination.store_session.store
+    if job.is_only_copy or not (isinstance(source, StreamingStore) and isinstance(destination, StreamingStore)):
+        return False
+    return source.streams(source_key) and destination.streams(job.key)

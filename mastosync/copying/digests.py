@@ -40,6 +40,11 @@ class DigestTrust:
         self._computed_by_store = False  # an ETag was right without a Content-MD5
         self._believes = False
 
+    @property
+    def believes(self) -> bool:
+        """Whether the destination is known to make its ETags of the bytes."""
+        return self._believes and not self._hashes_all
+
     def use_next(self) -> DigestUse:
         """How to go about the next object."""
         if self._hashes_all:

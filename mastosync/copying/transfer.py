@@ -54,7 +54,8 @@ class TransferOptions:
     destination_prefix: str = ""
     one_bucket: bool = False  # both stores are one: objects under the destination's prefix are no source
     source_tells_access: bool = False  # whether it hides an object, as a disk does by modes
-    multipart_threshold: int = 16 * MIB  # bytes; larger objects travel in parts
+    whole_bytes: int = 16 * MIB  # larger objects are streamed, where both stores can do that
+    multipart_threshold: int = 200 * MIB  # bytes; larger objects travel in parts, as do those that are not streamed
     part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
     parts_at_most: int = 10_000  # that the destination takes for one object
     parts_at_once: int = 8  # of all large objects together
@@ -231,9 +232,13 @@ class Transfer:
                 in_doubt = in_doubt or not error.certain
                 job.memory.release()  # a transfer that has some must not wait for more
                 continue
-            outcome = (yield from newer_there(job, fetched.info)) or (
-                yield from self._delivery.deliver(job, source_key, fetched, use)
-            )
+            try:
+                outcome = (yield from newer_there(job, fetched.info)) or (
+                    yield from self._delivery.deliver(job, source_key, fetched, use)
+                )
+            finally:
+                if fetched.body is not None:
+                    fetched.body.close()
             if isinstance(copied, CopyRefusal):
                 self._server_side.did_without(copied)
             return outcome

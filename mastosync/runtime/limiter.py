@@ -117,9 +117,9 @@ class EndpointLimiter:
         If a pause ends at the deadline, the request may go out then: else it would have waited in vain.
         Raises: Interrupted if asked to stop while waiting.
         """
-        if not self.reserve():
+        # one thread waits for the next slot, the others for their turn: none asks or wakes up in vain
+        if not self._turn.locked() and not self.reserve():
             return True
-        # one thread waits for the next slot, the others for their turn: none wakes up in vain
         if not self._turn.acquire(timeout=_timeout(deadline)):
             return False
         try:
@@ -276,7 +276,7 @@ class Bandwidth:
 
     def take(self, size_bytes: int) -> None:
         """Return when these bytes may go. Raises: Interrupted if asked to stop while waiting."""
-        if not self.reserve(size_bytes):
+        if not self._turn.locked() and not self.reserve(size_bytes):
             return
         with self._turn:  # one thread waits for the bucket, the others for their turn
             while seconds := self.reserve(size_bytes):

@@ -16,13 +16,21 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from mastosync.errors import CorruptObject, NetworkFailure, ObjectError, ServerFailure, StoreRecovered, Throttled
+from mastosync.errors import (
+    BodyInterrupted,
+    CorruptObject,
+    NetworkFailure,
+    ObjectError,
+    ServerFailure,
+    StoreRecovered,
+    Throttled,
+)
 from mastosync.model import ObjectInfo
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import Reservation
@@ -30,6 +38,7 @@ from mastosync.runtime.outages import Downtime
 from mastosync.runtime.stop import StopSignal, waiting
 from mastosync.store.base import (
     Buffer,
+    BulkDeletingStore,
     CachingStore,
     DigestUse,
     FetchedObject,
@@ -37,6 +46,9 @@ from mastosync.store.base import (
     Page,
     Piece,
     PutOptions,
+    StreamAnswer,
+    StreamedObject,
+    StreamingStore,
     UploadedPart,
 )
 
@@ -128,6 +140,23 @@ class RetryingStore:
         self._make_room(max_bytes)
         return self._fitted(self.ask(self.store_session.store.read, key, max_bytes, digest))
 
+    def open(  # noqa: D102 - of a store that is asked alone, the body of a large object cannot stay open
+        self, key: str, max_bytes: int, digest: DigestUse, open_bytes: int
+    ) -> FetchedObject:
+        return self.read(key, max_bytes, digest)
+
+    def write_stream(  # noqa: D102
+        self, key: str, source: StreamedObject, md5: bytes | None, options: PutOptions
+    ) -> StreamAnswer:
+        store = self.store_session.store
+        assert isinstance(store, StreamingStore)  # noqa: S101 - else nobody streams to it
+        return self.ask(store.write_stream, key, source, md5, options)
+
+    def pause(self, attempt: int) -> None:
+        """Wait before another attempt at a whole object, longer each time (`attempt`: 0, 1, …). Raises: Interrupted."""
+        policy = self.store_session.policy
+        self.store_session.stop.sleep(min(policy.first_wait_seconds * 2**attempt, policy.longest_wait_seconds))
+
     def read_cached(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> FetchedObject | None:
         """The result of `read`, or None if store, limiter or memory would have to be waited for. Raises: nothing."""
         store, memory = self.store_session.store, self.memory
@@ -147,7 +176,6 @@ class RetryingStore:
     def write(  # noqa: D102
         self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
     ) -> str:
-        self._pay(data)
         return self.ask(self.store_session.store.write, key, data, md5, options, digest)
 
     def copy_from(  # noqa: D102
@@ -159,7 +187,6 @@ class RetryingStore:
         return self.ask(self.store_session.store.start_multipart, key, options)
 
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
-        self._pay(data)
         return self.ask(self.store_session.store.write_part, key, upload_id, number, data, md5)
 
     def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
@@ -176,6 +203,10 @@ class RetryingStore:
 
     def delete(self, key: str) -> None:  # noqa: D102
         self.ask(self.store_session.store.delete, key)
+
+    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:  # noqa: D102 - none, where the store has no such request
+        store = self.store_session.store
+        return self.ask(store.delete_objects, keys) if isinstance(store, BulkDeletingStore) else frozenset()
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         return self.ask(self.store_session.store.anybody_reads, key)
@@ -195,6 +226,7 @@ class RetryingStore:
         Most succeed at once and never meet the policy: that keeps them cheap.
         """
         with waiting():
+            self._pay(request, args)
             try:
                 return self._send(request, *args, **kwargs)
             except ObjectError as error:
@@ -207,19 +239,20 @@ class RetryingStore:
         `throttled_since`: see `RetryPolicy.patience_ends`.
         """
         access = self.store_session
+        if isinstance(error, BodyInterrupted):  # by the other store; this one has answered nothing yet
+            return
         access.limiter.note(error, access.policy.patience_ends(throttled_since))
         if isinstance(error, ObjectError):
             error.store = access.store.name
             self.read_damaged = self.read_damaged or isinstance(error, CorruptObject)
 
     def repeat(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
-        """Repeat a method of `ObjectStore` whose first attempt failed with `failure`. Its bandwidth is paid already."""
-        request = getattr(self.store_session.store, operation)
-        if operation != "read":
-            return self._repeat(failure, request, *arguments)
-        _, max_bytes, *_ = arguments
+        """Repeat a method of `ObjectStore` whose first attempt failed with `failure`; the bandwidth of that is paid."""
+        if operation not in ("read", "open"):
+            return self._repeat(failure, getattr(self.store_session.store, operation), *arguments)
+        key, max_bytes, digest, *_ = arguments
         self._make_room(max_bytes)
-        return self._fitted(self._repeat(failure, request, *arguments))
+        return self._fitted(self._repeat(failure, self.store_session.store.read, key, max_bytes, digest))
 
     def _make_room(self, size_bytes: int) -> None:
         """Reserve memory for an object of a size that is not known yet."""
@@ -233,10 +266,18 @@ class RetryingStore:
             self.memory.request(len(fetched.data or b""))
         return fetched
 
-    def _pay(self, data: Buffer) -> None:
-        """Wait for the bandwidth. Bytes count when they are written, once: so reading keeps to it as well."""
-        if self.store_session.bandwidth is not None:
-            self.store_session.bandwidth.take(len(data))
+    def _pay(self, request: Callable[..., object], args: tuple[Any, ...], failure: ObjectError | None = None) -> None:
+        """Wait for the bandwidth of a request. Bytes count when they are written: so reading keeps to it as well.
+
+        They count each time that they are sent. `failure`: of the attempt before, which may have sent nothing.
+        """
+        store, bandwidth = self.store_session.store, self.store_session.bandwidth
+        if bandwidth is None or (isinstance(failure, NetworkFailure) and failure.nothing_sent):
+            return
+        if request == store.write or (isinstance(store, StreamingStore) and request == store.write_stream):
+            bandwidth.take(len(args[1]))
+        elif request == store.write_part:
+            bandwidth.take(len(args[3]))
 
     def _repeat(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass; begin anew after its store was down."""
@@ -254,6 +295,7 @@ class RetryingStore:
             with self._counting:
                 self.retries_in_outages += series.retries + 1
                 self.retries += 1
+            self._pay(request, args, failure)
             try:
                 return self._send(request, *args, **kwargs)
             except ObjectError as error:
@@ -264,7 +306,7 @@ class RetryingStore:
         downtime = self.store_session.downtime
         if downtime is None or downtime.ended_outages == series.ended_outages:
             return
-        if self._looks_first and request == self.store_session.store.write:
+        if self._looks_first and getattr(request, "__name__", "") in ("write", "write_stream"):
             raise StoreRecovered(failure.message) from failure
 
     def _repeat_within_policy(
@@ -276,8 +318,11 @@ class RetryingStore:
 
         def attempt() -> T:
             nonlocal last, is_first
-            if is_first or not self.store_session.limiter.wait(policy.deadline):
+            if is_first:
                 is_first = False
+                raise last
+            self._pay(request, args, last)
+            if not self.store_session.limiter.wait(policy.deadline):
                 raise last
             self._require_nothing_written(series, last, request)
             with self._counting:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from queue import Empty, Queue
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -38,11 +38,16 @@ _SIGNAL_SECONDS = 0.1  # how long a wish to stop may
 
 
 class StoreCall(NamedTuple):
-    """One small request of one store, of which many can be under way in one thread."""
+    """One request of one store, of which many can be under way in one thread."""
 
     store: RetryingStore
-    operation: Literal["read", "write", "head", "copy_from"]  # a method of `ObjectStore`
+    operation: Literal["read", "open", "write", "write_stream", "head", "copy_from"]  # a method of `RetryingStore`
     arguments: tuple[Any, ...]
+
+    @property
+    def large(self) -> bool:
+        """Whether it moves a large object, which must not keep small ones waiting."""
+        return self.operation == "write_stream"
 
     def run(self) -> object:
         """Make the request and wait for the answer. Raises: ObjectError, StoreUnusable, Interrupted."""
@@ -50,7 +55,7 @@ class StoreCall(NamedTuple):
 
     def cached_answer(self) -> object | None:
         """The answer, if the store has it without keeping anybody waiting; else None, and the request has to run."""
-        return self.store.read_cached(*self.arguments) if self.operation == "read" else None
+        return self.store.read_cached(*self.arguments[:3]) if self.operation in {"read", "open"} else None
 
     def repeat(self, failure: ObjectError) -> object:
         """As `run`, when a first attempt has failed in a way that may pass."""
@@ -171,10 +176,10 @@ class TransferLoop(Generic[C, R]):
         self._active = 0  # transfers that have begun, but for those that are parked
         self._under_way = 0  # requests at the multiplexer
         self._returned: Queue[tuple[_Transfer[C, R], Future[object]]] = Queue()  # from the threads
-        self._delayed: list[
-            tuple[float, int, _Transfer[C, R]]
-        ] = []  # a heap: those that wait for an endpoint or for others
+        # a heap: those that wait for others, and the first of each line for an endpoint
+        self._delayed: list[tuple[float, int, _Transfer[C, R]]] = []
         self._order = count()
+        self._lines: defaultdict[object, deque[_Transfer[C, R]]] = defaultdict(deque)  # by limiter or bandwidth
         self._ended: list[Ended[C, R]] = []
         self._reported = 0.0  # when, by the monotonic clock
 
@@ -235,11 +240,17 @@ class TransferLoop(Generic[C, R]):
         return self._shared.large.enter(small_ones_wait=not self._shared.inbox.empty())
 
     def _send_those_due(self) -> None:
-        stopped = self._shared.stop.requested
-        while self._delayed and (stopped or self._delayed[0][0] <= time.monotonic()):
-            _, _, transfer = heapq.heappop(self._delayed)
-            if stopped:
+        if self._shared.stop.requested:
+            waiting = [transfer for _, _, transfer in self._delayed]
+            waiting += [transfer for line in self._lines.values() for transfer in islice(line, 1, None)]
+            self._delayed.clear()
+            self._lines.clear()
+            for transfer in waiting:
                 self._advance(transfer, None, Interrupted("stopped while waiting"))
+        while self._delayed and self._delayed[0][0] <= time.monotonic():
+            _, _, transfer = heapq.heappop(self._delayed)
+            if isinstance(transfer.step, StoreCall):
+                self._send(transfer, transfer.step)
             else:
                 self._begin(transfer)
 
@@ -266,6 +277,11 @@ class TransferLoop(Generic[C, R]):
             self._under_way -= 1
             assert isinstance(transfer, _Transfer)  # noqa: S101 - the tag that `_begin` gave
             self._take_result(transfer, result, error)
+        if self._shared.stop.requested:
+            for transfer, _, error in self._multiplexer.broken_off():
+                self._under_way -= 1
+                assert isinstance(transfer, _Transfer)  # noqa: S101 - as above
+                self._advance(transfer, None, error)
 
     def _take_result(self, transfer: _Transfer[C, R], result: object, error: MastosyncError | None) -> None:
         call = transfer.step
@@ -292,18 +308,27 @@ class TransferLoop(Generic[C, R]):
         """Begin the step that a transfer wants done."""
         step = transfer.step
         assert step is not None  # noqa: S101 - it has begun
-        if isinstance(step, StoreCall):
-            self._begin_call(transfer, step)
-        elif isinstance(step, WaitFor):
+        if isinstance(step, WaitFor):
             if step.reached():
                 self._advance(transfer, None)
             else:
                 self._postpone(transfer, _LOOK_SECONDS)
-        elif step.large and not transfer.counts_as_large:
-            self._active -= 1
-            self._shared.parked.append(transfer)  # to be taken at once, unless too many are moving
+        elif step.large and not (transfer.counts_as_large or self._may_move_large()):
+            self._park(transfer, step)
         else:
-            self._run_in_thread(transfer, step.run)
+            transfer.counts_as_large = transfer.counts_as_large or step.large
+            if isinstance(step, StoreCall):
+                self._begin_call(transfer, step)
+            else:
+                self._run_in_thread(transfer, step.run)
+
+    def _park(self, transfer: _Transfer[C, R], step: StoreCall | BlockingCall) -> None:
+        """Set a transfer aside until fewer large objects are moving. Another loop may take it then."""
+        if isinstance(step, StoreCall):
+            _, source, *_ = step.arguments
+            source.close()  # a connection of this loop, which would be kept idle
+        self._active -= 1
+        self._shared.parked.append(transfer)
 
     def _begin_call(self, transfer: _Transfer[C, R], call: StoreCall) -> None:
         multiplexer, store = self._multiplexer, call.store.store_session.store
@@ -314,9 +339,15 @@ class TransferLoop(Generic[C, R]):
             else:
                 self._advance(transfer, answer)
             return
-        if wait := self._delay(transfer, call):
-            self._postpone(transfer, wait)
+        self._send(transfer, call)
+
+    def _send(self, transfer: _Transfer[C, R], call: StoreCall) -> None:
+        """Send a request by the multiplexer as soon as it may be sent."""
+        multiplexer = self._multiplexer
+        assert multiplexer is not None  # noqa: S101 - it has taken the request
+        if not self._may_send(transfer, call):
             return
+        store = call.store.store_session.store
         memory = call.store.memory
         room = memory.request if memory is not None else _always
         try:
@@ -330,15 +361,35 @@ class TransferLoop(Generic[C, R]):
     def _postpone(self, transfer: _Transfer[C, R], seconds: float) -> None:
         heapq.heappush(self._delayed, (time.monotonic() + seconds, next(self._order), transfer))
 
-    def _delay(self, transfer: _Transfer[C, R], call: StoreCall) -> float:
-        """Seconds after which to try again to send a request; 0.0: now."""
-        store_session = call.store.store_session
-        if store_session.bandwidth is not None and call.operation == "write" and not transfer.paid:
-            _, data, *_ = call.arguments
-            if wait := store_session.bandwidth.reserve(len(data)):
-                return wait
-            transfer.paid = True
-        return store_session.limiter.reserve()
+    def _may_send(self, transfer: _Transfer[C, R], call: StoreCall) -> bool:
+        """Whether a request may be sent now. If not, it stands in line for that."""
+        session = call.store.store_session
+        if session.bandwidth is not None and call.operation in {"write", "write_stream"} and not transfer.paid:
+            ask = partial(session.bandwidth.reserve, len(call.arguments[1]))
+            transfer.paid = self._is_let_through(transfer, session.bandwidth, ask)
+            if not transfer.paid:
+                return False
+        return self._is_let_through(transfer, session.limiter, session.limiter.reserve)
+
+    def _is_let_through(self, transfer: _Transfer[C, R], by: object, ask: Callable[[], float]) -> bool:
+        """Whether a limiter or a bandwidth lets a transfer go on; else it stands in line. `ask`: its `reserve`.
+
+        If all in line asked, all would be told the same moment, and all but one would wake up in vain.
+        """
+        line = self._lines[by]
+        if line and line[0] is not transfer:
+            line.append(transfer)
+            return False
+        if wait := ask():
+            if not line:
+                line.append(transfer)
+            self._postpone(transfer, wait)
+            return False
+        if line:
+            line.popleft()
+        if line:
+            self._postpone(line[0], 0.0)
+        return True
 
     def _run_in_thread(self, transfer: _Transfer[C, R], work: Callable[[], object]) -> None:
         future = self._shared.threads.submit(work)

@@ -120,11 +120,18 @@ def _shares(total: int, into: int) -> list[int]:
     return [total // into + (number < total % into) for number in range(into)]
 
 
-def side_by_side(work: Callable[[T], Iterable[R]], items: Sequence[T], workers: int, stop: StopSignal) -> Iterator[R]:
+def side_by_side(
+    work: Callable[[T], Iterable[R]],
+    items: Sequence[T],
+    workers: int,
+    stop: StopSignal,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Iterator[R]:
     """Yield everything that `work` yields for all items, in no order. Memory is bounded by the number of workers.
 
     `work` runs in threads, which take turns except in requests to stores. An error in one of them ends all and is
-    raised here. That, or an error of the caller, asks all of them to stop, wherever they wait.
+    raised here. That, or an error of the caller, asks all of them to stop, wherever they wait. `meanwhile` is called
+    here, between two results and ten times a second.
     """
     results: Queue[R] = Queue(_RESULTS_AHEAD * workers)
     abandoned = Event()
@@ -143,6 +150,7 @@ def side_by_side(work: Callable[[T], Iterable[R]], items: Sequence[T], workers: 
         with stop.after_errors():  # the other threads may be waiting for a store
             under_way = [threads.submit(work_on, item) for item in items]
             while True:
+                meanwhile()
                 ended = [future for future in under_way if future.done()]
                 under_way = [future for future in under_way if not future.done()]
                 for future in ended:

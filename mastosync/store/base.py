@@ -24,7 +24,7 @@ What every method promises:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -42,6 +42,10 @@ class DigestUse(StrEnum):
     COMPUTED = "computed"  # of the bytes, here; it goes along with a write
     CLAIMED = "claimed"  # the source says so, by an ETag that is an MD5; the write has to prove it
     WITHHELD = "withheld"  # computed, and not sent: only from the bytes can the store make an ETag that equals it
+
+
+STREAM_BYTES = 1024 * 1024
+"""Of one body that is streamed, in memory at once."""
 
 
 class OpenBody(Protocol):
@@ -347,6 +351,19 @@ def require_claimed(key: str, store_name: str, data: bytes, md5: bytes) -> None:
             f"cannot write {key!r} at {store_name}: its bytes have the MD5 {computed.hex()}, the ETag of their source "
             f"is {md5.hex()}"
         )
+
+
+@runtime_checkable
+class BulkDeletingStore(Protocol):
+    """A store that may delete many objects in one request."""
+
+    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:
+        """Remove objects of a destination, a thousand at most, and return the keys that the store has confirmed.
+
+        The others may be there or not: `delete` says what is wrong with each.
+        Raises: as `delete`, for all of them, and where the store has no such request.
+        """
+        ...
 
 
 class CompletedRequest(NamedTuple):

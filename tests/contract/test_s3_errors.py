@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -201,6 +202,21 @@ def test_a_failure_has_its_name(weather: Weather, method: str, fault: Fault, kin
     assert_says_where_without_secrets(caught.value, config)
     assert ".png" in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("method", ["write", "write_part"])
+def test_what_broke_on_the_way_may_have_been_sent(weather: Weather, method: str) -> None:
+    with pytest.raises(NetworkFailure) as caught:
+        weather.call(method, RESET)
+    assert not caught.value.nothing_sent
+
+
+def test_what_met_no_connection_was_not_sent(store_class: StoreClass) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with opened(at(f"http://127.0.0.1:{port}"), kind=store_class) as store, pytest.raises(NetworkFailure) as caught:
+        store.write("key", DATA, md5_of(DATA), PLAIN)
+    assert caught.value.nothing_sent
 
 
 def test_half_of_a_confirmation_is_none(weather: Weather) -> None:

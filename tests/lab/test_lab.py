@@ -364,10 +364,19 @@ def test_signatures_stay_valid_through_the_proxy(buckets: BucketPair, through_pr
     assert client.get_object(Bucket=bucket, Key=AWKWARD_KEY, Range="bytes=10-19")["Body"].read() == body[10:20]
     assert [item["Key"] for item in client.list_objects_v2(Bucket=bucket)["Contents"]] == [AWKWARD_KEY]
     client.delete_object(Bucket=bucket, Key=AWKWARD_KEY)
+    assert proxy.requests[-1].keys_to_delete == (AWKWARD_KEY,)
     assert {exchange.request.key for exchange in proxy.requests} == {AWKWARD_KEY, ""}
     assert [exchange.request.operation for exchange in proxy.requests] == [
         *("PutObject", "GetObject", "HeadObject", "GetObject", "ListObjects", "DeleteObject")
     ]
+
+
+def test_what_is_deleted_at_once_is_told_by_its_keys(buckets: BucketPair, through_proxy: StartClient) -> None:
+    proxy, client = through_proxy(fault_plan.no_faults)
+    keys = ["a & b", "\u00e9.png"]
+    client.delete_objects(Bucket=buckets.source, Delete={"Objects": [{"Key": key} for key in keys]})
+    assert proxy.requests[-1].request.operation == "DeleteObjects"
+    assert list(proxy.requests[-1].keys_to_delete) == keys
 
 
 def test_a_multipart_upload_through_the_proxy_counts_as_one_put(

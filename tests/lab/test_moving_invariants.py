@@ -227,6 +227,13 @@ def test_what_the_plan_wants_is_not_to_be_removed() -> None:
     assert not list(deliveries(state_of()).follow([deleted], state_of(), 0))
 
 
+def test_not_as_one_of_many_either() -> None:
+    many = replace(
+        exchange("DeleteObjects", 1), request=Request("POST", "bucket", "", {}, "DeleteObjects", 1, named=("a", KEY))
+    )
+    assert list(deliveries(PLAN).follow([many], PLAN, 0)) == [(invariants.REMOVED, KEY)]
+
+
 def test_what_lies_there_is_ours_until_it_is_removed_or_somebody_else_writes_it() -> None:
     book = deliveries(PLAN)
     list(book.follow([PUT], PLAN, 0))

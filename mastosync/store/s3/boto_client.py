@@ -6,6 +6,7 @@ from here where `route` cannot tell it. Errors become those of the contract.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from copy import copy
@@ -30,17 +31,20 @@ from mastosync import __version__
 from mastosync.errors import MastosyncError, ObjectRejected, StoreUnusable, without_frames
 from mastosync.language import tr
 from mastosync.store.errors import Target
-from mastosync.store.s3.protocol import error_response_of
+from mastosync.store.s3.protocol import base64_of, error_response_of
 from mastosync.store.s3.route import Route, closed_folder_of_aws, leave_warning_to_us, own_bundle
 from mastosync.store.s3.translation import ErrorResponse, InvalidResponse, Request, Translator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from botocore.awsrequest import AWSRequest
     from botocore.credentials import ReadOnlyCredentials
     from mypy_boto3_s3 import S3Client
 
     from mastosync.config import S3Config
+
+_CHECKSUMS = ("x-amz-checksum-", "x-amz-sdk-checksum-")
 
 NO_CREDENTIALS = (
     boto_errors.NoCredentialsError,
@@ -100,6 +104,7 @@ def make_client(config: S3Config, connections: int, *, signed: bool = True) -> S
         ) from without_frames(error)
     client.meta.events.register_last("before-call.s3", _expect_nothing)
     client.meta.events.register_first("response-received.s3", _end_with_errors)
+    client.meta.events.register_last("before-sign.s3.DeleteObjects", _send_md5)
     return client
 
 
@@ -155,6 +160,13 @@ def _expect_nothing(params: dict[str, Any], **_: object) -> None:
     that keeps silent, and an endless loop in botocore when the connection ends after the 100.
     """
     params["headers"].pop("Expect", None)
+
+
+def _send_md5(request: AWSRequest, **_: object) -> None:
+    """Send Content-MD5 with a document that has to carry a checksum, in place of a newer one that botocore adds."""
+    for name in [name for name in request.headers if name.lower().startswith(_CHECKSUMS)]:
+        del request.headers[name]
+    request.headers["Content-MD5"] = base64_of(hashlib.md5(cast("bytes", request.data), usedforsecurity=False).digest())
 
 
 def _end_with_errors(
@@ -213,6 +225,12 @@ class BotoTranslator(Translator):
         *Translator.network,
     )
     tls = (boto_errors.SSLError, *Translator.tls)
+    unsent = (
+        boto_errors.EndpointConnectionError,
+        boto_errors.ConnectTimeoutError,
+        boto_errors.ProxyConnectionError,
+        *Translator.unsent,
+    )
     foreign = (
         boto_errors.ClientError,
         boto_errors.BotoCoreError,

@@ -49,13 +49,14 @@ from mastosync.store.s3.protocol import (
     etag_of,
     headers_of,
     info_of,
+    is_plain,
     require_own_md5,
     unquoted,
 )
 from mastosync.store.s3.translation import InvalidResponse, Request, name_of, scrubber_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from botocore.credentials import ReadOnlyCredentials
     from botocore.response import StreamingBody
@@ -244,6 +245,17 @@ class S3Store:
     def delete(self, key: str) -> None:  # noqa: D102
         self._delete(key)
 
+    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:  # noqa: D102 - see BulkDeletingStore
+        self._require_destination(f"{len(keys)} objects")
+        named = [key for key in keys if is_plain(key)]
+        if not named:
+            return frozenset()
+        with self.translated(Request("delete many objects at once in", subject=Target.STORE)):
+            answer = self.client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in named]}
+            )
+            return frozenset(named).intersection(each.get("Key", "") for each in answer.get("Deleted", []))
+
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         return self._is_given(key, lambda: self._anonymous_client.get_object, partial(self._known, key))
 
@@ -313,12 +325,15 @@ class S3Store:
 
     def _delete(self, key: str, **version: str) -> bool:
         """Whether the store has hidden an object instead of removing it."""
-        if self._is_source:
-            raise StoreUnusable(f"cannot delete {key!r} at {self.name}: nothing is ever deleted at a source")
+        self._require_destination(repr(key))
         chosen: Any = version
         with suppress(ObjectMissing), self.translated(Request("delete", key)):
             return self.client.delete_object(Bucket=self._bucket, Key=key, **chosen).get("DeleteMarker", False)
         return False
+
+    def _require_destination(self, what: str) -> None:
+        if self._is_source:
+            raise StoreUnusable(f"cannot delete {what} at {self.name}: nothing is ever deleted at a source")
 
     @cached_property
     def _anonymous_client(self) -> S3Client:

@@ -10,13 +10,10 @@ from io import BytesIO
 
 import pycurl
 
-from mastosync.store.base import Digesting
+from mastosync.store.base import STREAM_BYTES, Digesting
 
 LONGEST_ERROR_PAGE = 256 * 1024
 """Bytes of an answer that are read whatever the caller wants."""
-
-STREAM_BYTES = 1024 * 1024
-"""Of one body that is streamed, in memory."""
 
 _UNREAD = b"(a longer body)"  # in place of one of which nothing was read, as none at all would tell something else
 _LENGTH = re.compile(rb"^content-length:\s*([0-9]{1,18})\s*$", re.IGNORECASE | re.MULTILINE)

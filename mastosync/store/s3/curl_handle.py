@@ -21,6 +21,7 @@ from mastosync.store.s3.curl_bodies import (
     SharedByHandles,
     has_ended,
 )
+from mastosync.store.s3.translation import NotConnected
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -230,7 +231,7 @@ class Handle:
             self._received.note_unread()
         try:
             if failure is not None:
-                return exchange.conclude(_failure(failure))
+                return exchange.conclude(_failure(failure, sent=self._received.sent))
             status, received = int(self.curl.getinfo(pycurl.RESPONSE_CODE)), self._received
             return exchange.conclude(Response(status, _headers_of(received.head), received.body()))
         finally:
@@ -267,13 +268,15 @@ def _headers_of(lines: list[bytes]) -> dict[str, str]:
     return headers
 
 
-def _failure(error: pycurl.error) -> OSError:
+def _failure(error: pycurl.error, *, sent: bool) -> OSError:
     """What libcurl reports, as Python's own HTTP client would raise it."""
     code, said = error.args[0], str(error.args[-1])
     if code in _BAD_CERTIFICATE:
         return ssl.SSLCertVerificationError(said)
     if code in _TLS:
         return ssl.SSLError(said)
+    if not sent:
+        return NotConnected(f"timed out: {said}" if code == pycurl.E_OPERATION_TIMEDOUT else said)
     if code == pycurl.E_OPERATION_TIMEDOUT:
         return TimeoutError(f"timed out: {said}")
     if code == pycurl.E_ABORTED_BY_CALLBACK:

@@ -143,8 +143,11 @@ class CurlMultiplexer:
             self._resume_paused()
         self._multi.perform()
         results: list[CompletedRequest] = []
-        for curl, failure in ended_in(self._multi, _AT_ONCE):
-            self._take_end(curl, failure, results)
+        left = 1
+        while left and not results:
+            left, ended = ended_in(self._multi, _AT_ONCE)
+            for curl, failure in ended:
+                self._take_end(curl, failure, results)
         if self._shared.events:
             self._shared.events.clear()
             self._take_events(results)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,9 @@ class CurlStore:
     def reading(self, source: StreamedObject, handle: Handle | None = None) -> Reading:
         """The request that gives the bytes of an object of this store. `handle`: to be used for it."""
         return Reading(self, handle or self.handle("GET"), self._requests.stream_from(source))
+
+    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:  # noqa: D102 - see BulkDeletingStore
+        return self.boto.delete_objects(keys)
 
     def takes(self, operation: str, arguments: tuple[Any, ...]) -> bool:
         """Whether libcurl makes the request of an operation, so that there is an `exchange`."""

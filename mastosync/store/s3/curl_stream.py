@@ -123,7 +123,8 @@ def stream_alone(
     try:
         while True:
             multi.perform()
-            for curl, failure in ended_in(multi):
+            _, ended = ended_in(multi, 2)
+            for curl, failure in ended:
                 answer = flow.ended(curl, failure)
                 if answer is not None:
                     return answer
@@ -136,10 +137,7 @@ def stream_alone(
             handle.close()
 
 
-def ended_in(multi: pycurl.CurlMulti, at_once: int = 2) -> Iterator[tuple[pycurl.Curl, pycurl.error | None]]:
-    """Requests that have ended, and how."""
-    left = 1
-    while left:
-        left, well, badly = multi.info_read(at_once)
-        yield from ((curl, None) for curl in well)
-        yield from ((curl, pycurl.error(code, said)) for curl, code, said in badly)
+def ended_in(multi: pycurl.CurlMulti, at_once: int) -> tuple[int, list[tuple[pycurl.Curl, pycurl.error | None]]]:
+    """Some requests that have ended, and how. Returns: also how many are left."""
+    left, well, badly = multi.info_read(at_once)
+    return left, [*((curl, None) for curl in well), *((curl, pycurl.error(code, said)) for curl, code, said in badly)]

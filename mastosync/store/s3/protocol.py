@@ -49,6 +49,7 @@ _FIELDS = ("Key", "LastModified", "ETag", "Size")
 _Columns = tuple[Mapping[str, str | None], Sequence[str], Sequence[str], Sequence[str], Sequence[str]]
 """What a listing says of itself; then `_FIELDS` of its objects, as they stand there."""
 
+_PLAIN_SEGMENT = re.compile(r"[\w!()*,.:;=@~-]+", re.ASCII)
 _TIMESTAMP = re.compile(r"[0-9T:.Z+-]{10,40}")
 _USUAL_LISTING = re.compile(rb"(?:<\?xml[^>]*>\s*)?<ListBucketResult[ >].*<(?:Name|MaxKeys|IsTruncated)>", re.DOTALL)
 _BEGINNING = re.compile(
@@ -61,6 +62,11 @@ _NEEDS_PARSER = re.compile(rb"<!|\r|&(?!amp;|lt;|gt;|apos;)")  # what a parser m
 _ABOUT_PAGE = re.compile(r"<(IsTruncated|EncodingType)>([^<]*)</")
 _FIRST_OBJECT = re.compile(r"<Contents>.*?</Contents>", re.DOTALL)
 _TAG_AND_TEXT = re.compile(r"<(/?\w+)>([^<]*)")
+
+
+def is_plain(key: str) -> bool:
+    """Whether every store that reads a key in XML will take it for just this one."""
+    return all(_PLAIN_SEGMENT.fullmatch(segment) and segment.strip(".") for segment in key.split("/"))
 
 
 def headers_of(answer: Mapping[str, Any]) -> Mapping[str, str]:

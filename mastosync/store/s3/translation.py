@@ -39,6 +39,10 @@ class InvalidResponse(ValueError):
     """An answer that no S3 store gives."""
 
 
+class NotConnected(ConnectionError):
+    """There was no connection to send a request by."""
+
+
 class Request(NamedTuple):
     """The request that an error is about."""
 
@@ -77,6 +81,8 @@ class Translator:
     network: ClassVar[tuple[type[Exception], ...]] = (OSError,)
     """What connections end with."""
     tls: ClassVar[tuple[type[Exception], ...]] = (ssl.SSLError,)
+    unsent: ClassVar[tuple[type[Exception], ...]] = (NotConnected,)
+    """Of `network`: what comes before a request is sent."""
     foreign: ClassVar[tuple[type[Exception], ...]] = (
         ErrorResponse,
         *network,
@@ -104,7 +110,9 @@ class Translator:
                 hint=say(TLS_HINT).format(url="endpoint_url"),
             )
         if isinstance(error, self.network):
-            return network_failure(where, said)
+            failure = network_failure(where, said)
+            failure.nothing_sent = isinstance(error, self.unsent)
+            return failure
         what = "" if isinstance(error, InvalidResponse) else f"{type(error).__name__}: "
         return (StoreUnusable if request.subject is Target.STORE else ServerFailure)(
             f"cannot {where}: the answer is none of an S3 store ({what}{said})",

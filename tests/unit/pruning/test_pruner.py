@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mastosync.cli.commands.prune import render_pruning
-from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
+from mastosync.errors import (
+    Interrupted,
+    ManifestError,
+    NetworkFailure,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectRejected,
+    StoreUnusable,
+)
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
@@ -28,7 +36,7 @@ from mastosync.manifest import (
     record_findings,
 )
 from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
-from mastosync.model import Entry, EntryState, Origin, Outcome, Reason
+from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Reason
 from mastosync.planning.planner import PlanOptions
 from mastosync.pruning import FEW, PruneOptions, Pruner, PruneResult, TooMuchGone
 from mastosync.runtime.retry import StoreSession
@@ -326,6 +334,144 @@ def test_what_ends_a_prune_leaves_recorded_what_was_removed(
     assert left >= len(store.objects)  # nothing is recorded as removed that is there
     assert prune(manifest, store, all_of_them).removed == left
     assert not store.objects
+
+
+class BulkStore(MemoryStore):
+    """Deletes many at once. It confirms none of `refusing`, though some of these may be gone."""
+
+    def __init__(self, *refusing: str) -> None:
+        super().__init__("new")
+        self.refusing = frozenset(refusing)
+        self.batches: list[list[str]] = []
+
+    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:
+        self._called("delete_objects")
+        self.batches.append(list(keys))
+        for key in keys:
+            if key not in self.refusing:
+                self.objects.pop(key, None)
+        return frozenset(keys) - self.refusing
+
+
+class TestManyAtOnce:
+    """A thousand objects cost one request, where the store takes that; what it does not confirm is deleted alone."""
+
+    ALL = PruneOptions(apply=True, at_most=10_000, workers=4)
+
+    def gone(self, manifest: Manifest, store: MemoryStore, count: int) -> None:
+        plan(manifest, [entry(row) for row in range(1, count + 1)])
+        copy_all(manifest, store)
+        plan(manifest, [])
+
+    def test_a_thousand_objects_are_one_request(self, manifest: Manifest) -> None:
+        store = BulkStore()
+        self.gone(manifest, store, 2_500)
+        assert counts(prune(manifest, store, self.ALL)) == (2_500, 0, 2_500, 0)
+        assert [len(batch) for batch in store.batches] == [1000, 1000, 500]
+        assert not store.objects
+        assert store.count("delete") == 0
+        assert counts(prune(manifest, store, self.ALL)) == (0, 0, 0, 0), "all of it was recorded"
+
+    def test_one_is_deleted_as_before(self, manifest: Manifest) -> None:
+        store = BulkStore()
+        self.gone(manifest, store, 1)
+        assert prune(manifest, store, self.ALL).removed == 1
+        assert (store.count("delete_objects"), store.count("delete")) == (0, 1)
+
+    def test_what_is_not_confirmed_is_deleted_alone_and_told_as_before(self, manifest: Manifest) -> None:
+        keys = [canonical_key(entry(row), "p") for row in range(1, 6)]
+        store = BulkStore(*keys[:2])
+        self.gone(manifest, store, 5)
+        store.fail("delete", ObjectDenied("no"))
+        result = prune(manifest, store, self.ALL)
+        assert counts(result) == (5, 0, 4, 1)
+        assert result.examples == ["no"]
+        assert len(store.objects) == 1
+        assert [len(batch) for batch in store.batches] == [5]
+        assert counts(prune(manifest, store, self.ALL)) == (1, 0, 1, 0)
+
+    @pytest.mark.parametrize(
+        "refusal", [ObjectRejected("501"), ObjectDenied("403"), StoreUnusable("405"), ObjectMissing("404")]
+    )
+    def test_a_store_that_cannot_is_asked_once_a_run(self, manifest: Manifest, refusal: Exception) -> None:
+        store = BulkStore()
+        self.gone(manifest, store, 2_100)
+        store.fail("delete_objects", refusal)
+        assert counts(prune(manifest, store, self.ALL)) == (2_100, 0, 2_100, 0)
+        assert (store.count("delete_objects"), store.count("delete")) == (1, 2_100)
+
+    def test_what_may_pass_is_repeated_before_the_store_is_said_to_be_unable(self, manifest: Manifest) -> None:
+        store = BulkStore()
+        self.gone(manifest, store, 10)
+        store.fail("delete_objects", NetworkFailure("reset"))
+        assert prune(manifest, store, self.ALL).removed == 10
+        assert (store.count("delete_objects"), store.count("delete")) == (2, 0)
+        self.gone(manifest, store, 10)
+        store.fail("delete_objects", *[NetworkFailure("reset")] * 3)
+        assert prune(manifest, store, self.ALL).removed == 10
+        assert store.count("delete") == 10
+
+    def test_a_key_that_another_entry_has_is_not_among_them(self, manifest: Manifest) -> None:
+        same, wanted = entry(12345678901234567), entry(12345678901234599)
+        store = BulkStore()
+        plan(manifest, [entry(1), entry(2), same])
+        copy_all(manifest, store)
+        plan(manifest, [wanted])
+        assert counts(prune(manifest, store, self.ALL)) == (3, 1, 2, 0)
+        assert store.batches == [[canonical_key(entry(1), "p"), canonical_key(entry(2), "p")]]
+        assert list(store.objects) == [canonical_key(wanted, "p")]
+
+    def test_what_may_be_there_in_parts_is_looked_at_first_and_goes_alone(self, manifest: Manifest) -> None:
+        store = BulkStore()
+        plan(manifest, [entry(row) for row in range(1, 5)])
+        queue = WorkQueue(manifest)
+        claims = list(queue.iter_claimable())
+        for claim in claims:
+            store.put(canonical_key(claim.entry, "p"), b"data")
+        done = [Outcome(claim.entry, EntryState.DONE, size=4, md5=b"\1" * 16) for claim in claims[1:]]
+        broken = Outcome(claims[0].entry, EntryState.FAILED, Reason.NETWORK, presence=Presence.IN_DOUBT)
+        queue.commit(outcomes=[*done, broken])
+        plan(manifest, [])
+        assert prune(manifest, store, self.ALL).removed == 4
+        in_doubt = canonical_key(claims[0].entry, "p")
+        assert [each for each in store.calls if each[1] == in_doubt] == [
+            ("abort_unfinished", in_doubt),
+            ("delete", in_doubt),
+        ]
+        assert [len(batch) for batch in store.batches] == [3]
+
+    @pytest.mark.parametrize("error", [Interrupted("stopped"), ZeroDivisionError()])
+    def test_what_ends_a_prune_leaves_recorded_what_was_confirmed(self, manifest: Manifest, error: Exception) -> None:
+        store = BulkStore()
+        self.gone(manifest, store, 1_500)
+
+        class Breaking(BulkStore):
+            def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:
+                if self.batches:
+                    raise error
+                return super().delete_objects(keys)
+
+        breaking = Breaking()
+        breaking.objects = store.objects
+        with pytest.raises(type(error)):
+            prune(manifest, breaking, self.ALL)
+        assert len(store.objects) == 500
+        assert prune(manifest, store, self.ALL).removed == 500
+
+    def test_a_wish_to_stop_is_heeded_between_two_requests(self, manifest: Manifest) -> None:
+        stop = StopSignal()
+
+        class Stopping(BulkStore):
+            def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:
+                stop.request()
+                return super().delete_objects(keys)
+
+        store = Stopping()
+        self.gone(manifest, store, 1_500)
+        with pytest.raises(Interrupted, match="stopped"):
+            prune(manifest, store, self.ALL, stop)
+        assert len(store.objects) == 500
+        assert prune(manifest, store, self.ALL).removed == 500
 
 
 def test_only_the_pruner_and_probes_delete() -> None:

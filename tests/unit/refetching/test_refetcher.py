@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import IO, Any, NoReturn
@@ -41,7 +42,7 @@ from tests.support.entries import entry
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
 from tests.support.transfers import store_session
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 ORIGINAL = Kind("media_attachments", "file", "original", "media_attachments/files", remote=True, cached=True)
@@ -69,6 +70,11 @@ class Origins:
 
 
 Run = Callable[..., RefetchResult]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
 @pytest.fixture
@@ -328,6 +334,77 @@ def test_a_wish_to_stop_is_heeded_and_nothing_is_said_of_the_rest(run: Run, orig
     assert origins.asked == []
     records = list(ManifestReader(run.manifests[0]).iter_records((EntryState.FAILED,)))  # type: ignore[attr-defined]
     assert [record.detail for record in records] == [None] * 3
+
+
+class TestWhatIsFoundIsRecordedTogether:
+    """A transaction for each file took longer than many a file."""
+
+    @pytest.fixture
+    def transactions(self, monkeypatch: pytest.MonkeyPatch) -> list[Manifest]:
+        begun: list[Manifest] = []
+        transaction = Manifest.transaction
+
+        def counted(manifest: Manifest) -> AbstractContextManager[sqlite3.Connection]:
+            begun.append(manifest)
+            return transaction(manifest)
+
+        monkeypatch.setattr(Manifest, "transaction", counted)
+        return begun
+
+    def test_of_files_that_cannot_be_had(self, run: Run, transactions: list[Manifest]) -> None:
+        before_run = 10  # of a plan, and of what makes them missing
+        result = run(dict.fromkeys(some(1000)))
+        assert fates(result) == {RefetchStatus.CHANGED: 1_000}
+        assert len(transactions) <= before_run + 10
+        records = ManifestReader(run.manifests[0]).iter_records((EntryState.FAILED,))  # type: ignore[attr-defined]
+        assert all((each.detail or "").startswith("refetch: changed") for each in records)
+
+    def test_and_of_those_that_come(self, run: Run, transactions: list[Manifest], clock: Clock) -> None:
+        """By a clock that stands still but for the waits between two files."""
+        result = run(
+            {each: row for number in range(10) for each, row in some(50, f"{number}.example", 1 + 50 * number).items()}
+        )
+        assert fates(result) == {RefetchStatus.REFETCHED: 500}
+        assert len(transactions) <= 10 + 10 + clock.now - 1000.0
+
+    @pytest.mark.timing
+    def test_within_a_second_though_another_server_keeps_everybody_waiting(
+        self, run: Run, origins: Origins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fetch = origins.fetch
+
+        def recorded() -> int:
+            (manifest,) = run.manifests  # type: ignore[attr-defined]
+            with closing(sqlite3.connect(manifest.path)) as reading:
+                return int(reading.execute("SELECT count(*) FROM entries WHERE origin IS NOT NULL").fetchone()[0])
+
+        def watched(url: str, most_bytes: int) -> FetchedFile:
+            if "slow" in url:
+                wait_until(lambda: recorded() == 3, "what the other server gave is recorded")
+            return fetch(url, most_bytes)
+
+        monkeypatch.setattr(origins, "fetch", watched)
+        result = run({**some(3), **some(1, "slow.example", first=50)})
+        assert fates(result) == {RefetchStatus.REFETCHED: 4}
+
+    def test_also_when_an_error_ends_it(
+        self, run: Run, destination: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = destination.write
+
+        def ending(key: str, *arguments: Any) -> str:  # noqa: ANN401
+            if len(destination.objects) == 5:
+                raise StoreUnusable("the bucket is gone")
+            return write(key, *arguments)
+
+        monkeypatch.setattr(destination, "write", ending)
+        with pytest.raises(StoreUnusable):
+            run(some(20))
+        (manifest,) = run.manifests  # type: ignore[attr-defined]
+        done = list(ManifestReader(manifest).iter_records((EntryState.DONE,)))
+        left = manifest.connection.execute("SELECT count(*) FROM claims").fetchone()[0]
+        assert len(done) + left == 6, "each that was begun is done, or still claimed as it may have arrived"
+        assert done
 
 
 @pytest.mark.parametrize(

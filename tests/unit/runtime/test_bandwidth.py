@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from mastosync.config.sections import BANDWIDTH
 from mastosync.config.values import InvalidValue
-from mastosync.errors import Interrupted
+from mastosync.errors import (
+    CorruptObject,
+    Interrupted,
+    NetworkFailure,
+    ObjectError,
+    ServerFailure,
+    Throttled,
+)
 from mastosync.model import ObjectHeaders
 from mastosync.runtime.limiter import Bandwidth
 from mastosync.runtime.retry import RetryingStore
@@ -196,7 +203,76 @@ def test_many_threads_share_one_bandwidth_and_use_it() -> None:
     assert 0.8 <= time.monotonic() - begin < 4
 
 
-def test_what_is_written_counts_once_and_what_is_read_does_not(clock: Clock) -> None:
+class Meter(Bandwidth):
+    """Lets everything go, and counts it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: None, StopSignal())
+        self.paid_bytes = 0
+
+    def reserve(self, size_bytes: int) -> float:
+        self.paid_bytes += size_bytes
+        return 0.0
+
+
+def not_connected() -> NetworkFailure:
+    failure = NetworkFailure("refused")
+    failure.nothing_sent = True
+    return failure
+
+
+class TestWhatIsWrittenAgain:
+    """It travels again, and so counts again."""
+
+    DATA = bytes(KIB)
+    MD5 = hashlib.md5(DATA).digest()
+    OPTIONS = PutOptions(ObjectHeaders())
+
+    @pytest.mark.parametrize(
+        "failures",
+        [
+            (ServerFailure("500"), NetworkFailure("reset")),
+            (Throttled("503", retry_after_seconds=0.01), CorruptObject("400")),
+        ],
+    )
+    def test_counts_again_whatever_the_store_said(self, failures: tuple[ObjectError, ...]) -> None:
+        store, meter = MemoryStore(), Meter()
+        store.fail("write", *failures)
+        RetryingStore(store_session(store, bandwidth=meter)).write("k", self.DATA, self.MD5, self.OPTIONS)
+        assert (store.count("write"), meter.paid_bytes) == (3, 3 * KIB)
+
+    def test_so_does_a_part(self) -> None:
+        store, meter = MemoryStore(), Meter()
+        upload = store.start_multipart("k", self.OPTIONS)
+        store.fail("write_part", ServerFailure("500"))
+        RetryingStore(store_session(store, bandwidth=meter)).write_part("k", upload, 1, self.DATA, self.MD5)
+        assert (store.count("write_part"), meter.paid_bytes) == (2, 2 * KIB)
+
+    def test_so_does_what_a_multiplexer_sent_first(self) -> None:
+        store, meter = MemoryStore(), Meter()
+        patient = RetryingStore(store_session(store, bandwidth=meter))
+        patient.repeat(ServerFailure("500"), "write", ("k", self.DATA, self.MD5, self.OPTIONS))
+        assert meter.paid_bytes == KIB, "the first was paid for by who sent it"
+
+    def test_what_never_left_counts_once(self) -> None:
+        """A store that is down takes nothing: the search for that is not kept waiting for bytes."""
+        store, meter = MemoryStore(), Meter()
+        store.fail("write", not_connected(), not_connected())
+        RetryingStore(store_session(store, bandwidth=meter)).write("k", self.DATA, self.MD5, self.OPTIONS)
+        assert (store.count("write"), meter.paid_bytes) == (3, KIB)
+
+    def test_what_waited_for_a_store_that_was_down_counts_once_more(self, clock: Clock) -> None:
+        store, meter = MemoryStore(), Meter()
+        session = store_session(store, bandwidth=meter, patience_seconds=60)
+        session.limiter.note(None)
+        store.fail("write", *[NetworkFailure("reset")] * 3, not_connected())
+        store.fail("read", NetworkFailure("down"), NetworkFailure("down"))
+        RetryingStore(session).write("k", self.DATA, self.MD5, self.OPTIONS)
+        assert store.count("write") == 5
+        assert meter.paid_bytes == 4 * KIB, "three were broken off, the fourth was paid for when it could leave"
+
+
+def test_what_is_written_counts_and_what_is_read_does_not(clock: Clock) -> None:
     store = MemoryStore()
     limited = store_session(store, bandwidth=bandwidth(clock, "1M"))
     data, md5 = bytes(MIB), hashlib.md5(bytes(MIB)).digest()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mastosync.store.base import ListedObject, Page
 from mastosync.store.s3 import protocol
-from mastosync.store.s3.protocol import decode_metadata, encode_metadata, error_response, page_of
+from mastosync.store.s3.protocol import decode_metadata, encode_metadata, error_response, is_plain, page_of
 from mastosync.store.s3.translation import ErrorResponse, InvalidResponse
 
 AWS = "<Key>{key}</Key><LastModified>{modified}</LastModified><ETag>{etag}</ETag><Size>{size}</Size>"
@@ -214,3 +214,22 @@ def test_a_refusal_says_what_botocore_would_read_in_it(status: int, body: bytes)
 
 def test_what_is_no_refusal_is_no_answer_of_s3() -> None:
     assert isinstance(error_response(300, {}, b""), InvalidResponse)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("media_attachments/files/000/001/original/9f1b.png", True),
+        ("cache/accounts/avatars/000/1/original/a-b_c(1).JPEG", True),
+        ("prefix/..a/b..", True),
+        *(
+            (f"a/{segment}/b", False)
+            for segment in ("", ".", "..", "...", "\u00e9", "a b", "a&b", "<a>", "a%2Fb", "a+b", "a\\b")
+        ),
+        *((f"a/b{end}", False) for end in ("/", " ", "\n", "\r\n", "\0", '"', "'", "\u200b", "\u0661")),
+        ("", False),
+        ("/a", False),
+    ],
+)
+def test_a_plain_key_can_be_taken_for_no_other(key: str, expected: bool) -> None:
+    assert is_plain(key) is expected
