@@ -9,7 +9,7 @@ Large objects go to a bucket that keeps nothing. Their bodies are read into memo
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -230,9 +230,10 @@ class NullStore:
                     pass
 
     def empty(self) -> None:
-        """Throw away what has arrived at the destination."""
-        shutil.rmtree(self.bucket(DESTINATION), ignore_errors=True)
-        self.bucket(DESTINATION).mkdir()
+        """Throw away what has arrived at the destination. The folders stay: a store has none to make for a key."""
+        for folder, _, names in os.walk(self.bucket(DESTINATION)):
+            for name in names:
+                Path(folder, name).unlink()
 
     def damaged(self, objects: Iterable[BenchObject]) -> list[str]:
         """The keys of those that have not arrived at the destination as they are."""
@@ -264,7 +265,8 @@ class NullStore:
         contents: dict[str, Path] = {}
         for each in self._objects:
             path = self.bucket(SOURCE) / each.key
-            path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (path.parent, (self.bucket(DESTINATION) / each.key).parent):
+                folder.mkdir(parents=True, exist_ok=True)
             if each.md5 in contents:
                 path.hardlink_to(contents[each.md5])
             else:
