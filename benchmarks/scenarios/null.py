@@ -33,9 +33,9 @@ def _small(bench: Bench, where: str, doors: Callable[[NullStore], tuple[Door, Do
     makers = [*bench.ours(), rclone_fastest, boto3_threads]
     with NullStore(bench.memory / "null", bench.objects) as store:
         measured, counting = doors(store)
-        stage = _null_stage(bench, store, measured, bench.objects, WORKERS)
+        stage = small_stage(bench, store, measured, bench.objects, WORKERS)
         figures = run_in_turn(made(makers, stage), len(bench.objects), bench.rounds or 5, bench.log)
-        counted = _null_stage(bench, store, counting, bench.counted_objects, WORKERS)
+        counted = small_stage(bench, store, counting, bench.counted_objects, WORKERS)
         requests = count_requests(made(makers, counted), store.requests, bench.log)
     size = sum(len(each.content) for each in bench.objects) / len(bench.objects)
     ours, rclone = figures[0], figures[len(bench.ours())]
@@ -68,7 +68,7 @@ def delay(bench: Bench) -> Section:
     """A store that lets every request wait."""
     makers = [*bench.ours(), rclone_fastest]
     with NullStore(bench.memory / "null", bench.objects) as store:
-        stage = _null_stage(bench, store, store.delayed, bench.objects, DELAYED_WORKERS)
+        stage = small_stage(bench, store, store.delayed, bench.objects, DELAYED_WORKERS)
         figures = run_in_turn(made(makers, stage), len(bench.objects), bench.rounds or 2, bench.log)
     most = DELAYED_WORKERS / (2 * DELAY_SECONDS)
     share = Spread.of([rate / most for rate in figures[0].rates])
@@ -151,7 +151,7 @@ def _large_contestants(
     bench: Bench, store: NullStore, door: Door, whole: Sequence[BenchObject], in_parts: Sequence[BenchObject]
 ) -> list[Contestant]:
     """Ours, rclone by one PUT and rclone in parts, on what was uploaded whole; then the first two on the rest."""
-    of_whole, of_parts = _large_stage(bench, store, door, whole), _large_stage(bench, store, door, in_parts)
+    of_whole, of_parts = large_stage(bench, store, door, whole), large_stage(bench, store, door, in_parts)
     makers = [*bench.ours(), rclone_whole]
     return [
         *made([*makers, rclone_parts], of_whole),
@@ -175,7 +175,8 @@ class _Uploads:
         return [] if came >= self.wanted_bytes else [f"some of {came:,} bytes"]
 
 
-def _large_stage(bench: Bench, store: NullStore, door: Door, objects: Sequence[BenchObject]) -> Stage:
+def large_stage(bench: Bench, store: NullStore, door: Door, objects: Sequence[BenchObject]) -> Stage:
+    """From the bucket of the source to the one that keeps nothing, by a door that counts."""
     uploads = _Uploads(store, sum(len(each.content) for each in objects))
     kind = "in-parts" if objects[0].part_bytes else "whole"
     return Stage(
@@ -189,7 +190,8 @@ def _large_stage(bench: Bench, store: NullStore, door: Door, objects: Sequence[B
     ).set_up()
 
 
-def _null_stage(bench: Bench, store: NullStore, door: Door, objects: Sequence[BenchObject], workers: int) -> Stage:
+def small_stage(bench: Bench, store: NullStore, door: Door, objects: Sequence[BenchObject], workers: int) -> Stage:
+    """From the bucket of the source to one that keeps what comes, so that it can be compared."""
     return Stage(
         bench.disk / f"stage-{len(objects)}",
         objects,
