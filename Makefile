@@ -40,7 +40,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-lab test-fast test-timing test-pythons faults soak bench bench-plan bench-size audit lint format sample messages check-messages dist lock venv clean
+.PHONY: help demo test test-lab test-fast test-timing test-pythons faults soak bench bench-profile bench-plan bench-size audit lint format sample messages check-messages dist lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ soak: .venv/.test ## copy for MINUTES with faults, and check that nothing grows
 
 bench: .venv/.bench $(NGINX) ## measure everything beside other clients, and write benchmarks/results.md
 	@$(BIN)/python -m benchmarks $(ARGUMENTS)
+
+bench-profile: .venv/.bench $(NGINX) ## print where the time of a copy goes, of small and of large objects
+	@$(BIN)/python -m benchmarks.profile $(ARGUMENTS)
 
 bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreSQL on this machine
 	@$(BIN)/python -m benchmarks.plan $(ARGUMENTS)

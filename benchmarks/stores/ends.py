@@ -33,6 +33,7 @@ class Bucket:
 
     address: S3Address
     name: str  # as rclone has it after the name of the remote
+    ca_bundle: Path | None = None  # who vouches for the store, if it is reached by TLS
 
     @property
     def identity(self) -> StoreIdentity:
@@ -41,7 +42,8 @@ class Bucket:
 
     def section(self, role: str) -> str:
         """Of mastosync's configuration."""
-        return _BUCKET.format(role=role, address=self.address, bucket=self.name)
+        trust = f"ca_bundle = {self.ca_bundle}\n" if self.ca_bundle else ""
+        return _BUCKET.format(role=role, address=self.address, bucket=self.name) + trust
 
     def remote(self, role: str) -> str:
         """Of rclone's configuration."""

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from lab.buckets import BucketPair
+from lab.certificates import certificate
 from lab.faults import FaultProxy
 from lab.nginx import NginxServer, why_no_nginx
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.contract.test_s3_check import certificate
 from tests.support.bucket_checks import takes_only
 from tests.support.entries import entry
 from tests.support.manifests import planned

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lab.buckets import BucketPair
+from lab.certificates import certificate
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.contract.test_s3_check import certificate, tls_server
+from tests.contract.test_s3_check import tls_server
 from tests.support.doctor_sites import odd_store
 from tests.support.raw_server import RawServer
 from tests.support.site import shown

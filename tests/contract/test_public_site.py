@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.certificates import certificate
 from mastosync.errors import NetworkFailure, ObjectRejected, ServerFailure, StoreUnusable, Throttled
 from mastosync.store.http.public_site import HttpPublicSite
-from tests.contract.test_s3_check import certificate, tls_server
+from tests.contract.test_s3_check import tls_server
 from tests.support.raw_server import Answers, RawRequest, RawServer, answer
 from tests.support.s3_clients import MADE_UP
 

@@ -13,12 +13,9 @@ from typing import cast
 
 import botocore.auth
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from lab.buckets import BucketPair
+from lab.certificates import certificate
 from mastosync.config import S3Config, Secret
 from mastosync.errors import BucketMissing, MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
 from mastosync.store.s3.boto_store import S3Store
@@ -268,31 +265,6 @@ class TestAnswers:
         words = f"key {ACCESS_KEY} with {SECRET_KEY} and {SESSION_TOKEN} is\n\nunknown"
         told = answer(403, error_body("InvalidAccessKeyId", words), content_type=XML)
         assert "key *** with *** and *** is unknown" in check_of(wire, told, StoreUnusable).message
-
-
-def certificate(folder: Path, name: str, days: int) -> Path:
-    """A certificate for `name`, signed by itself, valid for `days` (negative: expired); with its key in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=100))
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / f"{name}.pem"
-    file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return file
 
 
 def tls_server(file: Path, told: bytes = LISTING, noise: bytes = b"") -> RawServer:

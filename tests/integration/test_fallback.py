@@ -18,11 +18,11 @@ from urllib.parse import quote
 import pytest
 
 from lab.buckets import BucketPair
+from lab.certificates import certificate
 from lab.nginx import NginxServer, why_no_nginx
 from lab.ports import HOST, PortBlock
 from mastosync.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
 from mastosync.model import CACHE_CONTROL
-from tests.contract.test_s3_check import certificate
 from tests.support.raw_server import RawServer, answer
 
 pytestmark = pytest.mark.skipif(bool(why_no_nginx()), reason=why_no_nginx())

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from benchmarks.measure import RunFailed, run
-from benchmarks.objects import make_big_objects, make_objects
+from benchmarks.measure import RunFailed, nothing, run
+from benchmarks.objects import BenchObject, make_large_objects, make_objects
 from benchmarks.rivals import Stage, boto3_threads, mastosync
-from benchmarks.stores.ends import Bucket
 from benchmarks.stores.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore
 from lab.nginx import why_no_nginx
 
 pytestmark = pytest.mark.skipif(bool(why_no_nginx()), reason=why_no_nginx())
 
 OBJECTS = make_objects(60)
+SIZE, PART = 20_000_000, 8_000_000  # more than travels whole
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Iterator[NullStore]:
 
 
 def stage(folder: Path, store: NullStore, door: Door) -> Stage:
-    source, destination = Bucket(door.source, SOURCE), Bucket(door.destination, DESTINATION)
+    source, destination = door.bucket(SOURCE), door.bucket(DESTINATION)
     return Stage(folder, OBJECTS, source, destination, 8, store.empty, lambda: store.damaged(OBJECTS)).set_up()
 
 
@@ -45,7 +45,16 @@ def test_a_copy_takes_one_get_and_one_put_an_object(store: NullStore, tmp_path: 
 
 def test_the_same_objects_are_copied_by_boto3(store: NullStore, tmp_path: Path) -> None:
     run(boto3_threads(stage(tmp_path / "stage", store, store.plain)), tmp_path / "log")
-    assert not store.requests(), "only one of its doors counts"
+    assert not store.requests(), "only some of its doors count"
+
+
+def test_all_clients_reach_it_by_tls(store: NullStore, tmp_path: Path) -> None:
+    here = stage(tmp_path / "stage", store, store.secure_counted)
+    for client in (mastosync, boto3_threads):
+        before = store.requests()
+        run(client(here), tmp_path / "log")  # which looks at what has arrived
+        asked = store.requests() - before
+        assert (asked["GetObject"], asked["PutObject"]) == (len(OBJECTS), len(OBJECTS))
 
 
 def test_what_does_not_arrive_as_it_was_is_noticed(store: NullStore, tmp_path: Path) -> None:
@@ -84,15 +93,60 @@ def test_a_delayed_request_for_an_object_takes_longer(store: NullStore) -> None:
     assert one.key not in store.damaged(OBJECTS)
 
 
-def test_big_objects_are_read_by_ranges_and_lost(tmp_path: Path) -> None:
-    objects = make_big_objects(2, 20_000_000)  # more than travels whole
-    with NullStore(tmp_path / "store", objects) as store:
-        source, destination = Bucket(store.counted.source, SOURCE), Bucket(store.counted.destination, LOST)
-        here = Stage(tmp_path / "stage", objects, source, destination, 2, lambda: None, list).set_up()
-        run(mastosync(here), tmp_path / "log")
-        requests, uploaded_bytes = store.requests(), store.uploaded_bytes()
-    parts = [requests[name] for name in ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")]
-    assert parts == [2, 4, 2]
-    assert 40_000_000 < uploaded_bytes < 40_100_000
-    files = list((tmp_path / "store" / "files").glob(f"{LOST}*"))
-    assert [file.name for file in files] == [f"{LOST}-object"], "all of it in one place"
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[tuple[NullStore, BenchObject, BenchObject]]:
+    """A store with an object that was uploaded whole, and one that was uploaded in parts."""
+    whole, in_parts = make_large_objects(1, SIZE), make_large_objects(1, SIZE, part_bytes=PART, first=1)
+    with NullStore(tmp_path / "store", whole + in_parts) as store:
+        store.warm_up()
+        yield store, whole[0], in_parts[0]
+    assert (tmp_path / "store" / "nginx.log").read_text() == ""
+
+
+def test_large_objects_are_read_pinned_to_their_etag(large: tuple[NullStore, BenchObject, BenchObject]) -> None:
+    store, *objects = large
+    assert [each.etag for each in objects] == [objects[0].md5, objects[1].etag]
+    assert objects[1].etag.endswith("-3")
+    with closing(store.plain.source.client()) as client:
+        for one in objects:
+            for span in ("bytes=0-", "bytes=7-1000006"):
+                found = client.get_object(Bucket=SOURCE, Key=one.key, IfMatch=f'"{one.etag}"', Range=span)
+                start, _, end = span.removeprefix("bytes=").partition("-")
+                with found["Body"] as body:
+                    assert body.read() == one.content[int(start) : int(end or SIZE) + 1]
+                assert found["ETag"] == f'"{one.etag}"'
+            with pytest.raises(ClientError, match="412"):
+                client.get_object(Bucket=SOURCE, Key=one.key, IfMatch='"another"')
+
+
+def test_a_part_is_described_and_read_by_its_number(large: tuple[NullStore, BenchObject, BenchObject]) -> None:
+    store, whole, in_parts = large
+    with closing(store.plain.source.client()) as client:
+        for number, size in ((1, PART), (3, SIZE - 2 * PART)):
+            found = client.head_object(Bucket=SOURCE, Key=in_parts.key, PartNumber=number)
+            assert (found["ContentLength"], found["PartsCount"]) == (size, 3)
+            assert found["ETag"] == f'"{in_parts.etag}"'
+        with client.get_object(Bucket=SOURCE, Key=in_parts.key, PartNumber=2)["Body"] as body:
+            assert body.read() == in_parts.content[PART : 2 * PART]
+        found = client.head_object(Bucket=SOURCE, Key=whole.key, PartNumber=1)
+        assert found["ContentLength"] == SIZE
+        assert "PartsCount" not in found, "it has none"
+
+
+def test_what_comes_to_the_bucket_that_keeps_nothing_is_counted(
+    large: tuple[NullStore, BenchObject, BenchObject], tmp_path: Path
+) -> None:
+    store, whole, in_parts = large
+    for door in (store.counted, store.secure_counted):
+        before, folder = store.uploaded_bytes(), tmp_path / f"{door.ports[0]}"
+        ends = door.bucket(SOURCE), door.bucket(LOST)
+        run(mastosync(Stage(folder, [whole, in_parts], *ends, 2, nothing, list).set_up()), tmp_path / "log")
+        assert 2 * SIZE < store.uploaded_bytes() - before < 2 * SIZE + 100_000
+    with closing(store.plain.destination.client()) as client:
+        told = client.put_object(Bucket=LOST, Key=in_parts.key, Body=bytes(in_parts.content))
+        assert told["ETag"] == f'"{in_parts.md5}"', "it came whole"
+        upload = client.create_multipart_upload(Bucket=LOST, Key=whole.key)["UploadId"]
+        part = client.upload_part(Bucket=LOST, Key=whole.key, UploadId=upload, PartNumber=1, Body=b"part")
+        assert part["ETag"] == '"null"', "nobody knows how a client cuts its parts"
+    assert not list((tmp_path / "store" / "files").glob(f"{LOST}*"))
+    assert not list((tmp_path / "store" / "files" / "incoming").rglob("*.*"))

@@ -22,7 +22,7 @@ from benchmarks.measure import (
     run,
     run_in_turn,
 )
-from benchmarks.objects import MEAN_BYTES, make_big_objects, make_objects, object_bytes
+from benchmarks.objects import MEAN_BYTES, make_large_objects, make_objects, object_bytes
 from benchmarks.report import COPY_HEAD, Bar, Section, copy_rows, requests_text
 
 
@@ -84,8 +84,8 @@ def test_sizes_are_lognormal_around_57_kilobytes() -> None:
     assert sizes[0] >= 1
 
 
-def test_big_objects_are_many_and_share_their_content() -> None:
-    objects = make_big_objects(3, 1_000)
+def test_large_objects_are_many_and_share_their_content() -> None:
+    objects = make_large_objects(3, 1_000)
     assert len({each.key for each in objects}) == 3
     assert {len(each.content) for each in objects} == {1_000}
     assert len({each.md5 for each in objects}) == 1
