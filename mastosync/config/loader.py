@@ -236,16 +236,11 @@ def _contradictions(config: Config, given: Mapping[str, Collection[str]]) -> Ite
                 if role == "source"
                 else tr("Remove the one that is not to get the media."),
             )
-    for name in ("part_size", "multipart_threshold"):
-        if getattr(config.copy, name) > config.copy.memory:
-            yield (
-                tr(
-                    "[copy] {name} is more than memory ({memory})",
-                    name=name,
-                    memory=show_size(config.copy.memory),
-                ),
-                tr("Lower it, or raise memory: what is not split into parts is in memory as a whole."),
-            )
+    if config.copy.part_size > config.copy.memory:
+        yield (
+            tr("[copy] part_size is more than memory ({memory})", memory=show_size(config.copy.memory)),
+            tr("Lower it, or raise memory: a part is in memory as a whole."),
+        )
     replaced = [name for name in given["pg.database"] if name not in ("url", "connect_timeout_seconds")]
     if config.database.url and replaced:
         problem = tr("[pg.database] has a url, and also {names}", names=enumerated(replaced))

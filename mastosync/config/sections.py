@@ -152,7 +152,12 @@ class CopyConfig:
         " reach a store or the database. off: a run stops when so many objects in a row have failed that the objects"
         " cannot be the reason.",
     )
-    multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
+    multipart_threshold: int = key(
+        200 * _MIB,
+        size(1, 5 * _GIB),
+        "Objects larger than this travel in parts. Between two buckets, smaller ones go in one request; those above"
+        " 16 MiB are sent on as they come. From or to a disk, everything above 16 MiB travels in parts.",
+    )
     part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Several of one object travel at once.")
     digest: str = key(
         "proof",
@@ -172,7 +177,7 @@ class CopyConfig:
         256 * _MIB,
         size(16 * _MIB, 1024 * _GIB),
         "Limit the bytes of objects that are in memory at once, whatever the workers and sizes. At least as much as"
-        " part_size and multipart_threshold.",
+        " part_size.",
     )
     private_objects: str = key(
         "skip",

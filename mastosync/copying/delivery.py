@@ -144,7 +144,7 @@ class Delivery:
                 f"cannot read {source_key!r} at {job.source.name}: {wrong.message}", store=job.source.name
             ) from wrong
         if use is not DigestUse.WITHHELD:
-            self._trust.note(use, proved=etag.lower() == md5.hex())
+            self._trust.note(use, len(data), proved=etag.lower() == md5.hex())
         return job.done(source_key, len(data), md5, etag, believed=use is DigestUse.CLAIMED)
 
     def _send_withheld(self, job: Job, data: bytes, md5: bytes, options: PutOptions) -> Steps[str]:
@@ -153,7 +153,7 @@ class Delivery:
             etag: str = yield from job.send(
                 StoreCall(job.destination, "write", (job.key, data, md5, options, DigestUse.WITHHELD))
             )
-            self._trust.note(DigestUse.WITHHELD, proved=etag.lower() == md5.hex())
+            self._trust.note(DigestUse.WITHHELD, len(data), proved=etag.lower() == md5.hex())
             if etag.lower() == md5.hex():
                 return etag
         etag = yield from job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
@@ -162,19 +162,20 @@ class Delivery:
 
     def _is_to_be_streamed(self, job: Job, source_key: str, info: ObjectInfo) -> bool:
         """Whether a large object goes in one request. Its digest has to be known before, or be proved afterwards."""
-        is_proved = info.etag_is_md5 or self._trust.believes
+        is_proved = info.etag_is_md5 or self._trust.may_prove
         return is_proved and info.size <= self._options.multipart_threshold and streams(job, source_key)
 
     def _deliver_streamed(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
         info = fetched.info
         is_claimed = use is DigestUse.CLAIMED and info.etag_is_md5
+        sent = None if use is DigestUse.WITHHELD else info.md5
         checked = None if is_claimed else partial(SourceCheck, job.source, source_key, info)
         if fetched.body is None:
             yield BlockingCall(partial(job.memory.wait, STREAM_BYTES, job.source.store_session.stop))
         source = StreamedObject(job.source.store_session.store, source_key, info, checked, fetched.body)
 
         def send(options: PutOptions) -> Steps[StreamAnswer]:
-            return job.send(StoreCall(job.destination, "write_stream", (job.key, source, info.md5, options)))
+            return job.send(StoreCall(job.destination, "write_stream", (job.key, source, sent, options)))
 
         try:
             answer: StreamAnswer = yield from self._acl.write(
@@ -190,14 +191,14 @@ class Delivery:
             md5 = yield BlockingCall(source.digest.require)
         assert md5 is not None  # noqa: S101 - it was claimed or computed
         is_proved = answer.etag.lower() == md5.hex()
-        if not is_proved and (is_claimed or answer.etag_is_md5 or not info.etag_is_md5):
-            self._trust.hash_all()
+        use = DigestUse.CLAIMED if is_claimed else DigestUse.COMPUTED if sent else DigestUse.WITHHELD
+        self._trust.note(use, info.size, proved=is_proved)
+        if not is_proved and (is_claimed or answer.etag_is_md5 or sent is None):
             raise UploadDamaged(
                 f"cannot write {job.key!r} at {job.destination.name}: sent bytes with the MD5 {md5.hex()}, the store"
                 f" answers with the ETag {answer.etag}",
                 store=job.destination.name,
             )
-        self._trust.note(DigestUse.CLAIMED if is_claimed else DigestUse.COMPUTED, proved=is_proved)
         return job.done(source_key, info.size, md5, answer.etag, believed=is_claimed)
 
     def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:

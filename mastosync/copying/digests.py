@@ -15,6 +15,7 @@ from itertools import count
 from mastosync.store.base import DigestUse
 
 _EARNED_OBJECTS = 64  # hashed here and proved by the destination, before it is believed
+_EARNED_BYTES = 256 * 1024 * 1024  # or so much of fewer objects
 _WITHHELD_AT_FIRST = 16  # one in so many, until one is proved: a private bucket may insist on Content-MD5
 _SAMPLED = 256  # one in so many, from then on
 
@@ -36,14 +37,14 @@ class DigestTrust:
         self._destination_computes = destination_computes
         self._numbers = count(1)
         self._earning = threading.Lock()
-        self._earned = 0
+        self._earned_objects = self._earned_bytes = 0
         self._computed_by_store = False  # an ETag was right without a Content-MD5
-        self._believes = False
+        self._believes = self._is_unproved = False
 
     @property
-    def believes(self) -> bool:
-        """Whether the destination is known to make its ETags of the bytes."""
-        return self._believes and not self._hashes_all
+    def may_prove(self) -> bool:
+        """Whether all ETags that the destination has answered with were proofs."""
+        return not self._is_unproved
 
     def use_next(self) -> DigestUse:
         """How to go about the next object."""
@@ -57,18 +58,21 @@ class DigestTrust:
         is_withheld = not self._computed_by_store and number % _WITHHELD_AT_FIRST == 0
         return DigestUse.WITHHELD if is_withheld else DigestUse.COMPUTED
 
-    def note(self, use: DigestUse, *, proved: bool) -> None:
+    def note(self, use: DigestUse, size_bytes: int, *, proved: bool) -> None:
         """Take in whether the ETag of a write was the MD5 of the object."""
-        if self._hashes_all or self._destination_computes:
+        if self._destination_computes:
             return
         if not proved:
+            self._is_unproved = True
             self.disproved = self.disproved or (self._believes and use is DigestUse.WITHHELD)
             self.hash_all()
         elif use is not DigestUse.CLAIMED:
             with self._earning:
-                self._earned += 1
+                self._earned_objects += 1
+                self._earned_bytes += size_bytes
                 self._computed_by_store = self._computed_by_store or use is DigestUse.WITHHELD
-                self._believes = self._computed_by_store and self._earned >= _EARNED_OBJECTS
+                is_earned = self._earned_objects >= _EARNED_OBJECTS or self._earned_bytes >= _EARNED_BYTES
+                self._believes = self._computed_by_store and is_earned
 
     def hash_all(self) -> None:
         """Hash every object here from now on: some bytes were not those of their ETag."""

@@ -260,7 +260,9 @@ class SourceCheck:
         self._key = key
         self._info = info
         self._whole = hashlib.md5(usedforsecurity=False)
-        self._composite = CompositeCheck("" if info.etag_is_md5 else info.etag, info.size)
+        # what comes encrypted is guarded on its way
+        is_guarded = info.etag_is_md5 or store.endpoint.startswith("https:")
+        self._composite = CompositeCheck("" if is_guarded else info.etag, info.size)
 
     def update(self, data: Buffer) -> None:
         """Take in the next bytes."""
@@ -282,7 +284,7 @@ class SourceCheck:
         digest = self._whole.digest()
         if self._info.md5 is not None:
             self._decide(digest == self._info.md5, f"their MD5 is {digest.hex()}")
-        elif self._composite.applies and not self._composite.fits() and not self._store.endpoint.startswith("https:"):
+        elif self._composite.applies and not self._composite.fits():
             self._decide(digest == self._store.digest(self._key, self._info), "a second reading gave others")
         return digest
 

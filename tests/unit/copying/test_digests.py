@@ -193,10 +193,12 @@ def test_what_was_believed_is_copied_again_when_the_store_is_found_to_repeat_wha
     ("note", "uses"),
     [
         (lambda trust: None, {COMPUTED, WITHHELD}),
-        (lambda trust: [trust.note(COMPUTED, proved=True) for _ in range(100)], {COMPUTED, WITHHELD}),
-        (lambda trust: [trust.note(WITHHELD, proved=True) for _ in range(63)], {COMPUTED}),
-        (lambda trust: [trust.note(WITHHELD, proved=True) for _ in range(64)], {CLAIMED}),
-        (lambda trust: [trust.note(WITHHELD, proved=True) for _ in range(64)] + [trust.hash_all()], {COMPUTED}),
+        (lambda trust: [trust.note(COMPUTED, 1, proved=True) for _ in range(100)], {COMPUTED, WITHHELD}),
+        (lambda trust: [trust.note(WITHHELD, 1, proved=True) for _ in range(63)], {COMPUTED}),
+        (lambda trust: [trust.note(WITHHELD, 1, proved=True) for _ in range(64)], {CLAIMED}),
+        (lambda trust: [trust.note(WITHHELD, 1, proved=True) for _ in range(64)] + [trust.hash_all()], {COMPUTED}),
+        (lambda trust: [trust.note(WITHHELD, 64 << 20, proved=True) for _ in range(4)], {CLAIMED}),
+        (lambda trust: [trust.note(COMPUTED, 64 << 20, proved=True) for _ in range(4)], {COMPUTED, WITHHELD}),
     ],
 )
 def test_trust_takes_objects_that_prove_it(note: Callable[[DigestTrust], object], uses: set[DigestUse]) -> None:
