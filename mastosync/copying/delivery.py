@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from mastosync.store.base import (
     FetchedObject,
     PutOptions,
     StreamAnswer,
+    StreamedDigest,
     StreamedObject,
     StreamingStore,
 )
@@ -80,7 +82,7 @@ class Delivery:
                 if fetched.data is not None:
                     return (yield from self._deliver_whole(job, source_key, fetched, use))
                 if self._is_to_be_streamed(job, source_key, fetched.info):
-                    return (yield from self._deliver_streamed(job, source_key, fetched, use))
+                    return (yield from self._deliver_streamed(job, source_key, fetched, again=restarts > 0))
                 return (yield from self._deliver_in_parts(job, source_key, fetched.info))
             except (ObjectChanged, SourceDamaged, UploadDamaged):
                 restarts += 1
@@ -165,41 +167,44 @@ class Delivery:
         is_proved = info.etag_is_md5 or self._trust.may_prove
         return is_proved and info.size <= self._options.multipart_threshold and streams(job, source_key)
 
-    def _deliver_streamed(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
+    def _deliver_streamed(self, job: Job, source_key: str, fetched: FetchedObject, *, again: bool) -> Steps[Outcome]:
+        """`again`: an attempt at this object was in vain, so its bytes are hashed."""
         info = fetched.info
-        is_claimed = use is DigestUse.CLAIMED and info.etag_is_md5
-        sent = None if use is DigestUse.WITHHELD else info.md5
-        checked = None if is_claimed else partial(SourceCheck, job.source, source_key, info)
+        check = _StreamCheck(self._trust, SourceCheck(job.source, source_key, info), info, hashes=again)
         if fetched.body is None:
             yield BlockingCall(partial(job.memory.wait, STREAM_BYTES, job.source.store_session.stop))
-        source = StreamedObject(job.source.store_session.store, source_key, info, checked, fetched.body)
+        source = StreamedObject(job.source.store_session.store, source_key, info, check.begin, fetched.body)
 
         def send(options: PutOptions) -> Steps[StreamAnswer]:
-            return job.send(StoreCall(job.destination, "write_stream", (job.key, source, sent, options)))
+            return job.send(StoreCall(job.destination, "write_stream", (job.key, source, options)))
 
         try:
             answer: StreamAnswer = yield from self._acl.write(
                 job.entry, self.put_options(info), send, WriteMethod.WHOLE
             )
-        except CorruptObject as refused:  # which end was wrong?
-            self._trust.hash_all()
+            if not check.is_claimed:
+                check.computed = yield BlockingCall(check.of_source.require)
+            md5 = check.computed or info.md5
+            assert md5 is not None  # noqa: S101 - it was claimed or computed
+            is_proved = check.note(answer, md5)
+        except (CorruptObject, ObjectRejected) as refused:  # which end was wrong? Or is there no way without an MD5?
+            if isinstance(refused, SourceDamaged):
+                raise
+            self._trust.note(DigestUse.COMPUTED, info.size, proved=False)
             raise UploadDamaged(refused.message, hint=refused.hint, store=refused.store) from refused
         finally:
             source.close()
-        md5 = info.md5
-        if isinstance(source.digest, SourceCheck):
-            md5 = yield BlockingCall(source.digest.require)
-        assert md5 is not None  # noqa: S101 - it was claimed or computed
-        is_proved = answer.etag.lower() == md5.hex()
-        use = DigestUse.CLAIMED if is_claimed else DigestUse.COMPUTED if sent else DigestUse.WITHHELD
-        self._trust.note(use, info.size, proved=is_proved)
-        if not is_proved and (is_claimed or answer.etag_is_md5 or sent is None):
+            check.close()
+        if is_proved and check.is_claimed:
+            yield WaitFor(lambda: self._trust.is_settled, job.source.store_session.stop)
+            is_proved = self._trust.believes
+        if not is_proved and (check.is_claimed or answer.etag_is_md5 or check.sent is None):
             raise UploadDamaged(
                 f"cannot write {job.key!r} at {job.destination.name}: sent bytes with the MD5 {md5.hex()}, the store"
                 f" answers with the ETag {answer.etag}",
                 store=job.destination.name,
             )
-        return job.done(source_key, info.size, md5, answer.etag, believed=is_claimed)
+        return job.done(source_key, info.size, md5, answer.etag, believed=check.is_claimed)
 
     def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
         large = LargeObject(
@@ -225,3 +230,42 @@ def streams(job: Job, source_key: str) -> bool:
     if job.is_only_copy or not (isinstance(source, StreamingStore) and isinstance(destination, StreamingStore)):
         return False
     return source.streams(source_key) and destination.streams(job.key)
+
+
+@dataclass(slots=True)
+class _StreamCheck:
+    """How the MD5 of one object that is streamed is proved. Decided when its request begins: it may wait before."""
+
+    trust: DigestTrust
+    of_source: SourceCheck
+    info: ObjectInfo
+    hashes: bool  # whatever the trust
+    is_claimed: bool = False
+    sent: bytes | None = None
+    computed: bytes | None = None
+    _counts: bool = False  # as one that is hashed to earn trust
+
+    def begin(self) -> StreamedDigest:
+        """See `StreamedObject.begin`."""
+        self.close()
+        use = DigestUse.COMPUTED
+        if not self.hashes:
+            use = self.trust.use_next_large()
+            self._counts = use is not DigestUse.CLAIMED
+        self.is_claimed = use is DigestUse.CLAIMED and self.info.etag_is_md5
+        self.sent = None if use is DigestUse.WITHHELD else self.info.md5
+        self.of_source = self.of_source.anew()
+        return StreamedDigest(self.sent, None if self.is_claimed else self.of_source)
+
+    def note(self, answer: StreamAnswer, md5: bytes) -> bool:
+        """Whether the ETag of the answer is this MD5, which the trust learns too."""
+        is_proved = answer.etag.lower() == md5.hex()
+        use = DigestUse.CLAIMED if self.is_claimed else DigestUse.COMPUTED if self.sent else DigestUse.WITHHELD
+        self.trust.note(use, self.info.size, proved=is_proved)
+        return is_proved
+
+    def close(self) -> None:
+        """The attempt has ended."""
+        if self._counts:
+            self.trust.large_ended()
+            self._counts = False

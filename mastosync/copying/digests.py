@@ -18,6 +18,7 @@ _EARNED_OBJECTS = 64  # hashed here and proved by the destination, before it is 
 _EARNED_BYTES = 256 * 1024 * 1024  # or so much of fewer objects
 _WITHHELD_AT_FIRST = 16  # one in so many, until one is proved: a private bucket may insist on Content-MD5
 _SAMPLED = 256  # one in so many, from then on
+_LARGE_AT_ONCE = 2  # that are hashed to earn trust: the others wait for that with their outcome
 
 
 class DigestMode(StrEnum):
@@ -40,6 +41,7 @@ class DigestTrust:
         self._earned_objects = self._earned_bytes = 0
         self._computed_by_store = False  # an ETag was right without a Content-MD5
         self._believes = self._is_unproved = False
+        self._hashing_large = 0  # that are under way
 
     @property
     def may_prove(self) -> bool:
@@ -57,6 +59,37 @@ class DigestTrust:
             return DigestUse.CLAIMED if number % _SAMPLED else DigestUse.WITHHELD
         is_withheld = not self._computed_by_store and number % _WITHHELD_AT_FIRST == 0
         return DigestUse.WITHHELD if is_withheld else DigestUse.COMPUTED
+
+    def use_next_large(self) -> DigestUse:
+        """As `use_next`, for one that is streamed, when its request begins; CLAIMED or not, as long as it takes.
+
+        If it is not CLAIMED, its end has to be told (`large_ended`). If it is, the outcome has to wait until trust
+        `is_settled`.
+        """
+        with self._earning:
+            is_open = not (self._hashes_all or self._believes)
+            if is_open and self._hashing_large >= _LARGE_AT_ONCE:
+                return DigestUse.CLAIMED
+            use = self.use_next()
+            if is_open:
+                use = DigestUse.COMPUTED if self._computed_by_store else DigestUse.WITHHELD
+            self._hashing_large += use is not DigestUse.CLAIMED
+            return use
+
+    def large_ended(self) -> None:
+        """An object has come to its end, well or not, for which `use_next_large` was not CLAIMED."""
+        with self._earning:
+            self._hashing_large -= 1
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the destination is believed, or nobody is about to find out that it can be."""
+        return self._believes or self._hashes_all or not self._hashing_large
+
+    @property
+    def believes(self) -> bool:
+        """Whether the destination is known to make its ETags of the bytes."""
+        return self._believes and not self._hashes_all
 
     def note(self, use: DigestUse, size_bytes: int, *, proved: bool) -> None:
         """Take in whether the ETag of a write was the MD5 of the object."""

@@ -264,6 +264,10 @@ class SourceCheck:
         is_guarded = info.etag_is_md5 or store.endpoint.startswith("https:")
         self._composite = CompositeCheck("" if is_guarded else info.etag, info.size)
 
+    def anew(self) -> SourceCheck:
+        """One that has taken in nothing yet."""
+        return SourceCheck(self._store, self._key, self._info)
+
     def update(self, data: Buffer) -> None:
         """Take in the next bytes."""
         self._whole.update(data)

@@ -145,12 +145,10 @@ class RetryingStore:
     ) -> FetchedObject:
         return self.read(key, max_bytes, digest)
 
-    def write_stream(  # noqa: D102
-        self, key: str, source: StreamedObject, md5: bytes | None, options: PutOptions
-    ) -> StreamAnswer:
+    def write_stream(self, key: str, source: StreamedObject, options: PutOptions) -> StreamAnswer:  # noqa: D102
         store = self.store_session.store
         assert isinstance(store, StreamingStore)  # noqa: S101 - else nobody streams to it
-        return self.ask(store.write_stream, key, source, md5, options)
+        return self.ask(store.write_stream, key, source, options)
 
     def pause(self, attempt: int) -> None:
         """Wait before another attempt at a whole object, longer each time (`attempt`: 0, 1, …). Raises: Interrupted."""

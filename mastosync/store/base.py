@@ -73,6 +73,13 @@ class Digesting(Protocol):
         ...
 
 
+class StreamedDigest(NamedTuple):
+    """What is done about the MD5 of an object that is streamed."""
+
+    sent: bytes | None  # what its source claims, to go along; None: none does
+    digest: Digesting | None  # looks at the bytes as they pass; None: nothing does
+
+
 @dataclass(slots=True)
 class StreamedObject:
     """The bytes of exactly the object that `info` describes, for one request that sends them on as they come."""
@@ -80,9 +87,8 @@ class StreamedObject:
     store: ObjectStore
     key: str
     info: ObjectInfo
-    digesting: Callable[[], Digesting] | None = None  # what looks at them, made for each attempt
-    body: OpenBody | None = None  # which has begun to give them; None: it has to be asked for
-    digest: Digesting | None = None  # of the last attempt
+    begin: Callable[[], StreamedDigest]  # asked when an attempt begins
+    body: OpenBody | None = None  # which has begun to give the bytes; None: it has to be asked for
 
     def __len__(self) -> int:
         """Bytes."""
@@ -320,8 +326,8 @@ class StreamingStore(Protocol):
         """Whether it can do so for this key."""
         ...
 
-    def write_stream(self, key: str, source: StreamedObject, md5: bytes | None, options: PutOptions) -> StreamAnswer:
-        """Store an object whole. `md5`: what its source claims, sent along; None: nothing is known before.
+    def write_stream(self, key: str, source: StreamedObject, options: PutOptions) -> StreamAnswer:
+        """Store an object whole.
 
         The caller compares the ETag. Raises: BodyInterrupted if the source has not given all of it; CorruptObject if
         the store has refused the digest; AclUnsupported; ObjectError, StoreUnusable.

@@ -25,6 +25,7 @@ from mastosync.store.s3.translation import NotConnected
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
+    from mastosync.store.base import Digesting
     from mastosync.store.s3.route import Route
 
 T_co = TypeVar("T_co", covariant=True)
@@ -71,6 +72,7 @@ class Exchange(NamedTuple, Generic[T_co]):
     lines: HeaderLines  # all its headers
     body: bytes | None = None
     max_bytes: int = 0  # of the answer, unless it is an error: what is longer is not read to its end
+    digest: Digesting | None = None  # of a body that is streamed
     open_bytes: int = 0  # up to which a longer one is left open, to be streamed
 
 
@@ -167,7 +169,7 @@ class Handle:
         announced; if it says no, the request pauses until `resume`.
         """
         setopt = self.curl.setopt
-        _, url, credentials, _, lines, body, max_bytes, open_bytes = exchange
+        _, url, credentials, _, lines, body, max_bytes, _, open_bytes = exchange
         self._received.room, self._received.limits = room, (max_bytes, open_bytes)
         setopt(pycurl.FRESH_CONNECT, 0)
         setopt(pycurl.URL, url)

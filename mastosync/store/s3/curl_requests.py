@@ -125,11 +125,12 @@ class CurlRequests:
 
         credentials = self._credentials(request)
         lines = HeaderLines((*credentials.lines, f'if-match: "{source.info.etag}"'.encode()))
-        return Exchange("GET", self._url(source.key), credentials, conclude, lines, None, 0, len(source))
+        return Exchange("GET", self._url(source.key), credentials, conclude, lines, open_bytes=len(source))
 
     def write_stream(  # noqa: D102
-        self, key: str, source: StreamedObject, md5: bytes | None, options: PutOptions
+        self, key: str, source: StreamedObject, options: PutOptions
     ) -> Exchange[StreamAnswer]:
+        md5, digest = source.begin()
         lines = self._lines("write", key, options)
         request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
 
@@ -142,7 +143,7 @@ class CurlRequests:
         credentials = self._credentials(request)
         checksum = () if md5 is None else (b"content-md5: " + base64.b64encode(md5),)
         sent = HeaderLines((*credentials.lines, *lines, *checksum))
-        return Exchange("STREAM", self._url(key), credentials, conclude, sent)
+        return Exchange("STREAM", self._url(key), credentials, conclude, sent, digest=digest)
 
     def head(self, key: str) -> Exchange[ObjectInfo]:  # noqa: D102
         request = Request("describe", key)

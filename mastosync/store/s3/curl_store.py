@@ -127,11 +127,9 @@ class CurlStore:
     def streams(self, key: str) -> bool:  # noqa: D102
         return self._is_for_libcurl(key)
 
-    def write_stream(  # noqa: D102
-        self, key: str, source: StreamedObject, md5: bytes | None, options: PutOptions
-    ) -> StreamAnswer:
+    def write_stream(self, key: str, source: StreamedObject, options: PutOptions) -> StreamAnswer:  # noqa: D102
         assert isinstance(source.store, CurlStore)  # noqa: S101 - `streams` has said so
-        exchange = self._requests.write_stream(key, source, md5, options)
+        exchange = self._requests.write_stream(key, source, options)
         return stream_alone(source, source.store.reading(source), self.handle("STREAM"), exchange)
 
     def reading(self, source: StreamedObject, handle: Handle | None = None) -> Reading:

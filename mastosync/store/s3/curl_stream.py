@@ -96,8 +96,7 @@ class Flow:
     def _begin_to_write(self, stream: BodyStream) -> None:
         with self._interrupting():  # it may be an error, or another object
             self.reading.exchange.conclude(self.reading.handle.head())
-        self._source.digest = self._source.digesting() if self._source.digesting is not None else None
-        stream.begin(self._source.digest)
+        stream.begin(self._exchange.digest)
         self.writing.begin(self._exchange)
         self.writing.send_from(stream)
         self._multi.add_handle(self.writing.curl)
