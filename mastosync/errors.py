@@ -133,6 +133,7 @@ class StoreUnusable(MastosyncError):
     """Nothing can be done at a store: credentials, bucket or endpoint are wrong. Stop at once."""
 
     exit_code = ExitCode.STORE
+    refuses_keys = False  # the store itself says no to the keys that it was shown
 
 
 class BucketMissing(StoreUnusable):

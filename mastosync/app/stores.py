@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mastosync.app.context import identity_of_store
 from mastosync.config import FilesystemConfig
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable, UsageError, passing
-from mastosync.language import enumerated, say, tr
+from mastosync.language import enumerated, say, tr, trn
 from mastosync.manifest import SAME_STORE_REMEDY, ObjectSettings, Relation, note_settings, probe_left_behind, relation
 
 if TYPE_CHECKING:
@@ -276,27 +276,39 @@ def _require_usable(store_session: StoreSession, config: Config, role: Role) -> 
         unusable = StoreUnusable(error.message, hint=error.hint or tr("try again later"))
         raise passing(unusable, may_pass=error.transient) from error
     except StoreUnusable as error:
-        if cause := of_changed_file(config, role):
+        if error.refuses_keys and (cause := of_changed_file(config, role)):
             changed = StoreUnusable(error.message, hint=f"{error.hint}; {cause}" if error.hint else cause)
             raise passing(changed, may_pass=error.may_pass) from error
         raise
 
 
 def of_changed_file(config: Config, role: Role) -> str:
-    """What may have happened to the keys of a store that refuses them; empty: they are in no file of Mastodon."""
+    """What may have happened to the keys of a store that refuses them.
+
+    Empty: they are in no file of Mastodon's, or `pin-secrets` has kept them as they were.
+    """
+    from mastosync.app.files import is_pinned
+    from mastosync.app.mastodon_settings import has_one_key
+
     names = [each.variable for each in config.referred if each.section == f"s3.{role}"]
-    if not names:
+    if not names or is_pinned(config):
         return ""
-    if role == "source" and config.source.access_key == config.destination.access_key:
-        return tr(
+    if role == "source" and has_one_key(config):
+        return trn(
+            "{names} in {file} is the key of the destination now. Write that of the old store under [s3.source] in"
+            " the configuration",
             "{names} in {file} are the keys of the destination now. Write those of the old store under [s3.source] in"
             " the configuration",
+            len(names),
             names=enumerated(names),
             file=config.env.file,
         )
-    return tr(
+    return trn(
+        "the key is {names} in {file}. If that file was changed for the switch, write the old one under [s3.{role}]"
+        " in the configuration",
         "the keys are {names} in {file}. If that file was changed for the switch, write the old ones under [s3.{role}]"
         " in the configuration",
+        len(names),
         names=enumerated(names),
         file=config.env.file,
         role=role,

@@ -101,6 +101,10 @@ _DENIED_HINT = deferred(
     "check the rights of the access key: if it may not list the bucket, the store answers 403 for a missing "
     "object too; then `mastosync retry-failed --reason denied` tries again"
 )
+_PAGE_HINT = deferred(
+    "this is not the answer of an S3 store: check `endpoint_url`, and any proxy or firewall in between; then "
+    "`mastosync retry-failed --reason {reason}` tries again"
+)
 _SERVER_HINT = deferred("the store has a problem: when it works again, run `mastosync retry-failed --reason server`")
 _THROTTLED_HINT = deferred("use fewer `workers`; `mastosync retry-failed --reason throttled` tries again")
 _HINTS: dict[str, str] = {
@@ -217,7 +221,9 @@ def _error_of(answer: StoreAnswer, text: str) -> MastosyncError:
         region = answer.headers.get("x-amz-bucket-region")
         in_region = tr(" (in the region {region})", region=answer.shown(region)) if region else ""
         kind = BucketMissing if code == "NoSuchBucket" else StoreUnusable
-        return kind(text, hint=say(_UNUSABLE[code]) + in_region)
+        unusable = kind(text, hint=say(_UNUSABLE[code]) + in_region)
+        unusable.refuses_keys = code == "InvalidAccessKeyId"
+        return unusable
     if answer.with_acl and _refuses_acl(answer):
         only_this = answer.code not in _NO_ACL and _NAMES_ONE_ACL.search(answer.message) is not None
         hint = tr("set `acl = none` for the destination if it has no ACLs")
@@ -242,14 +248,7 @@ def _object_error(answer: StoreAnswer, text: str) -> ObjectError:
             ObjectTooLarge,
             deferred("the destination does not accept objects of this size"),
         ),
-        (
-            status == 404 and answer.is_a_page and _NOT_FOUND[answer.subject] is ObjectMissing,
-            ServerFailure,
-            deferred(
-                "this is not the answer of an S3 store: check `endpoint_url`, and any proxy in between; then "
-                "`mastosync retry-failed --reason server` tries again"
-            ),
-        ),
+        (status == 404 and answer.is_a_page and _NOT_FOUND[answer.subject] is ObjectMissing, ServerFailure, _PAGE_HINT),
         (
             code == "NoSuchKey" or status == 404,
             _NOT_FOUND[answer.subject],
@@ -258,11 +257,11 @@ def _object_error(answer: StoreAnswer, text: str) -> ObjectError:
         (code in _TRY_AGAIN or status == 408, ServerFailure, _SERVER_HINT),
         (code in _HINTS and status != 403, ObjectRejected, ""),
         (status >= 500 and status != 501, ServerFailure, _SERVER_HINT),
-        (status in (401, 403), ObjectDenied, _DENIED_HINT),
+        (status in (401, 403), ObjectDenied, _PAGE_HINT if answer.is_a_page else _DENIED_HINT),
         (True, ObjectRejected, deferred("the store refuses this request; see its message")),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
-    error = kind(text, hint=say(_HINTS.get(code, hint)))
+    error = kind(text, hint=say(_HINTS.get(code, hint)).format(reason=kind.reason.value))
     if isinstance(error, ObjectMissing):
         error.certain = answer.has_code
     return error
@@ -286,16 +285,23 @@ def _of_store(answer: StoreAnswer, error: ObjectError) -> MastosyncError:
     It stays ObjectDenied where the key may not ask, which tells nothing of reading and writing objects.
     """
     if "signature" in f"{answer.code} {answer.message}".lower():
-        return StoreUnusable(error.message, hint=tr("check `secret_key`: the signature made with it is not accepted"))
+        return _keys_refused(error, tr("check `secret_key`: the signature made with it is not accepted"))
     if answer.status == 403 and answer.has_code:
         return error
-    if answer.status in (401, 403):
-        return StoreUnusable(error.message, hint=tr("check `access_key`, `secret_key` and `endpoint_url`"))
+    if answer.status in (401, 403) and not answer.is_a_page:
+        return _keys_refused(error, tr("check `access_key`, `secret_key` and `endpoint_url`"))
     if answer.code == "NoSuchKey":
         return StoreUnusable(
             error.message, hint=tr("`endpoint_url` seems to hold the bucket's name: leave it out there")
         )
-    return StoreUnusable(error.message, hint=tr("check `endpoint_url` and `bucket`: it must be an S3 endpoint"))
+    hint = tr("check `endpoint_url` and `bucket`: it must be an S3 endpoint, with no proxy or firewall that answers first")
+    return StoreUnusable(error.message, hint=hint)
+
+
+def _keys_refused(error: ObjectError, hint: str) -> StoreUnusable:
+    unusable = StoreUnusable(error.message, hint=hint)
+    unusable.refuses_keys = True
+    return unusable
 
 
 def network_failure(where: str, what: str) -> NetworkFailure:

@@ -133,6 +133,38 @@ def test_a_page_of_somebody_else_says_nothing_of_an_object(subject: Target, kind
     assert type(error_of(page, "read 'a' at the store")) is kind
 
 
+@pytest.mark.parametrize(("subject", "kind"), [(Target.OBJECT, ObjectDenied), (Target.STORE, StoreUnusable)])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_page_that_refuses_is_no_word_of_the_store_on_keys(
+    status: int, subject: Target, kind: type[MastosyncError]
+) -> None:
+    """As of a proxy or a firewall that lets nobody through."""
+    page = StoreAnswer(status, str(status), "Forbidden", {"content-type": "text/html"}, subject, has_body=True)
+    error = error_of(page, "read 'a' at the store")
+    assert type(error) is kind
+    assert "proxy or firewall" in error.hint
+    assert "key" not in error.hint
+    assert not getattr(error, "refuses_keys", False)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "refused"),
+    [
+        (403, "InvalidAccessKeyId", True),
+        (403, "SignatureDoesNotMatch", True),
+        (403, "403", True),  # without a word
+        (404, "NoSuchBucket", False),
+        (400, "ExpiredToken", False),
+        (301, "PermanentRedirect", False),
+        (400, "BadRequest", False),
+    ],
+)
+def test_a_store_that_refuses_keys_is_told_from_others(status: int, code: str, refused: bool) -> None:
+    error = told(status, code, subject=Target.STORE)
+    assert isinstance(error, StoreUnusable)
+    assert error.refuses_keys is refused
+
+
 @pytest.mark.parametrize("headers", [{"x-amz-request-id": "1"}, {"content-type": "application/xml; charset=utf-8"}])
 def test_what_a_store_has_signed_or_nobody_can_read_is_no_page(headers: dict[str, str]) -> None:
     """Some stores repeat a key in their XML whose characters XML has not."""
