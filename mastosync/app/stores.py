@@ -14,7 +14,15 @@ from mastosync.app.context import identity_of_store
 from mastosync.config import FilesystemConfig
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable, UsageError, passing
 from mastosync.language import enumerated, say, tr, trn
-from mastosync.manifest import SAME_STORE_REMEDY, ObjectSettings, Relation, note_settings, probe_left_behind, relation
+from mastosync.manifest import (
+    SAME_STORE_REMEDY,
+    ObjectSettings,
+    Relation,
+    note_settings,
+    probe_left_behind,
+    relation,
+    some_done,
+)
 
 if TYPE_CHECKING:
     from mastosync.app.context import Context
@@ -87,14 +95,17 @@ def stores_to_write(
 
     That is probed once for each manifest, and again before anything is removed (`removing`). `source_gone`: the user
     says that the source is another store, where it cannot be asked any more.
+    A folder that has nothing of what was copied there is refused: see `require_arrived`.
     Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed, or nobody can tell.
     """
     if not removing and _is_settled(manifest):
         with open_stores(context, options, roles, some_arrived=some_arrived) as opened:
+            _require_arrived(context.config, manifest, opened[-1])
             yield opened
         return
     needless: tuple[Role, ...] = () if "source" in roles else ("source",)
     with open_stores(context, options, some_arrived=some_arrived, unchecked=needless) as (source, destination):
+        _require_arrived(context.config, manifest, destination)
         _require_two(
             context.config,
             manifest,
@@ -117,6 +128,17 @@ def look_if_unknown(context: Context, manifest: Manifest, options: CopyOptions, 
     if not _is_settled(manifest) or relation(manifest) is Relation.UNKNOWN:
         with open_stores(context, options, some_arrived=some_arrived) as (source, destination):
             _require_two(context.config, manifest, source, destination, removing=False, source_gone=False, checked=True)
+
+
+def _require_arrived(config: Config, manifest: Manifest, destination: StoreSession) -> None:
+    """Raises: StoreUnusable if the destination is a folder without what was copied there; Interrupted."""
+    if config.destination_folder.path:
+        from mastosync.copying.same_store import require_arrived
+        from mastosync.mastodon.paperclip import canonical_key
+        from mastosync.runtime.retry import RetryingStore
+
+        keys = [canonical_key(each, "") for each in some_done(manifest)]  # a disk has no key prefix
+        require_arrived(destination.store.name, keys, RetryingStore(destination).head)
 
 
 def _is_settled(manifest: Manifest) -> bool:

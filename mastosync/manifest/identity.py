@@ -24,7 +24,9 @@ from mastosync.errors import ManifestError
 from mastosync.language import deferred, say, tr
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import delete_meta, get_meta, meta_of, set_meta
-from mastosync.manifest.sqlite_errors import sound
+from mastosync.manifest.rows import COLUMNS, DONE, record_of
+from mastosync.manifest.sqlite_errors import sound, translated
+from mastosync.model import Entry
 
 _DEFAULT_PORTS = (None, 80, 443)
 _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+)"
@@ -235,3 +237,29 @@ def record_relation(manifest: Manifest, found: Relation | None, *, probe_settled
             set_meta(connection, _RELATION, found.value)
         if probe_settled:
             delete_meta(connection, _PROBE)
+
+
+_LOOKED_AT = 1_000  # lines at either end of a kind: so few that nobody waits for them
+_KINDS_WITH_DONE = f"SELECT kind FROM counts WHERE state = {DONE} AND objects > 0"
+_SELECT_FIRST_DONE, _SELECT_LAST_DONE = (
+    f"""
+SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY {order} LIMIT {_LOOKED_AT})
+WHERE state = {DONE} LIMIT 1
+"""
+    for order in ("id, name", "id DESC, name DESC")
+)
+
+
+def some_done(manifest: Manifest) -> list[Entry]:
+    """A few entries that are done: one or two of each kind. A destination that has none of them is another one.
+
+    Raises: ManifestError.
+    """
+    with translated(manifest.path):
+        rows = {
+            (kind, row[:2]): row
+            for (kind,) in manifest.connection.execute(_KINDS_WITH_DONE).fetchall()
+            for select in (_SELECT_FIRST_DONE, _SELECT_LAST_DONE)
+            if (row := manifest.connection.execute(select, (kind,)).fetchone())
+        }
+        return [record_of(manifest.kind(kind), row).entry for (kind, _), row in rows.items()]
