@@ -294,7 +294,9 @@ def _of_store(answer: StoreAnswer, error: ObjectError) -> MastosyncError:
         return StoreUnusable(
             error.message, hint=tr("`endpoint_url` seems to hold the bucket's name: leave it out there")
         )
-    hint = tr("check `endpoint_url` and `bucket`: it must be an S3 endpoint, with no proxy or firewall that answers first")
+    hint = tr(
+        "check `endpoint_url` and `bucket`: it must be an S3 endpoint, with no proxy or firewall that answers first"
+    )
     return StoreUnusable(error.message, hint=hint)
 
 

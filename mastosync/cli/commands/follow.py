@@ -101,7 +101,10 @@ def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
     if result.held_back:
         parts.append(tr("nothing copied, as it is not known what became private meanwhile"))
     else:
-        parts.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
+        transferred = copied.done - copied.found
+        parts.append(tr("{count} copied ({size})", count=f"{transferred:,}", size=human_bytes(copied.size_bytes)))
+    if copied.found:
+        parts.append(tr("{count} were there already", count=f"{copied.found:,}"))
     if copied.failed:
         parts.append(tr("{count} failed", count=f"{copied.failed:,}"))
     if result.pruning is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -242,14 +244,55 @@ def test_whoever_is_stopped_while_waiting_is_told_what_to_do() -> None:
     assert told.value.hint == "run the same command again"
 
 
-@pytest.mark.parametrize("option", ["-q", "--log-file", "--manifest"])
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [
+        ("-q", "-q"),
+        ("-c", "-c FILE"),
+        ("--log-file", "--log-file FILE"),
+        ("--log-format", "--log-format text|json"),
+        ("--manifest", "--manifest FILE"),
+    ],
+)
 def test_an_option_of_the_whole_tool_after_the_command_is_shown_its_place(
-    capsys: pytest.CaptureFixture[str], option: str
+    capsys: pytest.CaptureFixture[str], option: str, shown: str
 ) -> None:
     assert main(["copy", option]) == 2
-    assert f"mastosync {option} copy" in capsys.readouterr().err
+    assert f"mastosync {shown} copy …" in capsys.readouterr().err
     assert main(["copy", "--wrokers"]) == 2
     assert "before the command" not in capsys.readouterr().err
+
+
+def told_of(manifest: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["--manifest", str(manifest), "status"]) == 6
+    return capsys.readouterr().err
+
+
+def test_a_damaged_manifest_is_not_named_as_where_the_next_plan_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Commands in messages are written with the manifest of this run."""
+    path = tmp_path / "m.db"
+    planned(path, [entry()]).close()
+    with path.open("r+b") as file:
+        file.seek(110)  # in the schema, behind the file's own head
+        file.write(b"\xff" * 2_000)
+    told = told_of(path, capsys)
+    assert f"move the damaged file away, then run `mastosync --manifest {path} plan`" in told
+    assert "new file" not in told
+
+
+def test_what_is_no_manifest_is_not_said_to_be_made_by_a_plan_of_that_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, other = tmp_path / "text.db", tmp_path / "other.db"
+    text.write_text("no database, and long enough to be read as the head of one. " * 4)
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE strangers (id)")
+    for path in (text, other):
+        told = told_of(path, capsys)
+        assert "must name a manifest" in told
+        assert f"{path} plan" not in told
 
 
 def test_a_folder_that_was_removed_under_somebodys_feet_is_told(

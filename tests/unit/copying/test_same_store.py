@@ -11,7 +11,14 @@ from typing import TypeVar
 import pytest
 
 from mastosync.config import FilesystemConfig
-from mastosync.copying.same_store import FOLDER, SameStoreCheck, SourceSilent, probe_keys, relation_seen, require_arrived
+from mastosync.copying.same_store import (
+    FOLDER,
+    SameStoreCheck,
+    SourceSilent,
+    probe_keys,
+    relation_seen,
+    require_arrived,
+)
 from mastosync.errors import (
     BucketMissing,
     Interrupted,
