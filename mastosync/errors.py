@@ -133,7 +133,11 @@ class StoreUnusable(MastosyncError):
     """Nothing can be done at a store: credentials, bucket or endpoint are wrong. Stop at once."""
 
     exit_code = ExitCode.STORE
-    refuses_keys = False  # the store itself says no to the keys that it was shown
+
+    def __init__(self, message: str, *, hint: str = "", refuses_keys: bool = False) -> None:
+        """`refuses_keys`: the store itself says no to the keys that it was shown."""
+        super().__init__(message, hint=hint)
+        self.refuses_keys = refuses_keys
 
 
 class BucketMissing(StoreUnusable):

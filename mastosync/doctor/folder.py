@@ -223,9 +223,9 @@ def _disk(end: CheckedFolder, keep_free: int, pending: Mapping[str, int] | None)
     name, free, pending_bytes = max(rooms, key=lambda room: _fullness(room, keep_free))
     usable = max(0, free - keep_free)
     said = tr(
-        "{size} are free, of which {kept} stay free (`keep_free`)",
+        "{size} are free, and {kept} have to stay free (`keep_free`)",
         size=human_bytes(free),
-        kept=human_bytes(min(free, keep_free)),
+        kept=human_bytes(keep_free),
     )
     if len(rooms) > 1:
         said = f"{name}: {said}"

@@ -12,7 +12,7 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import PaceOptions, Scope, at_most_option, duration, pace_options, scope_options
 from mastosync.cli.output import warn
 from mastosync.errors import ExitCode
-from mastosync.language import enumerated, tr
+from mastosync.language import enumerated, joined, tr
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _render_failure(failed: Round[FollowResult]) -> str:
         "round {number} failed ({failures} in a row): {why}",
         number=failed.number,
         failures=failed.failures,
-        why=failed.error.message,
+        why=joined(each for each in (failed.error.message, failed.error.hint) if each),
     )
     return line + _next(failed)
 
