@@ -136,7 +136,7 @@ def check_manifest(
         yield reporter.warning(
             "in-use",
             tr("the manifest is in use by {holder}", holder=holder),
-            tr("plan and copy have to wait until it ends"),
+            tr("other commands that write to it have to wait until it ends"),
         )
         yield from reporter.skipped(("manifest", "database"), tr("it is in use"))
     else:

@@ -25,7 +25,7 @@ _NO_DATA = (
 )
 _LOCKED = (
     deferred("it is locked by another process"),
-    deferred("wait until the other command (a plan or a copy) has ended"),
+    deferred("wait until the other command that writes to it has ended"),
 )
 _MINE = deferred("the file and its folder must be writable by you")
 NOT_OURS = deferred("--manifest must name a manifest, which `plan` makes, or a file that does not exist yet")

@@ -32,7 +32,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.language import deferred, enumerated, say, tr
+from mastosync.language import deferred, enumerated, joined, say, tr
 
 _THROTTLING = frozenset(
     {
@@ -302,7 +302,7 @@ def _of_store(answer: StoreAnswer, error: ObjectError) -> MastosyncError:
         )
     hint = tr("check `endpoint_url` and `bucket`: it must be an S3 endpoint")
     if answer.is_a_page:
-        hint = tr("{hint}; check {between}, too", hint=hint, between=_between(error.message))
+        hint = joined([hint, tr("check {between}, too", between=_between(error.message))])
     return StoreUnusable(error.message, hint=hint)
 
 

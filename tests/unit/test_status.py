@@ -225,6 +225,7 @@ def test_an_outage_that_a_copy_waits_for_is_told(waiting: Path, capsys: pytest.C
     ]
     assert main(["--manifest", str(waiting), "status"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("waiting")]
+    assert clock(DOWN.since) == "2026-11-01 03:02:00 UTC", "as all the other moments"
     for told in (DOWN.store, DOWN.answer, clock(DOWN.since), clock(DOWN.until)):
         assert told in line
     with Manifest.open(waiting) as manifest:

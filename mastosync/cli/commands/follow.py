@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,7 @@ from mastosync.cli.options import PaceOptions, Scope, at_most_option, duration, 
 from mastosync.cli.output import warn
 from mastosync.errors import ExitCode
 from mastosync.language import enumerated, joined, tr
-from mastosync.units import human_bytes
+from mastosync.units import clock, human_bytes
 
 if TYPE_CHECKING:
     from mastosync.app.follow import FollowResult
@@ -135,5 +135,4 @@ def _render_failure(failed: Round[FollowResult]) -> str:
 def _next(done: Round[Any]) -> str:
     if done.wait_seconds is None:
         return ""
-    at = datetime.now().astimezone() + timedelta(seconds=done.wait_seconds)
-    return tr("; next at {time}", time=f"{at:%H:%M}" if done.wait_seconds >= 60 else f"{at:%T}")
+    return tr("; next at {time}", time=clock(time.time() + done.wait_seconds))

@@ -199,7 +199,7 @@ def _run_line(status: Status) -> str:
     )
     if status.run.exit_code:
         end += f": {say(EXIT_CODE_MEANING[ExitCode(status.run.exit_code)])}"
-    return _line(tr("last copy"), f"{_pace(status)}, {end}")
+    return _line(tr("last copy"), enumerated([_pace(status), end]))
 
 
 def _pace(status: Status) -> str:

@@ -210,6 +210,19 @@ def test_who_has_fetched_nothing_need_not_verify(brought: bool) -> None:
     assert ("mastosync verify" in render_refetching(result)) is brought
 
 
+@pytest.mark.parametrize(
+    ("applied", "told"), [(False, "1 file could be fetched from 1 server: a.example 1"), (True, "of 1 file (")]
+)
+def test_one_file_of_one_server_is_told_as_one(applied: bool, told: str) -> None:
+    result = RefetchResult(applied=applied)
+    result.by_type["accounts"] = Counter({RefetchStatus.REFETCHED if applied else RefetchStatus.FETCHABLE: 1})
+    result.by_host["a.example"] = 1
+    text = render_refetching(result)
+    assert told in text
+    assert "1 files" not in text
+    assert "1 servers" not in text
+
+
 def test_who_is_stopped_before_work_begins_is_told_of_nothing_that_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
