@@ -95,17 +95,17 @@ def stores_to_write(
 
     That is probed once for each manifest, and again before anything is removed (`removing`). `source_gone`: the user
     says that the source is another store, where it cannot be asked any more.
-    A folder that has nothing of what was copied there is refused: see `require_arrived`.
+    A folder that has nothing of what was copied there is refused: see `require_folder`.
     Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed, or nobody can tell.
     """
     if not removing and _is_settled(manifest):
         with open_stores(context, options, roles, some_arrived=some_arrived) as opened:
-            _require_arrived(context.config, manifest, opened[-1])
+            require_folder(context.config, manifest, opened[-1])
             yield opened
         return
     needless: tuple[Role, ...] = () if "source" in roles else ("source",)
     with open_stores(context, options, some_arrived=some_arrived, unchecked=needless) as (source, destination):
-        _require_arrived(context.config, manifest, destination)
+        require_folder(context.config, manifest, destination)
         _require_two(
             context.config,
             manifest,
@@ -130,8 +130,8 @@ def look_if_unknown(context: Context, manifest: Manifest, options: CopyOptions, 
             _require_two(context.config, manifest, source, destination, removing=False, source_gone=False, checked=True)
 
 
-def _require_arrived(config: Config, manifest: Manifest, destination: StoreSession) -> None:
-    """Raises: StoreUnusable if the destination is a folder without what was copied there; Interrupted."""
+def require_folder(config: Config, manifest: Manifest, destination: StoreSession) -> None:
+    """Check a folder for what was copied there. Raises: StoreUnusable if it has nothing of it; Interrupted."""
     if config.destination_folder.path:
         from mastosync.copying.same_store import require_arrived
         from mastosync.mastodon.paperclip import canonical_key

@@ -15,7 +15,15 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import uuid4
 
-from mastosync.errors import BucketMissing, Interrupted, ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
+from mastosync.errors import (
+    BucketMissing,
+    Interrupted,
+    NetworkFailure,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    StoreUnusable,
+)
 from mastosync.language import tr
 from mastosync.manifest import Manifest, Relation, note_probe, probe_left_behind, record_relation, relation
 from mastosync.model import ObjectHeaders
@@ -100,8 +108,8 @@ def require_arrived(name: str, keys: Sequence[str], head: Callable[[str], object
                 key=keys[0],
             ),
             hint=tr(
-                "check that its disk is mounted, and that `path` is right. If they were removed on purpose, "
-                "`mastosync verify` notes it, and `mastosync copy` brings them again"
+                "check that its disk is mounted, and that `path` is right. If they were removed on purpose, begin "
+                "anew: move the manifest away, then run `mastosync plan` and `mastosync copy`"
             ),
         )
 
@@ -187,7 +195,10 @@ class SameStoreCheck:
 
 def _cannot_find_out(kind: type[StoreUnusable], error: ObjectError | StoreUnusable) -> StoreUnusable:
     message = tr("cannot find out whether source and destination are two stores: {message}", message=error.message)
-    return kind(message, hint=error.hint or tr("try again later"))
+    hint = error.hint or tr("try again later")
+    if isinstance(error, ObjectError) and error.transient and not isinstance(error, NetworkFailure):
+        hint = tr("the store has a problem: when it works again, run the same command again")  # and no entry has failed
+    return kind(message, hint=hint)
 
 
 def _unstopped(store_session: StoreSession) -> StoreSession:

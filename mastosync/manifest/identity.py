@@ -241,13 +241,14 @@ def record_relation(manifest: Manifest, found: Relation | None, *, probe_settled
 
 _LOOKED_AT = 1_000  # lines at either end of a kind: so few that nobody waits for them
 _KINDS_WITH_DONE = f"SELECT kind FROM counts WHERE state = {DONE} AND objects > 0"
-_SELECT_FIRST_DONE, _SELECT_LAST_DONE = (
-    f"""
-SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY {order} LIMIT {_LOOKED_AT})
+_SELECT_FIRST_DONE = f"""
+SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY id, name LIMIT {_LOOKED_AT})
 WHERE state = {DONE} LIMIT 1
 """
-    for order in ("id, name", "id DESC, name DESC")
-)
+_SELECT_LAST_DONE = f"""
+SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY id DESC, name DESC LIMIT {_LOOKED_AT})
+WHERE state = {DONE} LIMIT 1
+"""
 
 
 def some_done(manifest: Manifest) -> list[Entry]:
@@ -255,11 +256,11 @@ def some_done(manifest: Manifest) -> list[Entry]:
 
     Raises: ManifestError.
     """
+    found: dict[tuple[int, int, str], Entry] = {}
+    connection = manifest.connection
     with translated(manifest.path):
-        rows = {
-            (kind, row[:2]): row
-            for (kind,) in manifest.connection.execute(_KINDS_WITH_DONE).fetchall()
-            for select in (_SELECT_FIRST_DONE, _SELECT_LAST_DONE)
-            if (row := manifest.connection.execute(select, (kind,)).fetchone())
-        }
-        return [record_of(manifest.kind(kind), row).entry for (kind, _), row in rows.items()]
+        for (number,) in connection.execute(_KINDS_WITH_DONE).fetchall():
+            rows = connection.execute(_SELECT_FIRST_DONE, (number,)).fetchall()
+            rows += connection.execute(_SELECT_LAST_DONE, (number,)).fetchall()
+            found |= {(number, *row[:2]): record_of(manifest.kind(number), row).entry for row in rows}
+    return list(found.values())

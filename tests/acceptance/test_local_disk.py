@@ -256,7 +256,7 @@ def test_what_lies_at_an_empty_mount_point_is_not_taken_for_the_disk(
     elsewhere = destination.rename(site.folder / "elsewhere")
     (destination / "accounts").mkdir(parents=True)
     (destination / "accounts" / "stray.txt").touch()
-    for command in ("copy", "adopt", "doctor"):
+    for command in ("copy", "adopt", "verify", "doctor"):
         refused = site.run(command, code=7)
         assert "objects that were copied there" in refused.stdout + refused.stderr, command
     assert list(iter_files(destination)) == ["accounts/stray.txt"]

@@ -68,7 +68,7 @@ def follow_command(
     with invocation.running() as context:
         for each in follow(context, options):
             if each.result is None:
-                warn(_render_failure(each))
+                warn(render_failure(each))
                 continue
             invocation.say(_render_round(each, each.result))
             if each.result.refusal is not None:
@@ -117,10 +117,10 @@ def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
         what=enumerated(parts),
         seconds=f"{done.seconds:,.1f}",
     )
-    return line + _next(done)
+    return joined([line, *_next(done)])
 
 
-def _render_failure(failed: Round[FollowResult]) -> str:
+def render_failure(failed: Round[FollowResult]) -> str:
     """Why a round has come to nothing."""
     assert failed.error is not None  # noqa: S101 - there is a result otherwise
     line = tr(
@@ -129,10 +129,11 @@ def _render_failure(failed: Round[FollowResult]) -> str:
         failures=failed.failures,
         why=joined(each for each in (failed.error.message, failed.error.hint) if each),
     )
-    return line + _next(failed)
+    return joined([line, *_next(failed)])
 
 
-def _next(done: Round[Any]) -> str:
+def _next(done: Round[Any]) -> list[str]:
+    """When the next round begins; empty: there is none."""
     if done.wait_seconds is None:
-        return ""
-    return tr("; next at {time}", time=clock(time.time() + done.wait_seconds))
+        return []
+    return [tr("next at {time}", time=clock(time.time() + done.wait_seconds))]

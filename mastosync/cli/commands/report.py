@@ -148,7 +148,11 @@ def _head(report: Report) -> Iterator[str]:
     last = tr(", the last whole one at {time} UTC", time=moment(whole.taken_at.timestamp())) if whole else ""
     yield _line(tr("plans"), tr("{plans}{last}", plans=f"{len(report.plans):,}", last=last))
     copied, seconds = report.copied, report.worked_seconds
-    pace = f" ({copied.objects / seconds:,.1f}/s, {human_bytes(copied.size_bytes / seconds)}/s)" if seconds else ""
+    pace = ""
+    if seconds:
+        each_second = human_bytes(copied.size_bytes / seconds)
+        told = tr("{objects}/s, {bytes}/s", objects=f"{copied.objects / seconds:,.1f}", bytes=each_second)
+        pace = f" ({told})"
     yield _line(
         tr("copies"),
         tr(

@@ -15,13 +15,15 @@ from typing import NoReturn
 import pytest
 
 from mastosync.cli import main as main_module
+from mastosync.cli.commands.follow import render_failure
 from mastosync.cli.commands.refetch import render_refetching
 from mastosync.cli.commands.status import render_status
 from mastosync.cli.copy_results import failed_lines
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, main
 from mastosync.copying.copier import Copier, CopyOptions
-from mastosync.errors import ExitCode, Interrupted, StoreUnusable
+from mastosync.errors import DatabaseError, ExitCode, Interrupted, StoreUnusable
+from mastosync.following import Round
 from mastosync.manifest import Manifest, ManifestReader, WorkQueue, record_findings, writer_lock
 from mastosync.model import Claim, EntryState, Outcome, Reason
 from mastosync.progress import NoProgress
@@ -208,6 +210,15 @@ def test_who_has_fetched_nothing_need_not_verify(brought: bool) -> None:
     result = RefetchResult(applied=True)
     result.by_type["accounts"] = Counter({fate: 1})
     assert ("mastosync verify" in render_refetching(result)) is brought
+
+
+def test_a_round_that_failed_is_told_with_what_to_do() -> None:
+    down = DatabaseError("cannot connect to the database", hint="look whether PostgreSQL runs")
+    told = render_failure(Round(2, None, down, failures=1, seconds=0.1, wait_seconds=60.0))
+    assert told.startswith(
+        "round 2 failed (1 in a row): cannot connect to the database; look whether PostgreSQL runs; next at 20"
+    )
+    assert told.endswith(" UTC")
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,15 @@ def test_where_nobody_can_tell_nothing_goes_on_and_nothing_is_left(
     assert relation(manifest) is None
 
 
+def test_a_store_with_a_problem_of_its_own_is_no_failure_of_an_entry(manifest: Manifest) -> None:
+    """The hint of the error is for objects of the manifest: nothing of it was tried yet."""
+    new = MemoryStore("new")
+    new.fail("write", *[ServerFailure("502", hint="run `mastosync retry-failed --reason server`")] * 9)
+    hint = refused(StoreUnusable, manifest, MemoryStore("old"), new).hint
+    assert "run the same command again" in hint
+    assert "retry-failed" not in hint
+
+
 @pytest.mark.parametrize("asked", ["check", "read"])
 def test_a_bucket_that_does_not_exist_is_not_the_one_that_has_the_probe(manifest: Manifest, asked: str) -> None:
     """It was deleted after the move: prune and refetch go on."""
