@@ -134,6 +134,11 @@ class StoreUnusable(MastosyncError):
 
     exit_code = ExitCode.STORE
 
+    def __init__(self, message: str, *, hint: str = "", refuses_keys: bool = False) -> None:
+        """`refuses_keys`: the store itself says no to the keys that it was shown."""
+        super().__init__(message, hint=hint)
+        self.refuses_keys = refuses_keys
+
 
 class BucketMissing(StoreUnusable):
     """The store itself says, in its own words, that it has no bucket of this name."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from mastosync.errors import MastosyncError, OutputError, UsageError
-from mastosync.language import tr
+from mastosync.language import deferred, tr
 from mastosync.model import Owner
 
 _log = logging.getLogger(__name__)
@@ -117,14 +117,16 @@ def appearing(
     replace: bool = False,
     error_type: type[MastosyncError] = OutputError,
     like: os.stat_result | None = None,
+    hint: str = "",
 ) -> Iterator[Path]:
     """An empty file of its owner (0600) beside `target`, which takes that name when the block has ended well.
 
     `like`: whose owner it gets if root makes it; None: that of the file that it replaces, or else of the folder.
-    Raises: UsageError if there is such a file already and it is not to be replaced, if it is no
-    ordinary file, or if another database's log lies beside it; OutputError, or another, if nothing can be written.
+    `hint`: what to do if there is such a file already, and it is not to be replaced.
+    Raises: UsageError if that is so, if it is no ordinary file, or if another database's log lies beside it;
+    OutputError, or another, if nothing can be written.
     """
-    require_room_for(target, replace=replace)
+    require_room_for(target, replace=replace, hint=hint)
     partial = target.with_name(f"{target.name}.{uuid4().hex[:12]}.partial")
     try:
         with written(target, error_type):  # its name is known before it is made: a signal may come at that very moment
@@ -133,7 +135,7 @@ def appearing(
         yield partial
         with written(target, error_type):
             _sync(partial)
-            require_room_for(target, replace=replace)
+            require_room_for(target, replace=replace, hint=hint)
             _give_name(partial, target, replace)
             _sync(target.parent)
     finally:
@@ -183,6 +185,10 @@ def _give_free_name(partial: Path, target: Path) -> None:
         except BaseException:
             target.unlink()
             raise
+
+
+OR_FORCE = deferred("name another file, or replace this one with --force; nothing was changed")
+"""The hint of commands that have this option."""
 
 
 def _exists(target: Path, hint: str = "") -> UsageError:

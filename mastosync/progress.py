@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Never, Protocol, TextIO, TypeAlias
 
 from mastosync.language import deferred, enumerated, say, tr
-from mastosync.model import EntryState, Outcome
+from mastosync.model import EntryState, Origin, Outcome
 from mastosync.terminal_text import one_line
 from mastosync.units import clock, human_bytes
 
@@ -59,10 +59,11 @@ class EndpointState:
 
 @dataclass(slots=True)
 class CopyProgress:
-    """What one run has done so far, in entries; bytes are those of done entries."""
+    """What one run has done so far, in entries; bytes are those that were copied."""
 
     total: int
     done: int = 0
+    found: int = 0  # of these: their objects were at the destination already
     failed: int = 0
     skipped: int = 0
     size_bytes: int = 0
@@ -99,7 +100,9 @@ class CopyProgress:
         """Add one outcome."""
         if outcome.state is EntryState.DONE:
             self.done += 1
-            self.size_bytes += outcome.size or 0
+            found = outcome.origin is Origin.ADOPTED or outcome.end is not None
+            self.found += found
+            self.size_bytes += 0 if found else outcome.size or 0
         elif outcome.state is EntryState.FAILED:
             self.failed += 1
         else:

@@ -22,9 +22,9 @@ from mastosync.manifest import (
     VerificationRecord,
     count_exposed,
     holder_of,
-    last_verification,
     noted_as_json,
     other_settings,
+    verifications,
     waiting_for,
 )
 from mastosync.mastodon.paperclip import folder_of
@@ -113,6 +113,7 @@ class Status:
     settings: ObjectSettings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
     waiting: tuple[Outage, ...] = ()  # for which stores the last copy waits right now
+    public_check: VerificationRecord | None = None  # the last that asked for objects without credentials
     outlook: Outlook | None = None  # made of the survey by a caller that knows the terms
 
     def news_of(self, types: tuple[str, ...] = ()) -> dict[str, int]:
@@ -200,13 +201,14 @@ def status_of(report: ManifestReader, settings: ObjectSettings | None = None) ->
     run = report.last_run()
     running = _is_at_work(run, report)
     stores = {role: str(identity) for role in ("source", "destination") if (identity := report.store(role))}
+    verified = verifications(report.manifest)
     return Status(
         totals,
         by_type,
         reasons,
         report.snapshot(),
         run,
-        last_verification(report.manifest),
+        next(iter(verified), None),
         stores,
         report.last_reading(),
         _surveyed(report.surveyed()),
@@ -217,6 +219,7 @@ def status_of(report: ManifestReader, settings: ObjectSettings | None = None) ->
         settings,
         () if settings is None else other_settings(report.manifest, settings),
         waiting_for(report.manifest) if running else (),
+        next((each for each in verified if each.details.get("public")), None),
     )
 
 

@@ -24,8 +24,8 @@ def iso(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A moment, given in seconds since the epoch, for people of today: in local time, to the minute."""
-    return f"{datetime.fromtimestamp(seconds).astimezone():%F %H:%M}"
+    """A moment, given in seconds since the epoch, as people read it everywhere: in UTC, to the second."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%F %T} UTC"
 
 
 def human_bytes(count: float) -> str:

@@ -141,10 +141,14 @@ class Demo:
         if wrong:
             say(*wrong[:SHOWN_DIFFERENCES])
             raise DemoError(f"verdict: NOT WELL, {len(wrong)} things are not as they should be")
+        keys = {each.key for each in self.instance.objects}
+        strays = self.instance.strays
+        older = sum(f"cache/{each.key}" in keys for each in strays)  # to `orphans` they belong to a row
         mebibytes = sum(stored.size for stored in expected.values()) / MIB
         say(
             f"source       {len(at_source)} objects, none changed by the migration",
-            f"             {len(self.instance.strays)} of them belong to no row, and were left behind",
+            f"             {len(strays)} of them were left behind: {len(strays) - older} belong to no row, and {older}"
+            " lie under an old key of a file that is under its new key, too",
             f"destination  {len(expected)} objects, {mebibytes:.1f} MiB, each with the bytes and headers of its source",
             f"             {len(self.instance.relocated)} of them lay where old releases put them, and lie where"
             " Mastodon looks today",

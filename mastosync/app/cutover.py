@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
-from itertools import chain, count
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.files import is_pinned, pinned_file
+from mastosync.app.files import free_name, is_pinned, new_files, pinned_file
 from mastosync.app.mastodon_settings import (
     OwnSettings,
     acl_of_way_back,
@@ -325,9 +323,9 @@ def _switchover(known: _Known, evidence: CutoverEvidence, refusal: UsageError | 
     """What the steps are made of."""
     config, options, env, host = known.config, known.options, known.mastodon.place, known.host
     source, destination = known.stores
-    files = _new_files()
-    kept, kept_before = _names(env.with_name(f"{env.name}.before")) if env else (None, [])
-    left = [*_names(Path(NewFiles().env))[1], *(kept_before if known.switched else [])]
+    files = new_files()
+    kept, kept_before = free_name(env.with_name(f"{env.name}.before")) if env else (None, [])
+    left = [*free_name(Path(NewFiles().env))[1], *(kept_before if known.switched else [])]
     if kept and known.settings:
         left.append(kept)
     return Switchover(
@@ -380,21 +378,5 @@ def _failback(known: _Known, old: str, new: str) -> Failback:
         folders=any(folders),
         public=not folders[0],
         read=read,
-        files=_new_files(),
+        files=new_files(),
     )
-
-
-def _new_files() -> NewFiles:
-    """Names that are free in this folder, so that nothing is refused, and nothing overwritten."""
-    return NewFiles(**{each.name: str(_names(Path(str(each.default)))[0]) for each in fields(NewFiles)})
-
-
-def _names(path: Path) -> tuple[Path, list[Path]]:
-    """This name, or the first one with a number that nobody has taken; and those before it."""
-    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
-    taken: list[Path] = []
-    for each in chain((path,), numbered):
-        if not os.path.lexists(each):
-            return each, taken
-        taken.append(each)
-    raise AssertionError  # numbers do not end

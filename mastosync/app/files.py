@@ -10,7 +10,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,6 +20,7 @@ from mastosync.config import CHANGE_ME, Config, Secret, load_config, render_samp
 from mastosync.config.env_file import edited, read_env_file
 from mastosync.config.schema import sections
 from mastosync.config.sources import RawValue, ValueSource, read_file, read_text
+from mastosync.cutover import NewFiles
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import enumerated, tr
 from mastosync.mastodon.settings import current_settings
@@ -49,6 +51,32 @@ def new_file(target: Path, *, replace: bool = False, mode: int = 0o600, hint: st
     with appearing(target, replace=replace) as partial, written(target), partial.open("w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), mode)
         yield file
+
+
+def new_files() -> NewFiles:
+    """Names that are free in this folder, so that nothing is refused, and nothing overwritten.
+
+    The configuration of the way back and its manifest have one number: a second way back has both of its own.
+    """
+    names = {each.name: free_name(Path(str(each.default)))[0] for each in fields(NewFiles)}
+    manifest = Path(NewFiles().back_manifest).suffix
+    names["back"] = free_name(Path(NewFiles().back), manifest)[0]
+    names["back_manifest"] = names["back"].with_suffix(manifest)
+    return NewFiles(**{name: str(path) for name, path in names.items()})
+
+
+def free_name(path: Path, *beside: str) -> tuple[Path, list[Path]]:
+    """This name, or the first one with a number that nobody has taken; and those before it.
+
+    `beside`: other suffixes with which nobody may have taken it.
+    """
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    taken: list[Path] = []
+    for each in chain((path,), numbered):
+        if not any(os.path.lexists(name) for name in (each, *map(each.with_suffix, beside))):
+            return each, taken
+        taken.append(each)
+    raise AssertionError  # numbers do not end
 
 
 def first_config(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mastosync.archive.reading import ArchiveSource, read_from
 from mastosync.archive.writing import iter_archive
 from mastosync.errors import OutputError, StdoutError
-from mastosync.language import tr
+from mastosync.language import say, tr
 from mastosync.manifest import (
     ArchiveReader,
     ArchiveWriter,
@@ -30,7 +30,7 @@ from mastosync.manifest import (
 from mastosync.manifest import accept as accept_losses
 from mastosync.manifest import back_up as back_up_file
 from mastosync.mountinfo import real_path
-from mastosync.new_files import appearing, require_room_for, written
+from mastosync.new_files import OR_FORCE, appearing, require_room_for, written
 from mastosync.progress import CheckProgress, shown
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def export(context: Context, target: Path | None, *, replace: bool = False) -> i
             stack.enter_context(written(Path(tr("the standard output")), StdoutError))
             stream = sys.stdout.buffer
         else:
-            partial = stack.enter_context(appearing(target, replace=replace))
+            partial = stack.enter_context(appearing(target, replace=replace, hint=say(OR_FORCE)))
             stack.enter_context(written(target))
             stream = stack.enter_context(partial.open("wb"))
         for line in iter_archive(reader, went_on):

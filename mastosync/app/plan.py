@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mastosync.app.context import identities
 from mastosync.app.stores import transfer_options
 from mastosync.errors import ManifestError, PlanRefused
-from mastosync.language import tr
+from mastosync.language import joined, say, tr
 from mastosync.manifest import (
     Manifest,
     ManifestReader,
@@ -34,7 +34,7 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.identity import age_of, identity_of
-from mastosync.mastodon.standby import behind
+from mastosync.mastodon.standby import LAG_REMEDY, behind
 from mastosync.planning.planner import DeltaTerms, DryRun, Planner, SnapshotMark, delta_base
 from mastosync.planning.survey import Surveyor
 
@@ -100,7 +100,7 @@ def plan_into(
     writing_plan = PlanWriter.transaction(manifest, *stores, accepts_losses=options.accept_gone)
     with writing_plan as writer, context.database() as database:
         if lag := behind(database):
-            _log.warning("%s", lag)
+            _log.warning("%s", joined([lag, say(LAG_REMEDY)]))
         found, age = identity_of(database), age_of(database, options.types)
         accepted = _Acceptance(options.accept_gone)
         with accepted.respected():

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING
 from mastosync.app.context import identity_of_store
 from mastosync.config import FilesystemConfig
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable, UsageError, passing
-from mastosync.language import enumerated, say, tr
-from mastosync.manifest import SAME_STORE_REMEDY, ObjectSettings, Relation, note_settings, probe_left_behind, relation
+from mastosync.language import enumerated, say, tr, trn
+from mastosync.manifest import (
+    SAME_STORE_REMEDY,
+    ObjectSettings,
+    Relation,
+    note_settings,
+    probe_left_behind,
+    relation,
+    some_done,
+)
 
 if TYPE_CHECKING:
     from mastosync.app.context import Context
@@ -87,14 +95,17 @@ def stores_to_write(
 
     That is probed once for each manifest, and again before anything is removed (`removing`). `source_gone`: the user
     says that the source is another store, where it cannot be asked any more.
+    A folder that has nothing of what was copied there is refused: see `require_folder`.
     Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed, or nobody can tell.
     """
     if not removing and _is_settled(manifest):
         with open_stores(context, options, roles, some_arrived=some_arrived) as opened:
+            require_folder(context.config, manifest, opened[-1])
             yield opened
         return
     needless: tuple[Role, ...] = () if "source" in roles else ("source",)
     with open_stores(context, options, some_arrived=some_arrived, unchecked=needless) as (source, destination):
+        require_folder(context.config, manifest, destination)
         _require_two(
             context.config,
             manifest,
@@ -117,6 +128,17 @@ def look_if_unknown(context: Context, manifest: Manifest, options: CopyOptions, 
     if not _is_settled(manifest) or relation(manifest) is Relation.UNKNOWN:
         with open_stores(context, options, some_arrived=some_arrived) as (source, destination):
             _require_two(context.config, manifest, source, destination, removing=False, source_gone=False, checked=True)
+
+
+def require_folder(config: Config, manifest: Manifest, destination: StoreSession) -> None:
+    """Check a folder for what was copied there. Raises: StoreUnusable if it has nothing of it; Interrupted."""
+    if config.destination_folder.path:
+        from mastosync.copying.same_store import require_arrived
+        from mastosync.mastodon.paperclip import canonical_key
+        from mastosync.runtime.retry import RetryingStore
+
+        keys = [canonical_key(each, "") for each in some_done(manifest)]  # a disk has no key prefix
+        require_arrived(destination.store.name, keys, RetryingStore(destination).head)
 
 
 def _is_settled(manifest: Manifest) -> bool:
@@ -278,27 +300,39 @@ def _require_usable(store_session: StoreSession, config: Config, role: Role) -> 
         unusable = StoreUnusable(error.message, hint=error.hint or tr("try again later"))
         raise passing(unusable, may_pass=error.transient) from error
     except StoreUnusable as error:
-        if cause := of_changed_file(config, role):
+        if error.refuses_keys and (cause := of_changed_file(config, role)):
             changed = StoreUnusable(error.message, hint=f"{error.hint}; {cause}" if error.hint else cause)
             raise passing(changed, may_pass=error.may_pass) from error
         raise
 
 
 def of_changed_file(config: Config, role: Role) -> str:
-    """What may have happened to the keys of a store that refuses them; empty: they are in no file of Mastodon."""
+    """What may have happened to the keys of a store that refuses them.
+
+    Empty: they are in no file of Mastodon's, or `pin-secrets` has kept them as they were.
+    """
+    from mastosync.app.files import is_pinned
+    from mastosync.app.mastodon_settings import has_one_key
+
     names = [each.variable for each in config.referred if each.section == f"s3.{role}"]
-    if not names:
+    if not names or is_pinned(config):
         return ""
-    if role == "source" and config.source.access_key == config.destination.access_key:
-        return tr(
+    if role == "source" and has_one_key(config):
+        return trn(
+            "{names} in {file} is the key of the destination now. Write that of the old store under [s3.source] in"
+            " the configuration",
             "{names} in {file} are the keys of the destination now. Write those of the old store under [s3.source] in"
             " the configuration",
+            len(names),
             names=enumerated(names),
             file=config.env.file,
         )
-    return tr(
+    return trn(
+        "the key is {names} in {file}. If that file was changed for the switch, write the old one under [s3.{role}]"
+        " in the configuration",
         "the keys are {names} in {file}. If that file was changed for the switch, write the old ones under [s3.{role}]"
         " in the configuration",
+        len(names),
         names=enumerated(names),
         file=config.env.file,
         role=role,

@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mastosync.app.stores import open_stores, retry_policy, settings_of, stores_to_write
+from mastosync.app.stores import open_stores, require_folder, retry_policy, settings_of, stores_to_write
 from mastosync.checking.object_check import DeepCheck
 from mastosync.checking.public_access import Audience, audience_of
 from mastosync.checking.row_check import RowCheck
@@ -85,6 +85,7 @@ def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
     with leaving(left), open_stores(context, pace, ("destination",), some_arrived=some_arrived) as (store_session,):
+        require_folder(config, manifest, store_session)
         verifier = Verifier(
             manifest, manifest.path, store_session, prefix, options, stop, context.listener, samples, row_check
         )

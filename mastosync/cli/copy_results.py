@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 def render_copy(progress: CopyProgress, status: Status) -> str:
     """What one run did, and what that leaves."""
-    rate = progress.finished / max(progress.seconds, 0.001)
+    rate, copied = progress.finished / max(progress.seconds, 0.001), progress.done - progress.found
     lines = [
-        tr(
-            "copied {done:,} objects ({size}) in {duration} ({rate:,.0f}/s); failed {failed:,}, skipped "
+        trn(
+            "copied {copied:,} object ({size}) in {duration} ({rate:,.0f}/s); failed {failed:,}, skipped "
             "{skipped:,}, throttled {throttles:,}",
-            done=progress.done,
+            "copied {copied:,} objects ({size}) in {duration} ({rate:,.0f}/s); failed {failed:,}, skipped "
+            "{skipped:,}, throttled {throttles:,}",
+            copied,
+            copied=copied,
             size=human_bytes(progress.size_bytes),
             duration=human_seconds(progress.seconds),
             rate=rate,
@@ -30,6 +33,15 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
             throttles=progress.throttles,
         )
     ]
+    if progress.found:
+        lines.append(
+            trn(
+                "{found:,} object was at the destination already",
+                "{found:,} objects were at the destination already",
+                progress.found,
+                found=progress.found,
+            )
+        )
     lines += [_throttling_line(limit) for limit in progress.limits if limit.throttles]
     totals = status.totals
     lines.append(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mastosync.cli.terminal import table
-from mastosync.language import tr
+from mastosync.language import enumerated, tr
 from mastosync.planning.survey import AGES, Estimate, Line, total
 from mastosync.units import human_bytes, human_seconds
 
@@ -45,7 +45,7 @@ def _by_age(survey: Survey) -> str:
         "under_30_days": tr("7 to 30 days"),
         "under_90_days": tr("30 to 90 days"),
         "under_365_days": tr("90 days to a year"),
-        "older": tr("older"),
+        "older": tr("more than a year"),
         "unknown": tr("unknown"),
     }
     rows = []
@@ -155,7 +155,7 @@ def _sum(by_currency: dict[str, float]) -> str:
 
 def _saved(planned: Forecast, left: Forecast) -> str:
     share = 1 - left.amount.objects / planned.amount.objects
-    return f"{share:.0%}, {human_bytes(planned.amount.size_bytes - left.amount.size_bytes)}"
+    return enumerated([f"{share:.0%}", human_bytes(planned.amount.size_bytes - left.amount.size_bytes)])
 
 
 def _where(lines: Iterable[Line], *, remote: bool) -> Estimate:

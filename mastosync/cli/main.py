@@ -167,7 +167,13 @@ def _is_of_all_commands(error: click.NoSuchOption) -> bool:
 
 def _misplaced(error: click.NoSuchOption) -> tuple[str, str]:
     name = error.ctx.info_name if error.ctx else ""
+    found = next(each for each in cli.params if error.option_name in each.opts)
+    value = {click.Path: " FILE", click.Choice: " text|json"}.get(type(found.type), "")
     return (
         tr("{option} is an option of mastosync itself, for all commands", option=error.option_name),
-        tr("it comes before the command: mastosync {option} {command}", option=error.option_name, command=name),
+        tr(
+            "it comes before the command: mastosync {option} {command} …",
+            option=f"{error.option_name}{value}",
+            command=name,
+        ),
     )

@@ -18,7 +18,7 @@ _WIDTH = 100  # columns
 _HEAD = (
     deferred("Configuration of mastosync."),
     "",
-    deferred("Save this as config.ini, replace every {placeholder}, and try `mastosync plan --dry-run`."),
+    deferred("Save this as config.ini, replace every {placeholder}, then run `mastosync doctor`."),
     "",
     deferred(
         "A key behind a # is at its default: remove the # to change it. A value ends with its line and is taken as it"

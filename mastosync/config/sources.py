@@ -110,7 +110,7 @@ def read_file(path: Path) -> dict[str, dict[str, RawValue]]:
     found: dict[str, dict[str, RawValue]] = {}
     for section, values in _parse(text, path).items():
         if section not in sections():
-            hint = suggest(section, tuple(sections()))
+            hint = suggest(section, tuple(sections()), "[{}]")
             raise ConfigError(tr("{path}: there is no section [{name}]", path=path, name=_name(section)), hint=hint)
         given = found[section] = {}
         for name, value in values.items():

@@ -60,10 +60,11 @@ def nearest(name: str, known: tuple[str, ...]) -> str:
     return next((by_lower[each] for each in get_close_matches(name.lower(), by_lower, n=1)), "")
 
 
-def suggest(name: str, known: tuple[str, ...]) -> str:
-    """A hint for an unknown name: the nearest known one, or all of them."""
-    near = nearest(name, known)
-    return tr("Did you mean {near}?", near=near) if near else tr("Known are: {names}.", names=", ".join(known))
+def suggest(name: str, known: tuple[str, ...], form: str = "{}") -> str:
+    """A hint for an unknown name: the nearest known one, or all of them. `form`: how a name is written."""
+    if near := nearest(name, known):
+        return tr("Did you mean {near}?", near=form.format(near))
+    return tr("Known are: {names}.", names=", ".join(map(form.format, known)))
 
 
 def _word(text: str) -> str:

@@ -3,19 +3,27 @@
 Aliases, addresses, proxies, mounts and names of buckets may all lead to one store. So a probe object is written at the
 destination, and must not be found at the source. It is always removed again: its name is in the manifest before it is
 written, and if a run dies, the next check writes the same object and removes it. See
-docs/design/stores.md.
+docs/design/stores.md. A folder that objects were copied to must still have some: see `require_arrived`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import uuid4
 
-from mastosync.errors import BucketMissing, Interrupted, ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
+from mastosync.errors import (
+    BucketMissing,
+    Interrupted,
+    NetworkFailure,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    StoreUnusable,
+)
 from mastosync.language import tr
 from mastosync.manifest import Manifest, Relation, note_probe, probe_left_behind, record_relation, relation
 from mastosync.model import ObjectHeaders
@@ -30,6 +38,7 @@ FOLDER = "mastosync-probe"
 """Of the key, under the key prefix. No attachment of Mastodon's has a directory of this name."""
 
 _WAITS = (0.0, 0.05, 0.15)  # seconds before each look: a store may show what was written a moment later
+_ENOUGH = 3  # objects that are not there, for a folder that is not the one they were copied to
 _AFTER_STOP_SECONDS = 30.0  # for the removal of a probe after somebody has asked to stop
 
 
@@ -74,6 +83,35 @@ def relation_seen(
             if found:
                 return Relation.ONE if key == keys.at_source else Relation.ONE_BUCKET
     return Relation.UNKNOWN if denied else Relation.TWO
+
+
+def require_arrived(name: str, keys: Sequence[str], head: Callable[[str], object]) -> None:
+    """Check that a folder has some of the objects that were copied there. One on an unmounted disk has none.
+
+    `name`: the folder's, for people; `keys`: of a few such objects. Raises: StoreUnusable; what `head` raises, but for
+    errors of objects.
+    """
+    for key in keys:
+        try:
+            head(key)
+        except ObjectMissing:
+            continue
+        except ObjectError:
+            pass  # it lies there, or nobody can tell
+        return
+    if len(keys) >= _ENOUGH:
+        raise StoreUnusable(
+            tr(
+                "the {name} has none of {count} objects that were copied there, for example {key!r}",
+                name=name,
+                count=len(keys),
+                key=keys[0],
+            ),
+            hint=tr(
+                "check that its disk is mounted, and that `path` is right. If they were removed on purpose, begin "
+                "anew: move the manifest away, then run `mastosync plan` and `mastosync copy`"
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +195,10 @@ class SameStoreCheck:
 
 def _cannot_find_out(kind: type[StoreUnusable], error: ObjectError | StoreUnusable) -> StoreUnusable:
     message = tr("cannot find out whether source and destination are two stores: {message}", message=error.message)
-    return kind(message, hint=error.hint or tr("try again later"))
+    hint = error.hint or tr("try again later")
+    if isinstance(error, ObjectError) and error.transient and not isinstance(error, NetworkFailure):
+        hint = tr("the store has a problem: when it works again, run the same command again")  # and no entry has failed
+    return kind(message, hint=hint)
 
 
 def _unstopped(store_session: StoreSession) -> StoreSession:

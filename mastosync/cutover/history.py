@@ -9,6 +9,7 @@ from mastosync.cutover.evidence import CutoverEvidence
 from mastosync.findings import Finding, Grade
 from mastosync.findings.deleted import gone_message, removal_remedy, unknown_deletions_message
 from mastosync.findings.messages import (
+    correction_of,
     lost_by_plan_notice,
     never_read_message,
     relation_notice,
@@ -182,7 +183,7 @@ def read_by_everybody(evidence: CutoverEvidence) -> Iterator[Finding]:
         return
     told, age = checks.told, human_seconds(max(evidence.now - checks.ended_at, 0))
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
-    correct = tr("correct it, and run `{verify}` again", verify=checks.remedy)
+    correct = correction_of(checks)
     again = _copy_first(checks) if evidence.some_pending else correct
     if status is PublicCheckStatus.LISTED:
         yield Finding("public", Grade.FAILURE, tr("{age} ago anybody could list the bucket", age=age), correct)

@@ -262,7 +262,7 @@ def _removal(facts: Switchover) -> Iterator[Step]:
         return
     told, words = tr("Remove at the new store what was deleted at the old one since it was copied."), ["prune"]
     if facts.gone.adopted:
-        told, words = f"{told} ({adopted_message()}.)", [*words, "--adopted"]
+        told, words = tr("{told} ({adopted}.)", told=told, adopted=adopted_message()), [*words, "--adopted"]
     yield Step(told, (plan, facts.mastosync(*words), facts.mastosync(*words, "--apply")))
 
 

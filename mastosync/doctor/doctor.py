@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -104,18 +104,14 @@ class Doctor:
                 yield from check_source(end, entries)
 
     def _destination(self, manifest: Future[tuple[list[Finding], ManifestFacts]]) -> Findings[None]:
-        def pending() -> Mapping[str, int] | None:
-            return manifest.result()[1].pending
-
         with ExitStack() as stack:
             if isinstance(self.destination, FolderTarget):
                 folder = yield from self._folder(
                     stack, CheckSubject.DESTINATION, self.destination, DESTINATION_FOLDER_CHECKS
                 )
                 if folder is not None:
-                    yield from check_destination_folder(
-                        folder, self.destination.keep_free, pending, self._other_store()
-                    )
+                    known, keep_free = manifest.result()[1], self.destination.keep_free
+                    yield from check_destination_folder(folder, keep_free, known, self._other_store())
                 return
             end = yield from self._entered(stack, CheckSubject.DESTINATION, self.destination, DESTINATION_CHECKS)
             if end is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from mastosync.copying.same_store import require_arrived
 from mastosync.doctor.buckets import first_found
 from mastosync.doctor.checks import STORE_ERRORS, Findings, OneRetry, Reporter
 from mastosync.doctor.probes import DATA, FOLDER, MD5, ComparedStore, check_apart
@@ -15,12 +16,14 @@ from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.findings import Finding, Grade
 from mastosync.findings.messages import foreign_owner_message, ownership_remedy, root_owner_message
 from mastosync.language import joined, tr, trn
+from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Access, Entry, ObjectHeaders, Ownership
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import DiskSpace, ObjectStore, PutOptions
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
+    from mastosync.doctor.manifest import ManifestFacts
     from mastosync.store.filesystem.probe import FilesystemProbe
 
 
@@ -57,6 +60,14 @@ def check_source_folder(end: CheckedFolder, entries: Callable[[], Sequence[Entry
         first_key = end.ask(end.probe.first_key)
     except STORE_ERRORS as error:
         yield reporter.failure("folder", error)
+        yield from reporter.skipped(SOURCE_FOLDER_CHECKS[1:], tr("correct the folder first"))
+        return
+    if not first_key:
+        yield reporter.failure(
+            "folder",
+            tr("it can be read, and holds no object"),
+            tr("check that its disk is mounted, and that `path` is the folder with `media_attachments` and `accounts`"),
+        )
         yield from reporter.skipped(SOURCE_FOLDER_CHECKS[1:], tr("correct the folder first"))
         return
     yield reporter.ok("folder", tr("it can be read, and holds objects such as {first_key!r}", first_key=first_key))
@@ -115,15 +126,14 @@ def _reading(end: CheckedFolder, entries: Sequence[Entry], first_key: str) -> Fi
 
 
 def check_destination_folder(
-    end: CheckedFolder, keep_free: int, pending: Callable[[], Mapping[str, int] | None], source: ComparedStore
+    end: CheckedFolder, keep_free: int, known: ManifestFacts, source: ComparedStore
 ) -> Findings[None]:
-    """All checks of a destination. `pending`: bytes by folder, as far as they are known; None: there is no plan.
-
-    `source`: which must be another store.
-    """
+    """All checks of a destination. `known`: of what was planned and copied; `source`: which must be another store."""
     reporter = end.reporter
     try:
         end.ask(end.store.check)
+        keys = [canonical_key(each, "") for each in known.arrived]  # a disk has no key prefix
+        require_arrived(end.store.name, keys, lambda key: end.ask(end.store.head, key))
         yield reporter.ok("folder", tr("it is there"))
     except STORE_ERRORS as error:
         yield reporter.failure("folder", error)
@@ -131,7 +141,7 @@ def check_destination_folder(
         return
     yield _links(end)
     yield from _check_writing(end, source)
-    yield _disk(end, keep_free, pending())
+    yield _disk(end, keep_free, known.pending)
 
 
 def _check_writing(end: CheckedFolder, source: ComparedStore) -> Findings[None]:
@@ -213,9 +223,9 @@ def _disk(end: CheckedFolder, keep_free: int, pending: Mapping[str, int] | None)
     name, free, pending_bytes = max(rooms, key=lambda room: _fullness(room, keep_free))
     usable = max(0, free - keep_free)
     said = tr(
-        "{size} are free, of which {kept} stay free (`keep_free`)",
+        "{size} are free, and {kept} have to stay free (`keep_free`)",
         size=human_bytes(free),
-        kept=human_bytes(min(free, keep_free)),
+        kept=human_bytes(keep_free),
     )
     if len(rooms) > 1:
         said = f"{name}: {said}"

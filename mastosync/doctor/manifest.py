@@ -28,6 +28,7 @@ from mastosync.manifest import (
     remembered_database,
     require_same,
     require_same_database,
+    some_done,
 )
 from mastosync.model import MANIFEST_BYTES_PER_ENTRY, DatabaseIdentity, Entry, EntryState
 from mastosync.mountinfo import is_memory, is_network, kind_of_disk, real_path
@@ -114,6 +115,7 @@ class ManifestFacts:
     entries: int = 0
     pending: Mapping[str, int] | None = None  # bytes by folder, as far as the database knows sizes; None: no plan
     sample: list[Entry] = field(default_factory=list)  # whose objects should exist
+    arrived: list[Entry] = field(default_factory=list)  # a few, whose objects should be at the destination
 
 
 def check_manifest(
@@ -134,7 +136,7 @@ def check_manifest(
         yield reporter.warning(
             "in-use",
             tr("the manifest is in use by {holder}", holder=holder),
-            tr("plan and copy have to wait until it ends"),
+            tr("other commands that write to it have to wait until it ends"),
         )
         yield from reporter.skipped(("manifest", "database"), tr("it is in use"))
     else:
@@ -247,6 +249,7 @@ def _described(report: ManifestReader, path: Path, facts: ManifestFacts, *, comp
     facts.entries, facts.pending = totals.total, pending_by_folder(report.counts())
     likely = EntryState.PENDING if totals.pending else EntryState.DONE
     seen = (record.entry for record in islice(report.iter_records((likely,)), _SEEN))
+    facts.arrived = some_done(report.manifest)
     facts.sample = list(islice((entry for entry in seen if not entry.optional), _SAMPLED))
     taken_at = tr(" of {taken_at:%F %T} UTC", taken_at=status.snapshot.taken_at) if status.snapshot else ""
     of_these = tr(" for these stores") if compared else ""

@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from mastosync.checking.public_access import FaultKind
 from mastosync.findings import Finding, Grade
 from mastosync.findings.public_summary import PublicSummary
-from mastosync.language import enumerated, tr, trn
+from mastosync.language import enumerated, joined, tr, trn
 from mastosync.manifest import CountLine, Gap, Noted, ObjectSettings, Relation
 from mastosync.model import EntryState, Ownership
 
@@ -230,6 +231,33 @@ def uncovered_notice(checks: PublicSummary) -> Notice:
             command=checks.before,
         )
     return Notice(said, checks.remedy)
+
+
+def correction_of(checks: PublicSummary) -> str:
+    """What puts right what `verify --public` has found, by the kinds of faults, and then the command itself."""
+    found, steps = checks.by_kind, []
+    if checks.told and checks.told.get("anybody_can_list"):
+        steps.append(tr("take the right to list the bucket (s3:ListBucket, or READ in its ACL) from everybody"))
+    if found[FaultKind.EXPOSED]:
+        steps.append(
+            tr(
+                "nobody but you may read private objects: take that right from everybody in the policy of the bucket; "
+                "`mastosync copy` stores them as private again, or says which you have to remove"
+            )
+        )
+    if found[FaultKind.UNREADABLE]:
+        steps.append(
+            tr(
+                "let everybody read public objects: by the policy of the bucket, or by `acl` and `mastosync "
+                "apply-settings`; look at `public_url`, too"
+            )
+        )
+    if found[FaultKind.HEADERS]:
+        steps.append(
+            tr("`mastosync copy` corrects the headers of adopted objects, and `mastosync apply-settings` Cache-Control")
+        )
+    again = tr("run `{verify}` again, which names the objects", verify=checks.remedy)
+    return joined([*(steps or [tr("correct it")]), again])
 
 
 def undigested_message(objects: int) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from mastosync.checking.public_access import USUAL_SAMPLE, Audience, audience_of
+from mastosync.checking.public_access import USUAL_SAMPLE, Audience, FaultKind, audience_of
 from mastosync.manifest import CountLine, LastChange, VerificationRecord
 from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.model import TABLES, EntryState
@@ -64,6 +64,18 @@ class PublicSummary:
         if not told.get("all_private"):
             return PublicCheckStatus.NEEDLESS  # what could not be read then, need not be
         return PublicCheckStatus.FAULTY if told.get("faults") else PublicCheckStatus.HIDDEN
+
+    @property
+    def by_kind(self) -> Counter[str]:
+        """How many objects had which fault (`FaultKind`). An empty kind: older versions did not record which."""
+        told = self.told or {}
+        found = Counter[str]()
+        for fault in told.get("faults", ()):
+            kind = FaultKind.EXPOSED if fault.get("exposed") else fault.get("fault")
+            found[kind if kind in list(FaultKind) else ""] += 1
+        unmarked = min(max(told.get("exposed", 0) - found[FaultKind.EXPOSED], 0), found[""])
+        found.update({FaultKind.EXPOSED: unmarked, "": -unmarked})
+        return +found
 
     @property
     def remedy(self) -> str:

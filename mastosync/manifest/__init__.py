@@ -63,6 +63,7 @@ from mastosync.manifest.identity import (
     record_relation,
     relation,
     require_same,
+    some_done,
 )
 from mastosync.manifest.lifecycle import (
     Approach,
@@ -280,6 +281,7 @@ __all__ = [
     "require_same_database",
     "require_whole",
     "rewritten_in_place",
+    "some_done",
     "take_back_acceptance",
     "take_back_change",
     "try_again",

@@ -24,12 +24,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mastosync.errors import ManifestError, MastosyncError, UsageError
-from mastosync.language import tr
+from mastosync.language import say, tr
 from mastosync.manifest.history import delete_meta, get_meta, set_meta
 from mastosync.manifest.lock import holder_of
 from mastosync.manifest.sqlite_errors import copied, translated
 from mastosync.mountinfo import real_path, same_file
-from mastosync.new_files import appearing, written
+from mastosync.new_files import OR_FORCE, appearing, written
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def back_up(
         (page_bytes,) = taken.execute("PRAGMA page_size").fetchone()
         _require_space(target, pages * page_bytes, error_type)
         with (
-            appearing(target, replace=replace, error_type=error_type) as partial,
+            appearing(target, replace=replace, error_type=error_type, hint=say(OR_FORCE)) as partial,
             copied(manifest, target, error_type),
         ):
             with closing(sqlite3.connect(partial, isolation_level=None)) as copy:

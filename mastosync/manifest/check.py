@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import partial
 
 from mastosync.errors import Interrupted, ManifestError
-from mastosync.language import deferred, say, tr, trn
+from mastosync.language import say, tr, trn
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import details_of
 from mastosync.manifest.identity import remembered
@@ -34,7 +34,7 @@ from mastosync.manifest.rows import (
 )
 from mastosync.manifest.schema import newest_version
 from mastosync.manifest.settings import ObjectSettings, applied_to, archived_settings
-from mastosync.manifest.sqlite_errors import translated
+from mastosync.manifest.sqlite_errors import PUT_BACK, translated
 from mastosync.model import ACCEPTABLE_REASONS, TABLES
 
 _WINDOW = 50_000  # lines
@@ -128,11 +128,6 @@ SELECT 'snapshots', details FROM snapshots UNION ALL SELECT 'verifications', det
 """
 _STEPS_BETWEEN_LOOKS = 1_000_000  # of SQLite's machine, when one statement looks at the whole file
 _FAULTS_OF_FILE = 10
-
-_PUT_BACK = deferred(
-    "stop what runs, remove the -wal and -shm files beside it, and put a backup in its place. Without a backup: "
-    "run `mastosync plan` into a new file, then `mastosync adopt` and `mastosync copy`"
-)
 
 
 class CheckedPart(StrEnum):
@@ -230,7 +225,7 @@ class Checker:
                 raise
             found = [str(error)]
         if found != ["ok"]:
-            yield from (Fault(CheckedPart.FILE, tr("SQLite says: {each}", each=each), say(_PUT_BACK)) for each in found)
+            yield from (Fault(CheckedPart.FILE, tr("SQLite says: {each}", each=each), say(PUT_BACK)) for each in found)
 
     def _plan(self) -> Iterator[Fault]:
         if not self.manifest.has_plan:
@@ -238,7 +233,7 @@ class Checker:
             return
         for role in ("source", "destination"):
             if self._damage(partial(remembered, role=role)) or remembered(self.manifest, role) is None:
-                yield Fault(CheckedPart.PLAN, tr("it does not say what its {role} is", role=say(role)), say(_PUT_BACK))
+                yield Fault(CheckedPart.PLAN, tr("it does not say what its {role} is", role=say(role)), say(PUT_BACK))
         for table, details in self.manifest.connection.execute(_SELECT_DETAILS):
             try:
                 details_of(table, details)
@@ -246,11 +241,11 @@ class Checker:
                 yield Fault(
                     CheckedPart.PLAN,
                     tr("the record of a plan or verification cannot be read: {details:.60}", details=str(details)),
-                    say(_PUT_BACK),
+                    say(PUT_BACK),
                 )
         for reader in (remembered_database, archived_settings, partial(applied_to, current=ObjectSettings())):
             if damage := self._damage(reader):
-                yield Fault(CheckedPart.PLAN, damage, say(_PUT_BACK))
+                yield Fault(CheckedPart.PLAN, damage, say(PUT_BACK))
 
     def _damage(self, reader: Callable[[Manifest], object]) -> str:
         """What is wrong with a remembered value; empty: nothing. Raises: ManifestError, as SQLite says."""
@@ -268,7 +263,7 @@ class Checker:
                 yield Fault(
                     CheckedPart.KINDS,
                     tr("kind {number} is of the unknown table {table!r}", number=number, table=kind.table),
-                    say(_PUT_BACK),
+                    say(PUT_BACK),
                 )
 
     def _claims(self) -> Iterator[Fault]:
@@ -281,7 +276,7 @@ class Checker:
                 number=count,
                 example=example,
             )
-            yield Fault(CheckedPart.CLAIMS, said, say(_PUT_BACK))
+            yield Fault(CheckedPart.CLAIMS, said, say(PUT_BACK))
 
     def _lines(self, found: Recount) -> Iterator[Fault]:
         unknown = {kind for kind, _, _ in found.objects} - self.manifest.kinds().keys()
@@ -289,7 +284,7 @@ class Checker:
             yield Fault(
                 CheckedPart.KINDS,
                 tr("there are entries of kind {kind}, which is not defined", kind=kind),
-                say(_PUT_BACK),
+                say(PUT_BACK),
             )
         for kind, count in found.odd.items():
             if count:
@@ -304,7 +299,7 @@ class Checker:
                 yield Fault(
                     CheckedPart.ENTRIES,
                     tr("{said}, such as {row_id} {name!r}", said=said, row_id=row_id, name=name),
-                    say(_PUT_BACK),
+                    say(PUT_BACK),
                 )
 
     def _counters(self, found: Recount) -> Iterator[Fault]:

@@ -21,11 +21,11 @@ from types import TracebackType
 from typing import Self
 
 from mastosync.errors import ManifestError
-from mastosync.language import tr
+from mastosync.language import say, tr
 from mastosync.manifest import backup
 from mastosync.manifest.lock import keep_lock
 from mastosync.manifest.schema import APPLICATION_ID, bring_up_to_date, file_version, newest_version
-from mastosync.manifest.sqlite_errors import is_there, translated
+from mastosync.manifest.sqlite_errors import NOT_OURS, is_there, translated
 from mastosync.model import Kind
 from mastosync.mountinfo import is_network, kind_of_disk, real_path
 from mastosync.new_files import opened_or_made
@@ -264,7 +264,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, *, writing: bool) -> No
     if tables and application != APPLICATION_ID:
         raise ManifestError(
             tr("cannot use the manifest {path}: it is the SQLite database of another program", path=path),
-            hint=tr("--manifest must name a file made by `mastosync plan`, or one that does not exist yet"),
+            hint=say(NOT_OURS),
         )
     bring_up_to_date(path, connection, locked=writing)
 

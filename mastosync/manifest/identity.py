@@ -24,7 +24,9 @@ from mastosync.errors import ManifestError
 from mastosync.language import deferred, say, tr
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import delete_meta, get_meta, meta_of, set_meta
-from mastosync.manifest.sqlite_errors import sound
+from mastosync.manifest.rows import COLUMNS, DONE, record_of
+from mastosync.manifest.sqlite_errors import sound, translated
+from mastosync.model import Entry
 
 _DEFAULT_PORTS = (None, 80, 443)
 _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+)"
@@ -235,3 +237,30 @@ def record_relation(manifest: Manifest, found: Relation | None, *, probe_settled
             set_meta(connection, _RELATION, found.value)
         if probe_settled:
             delete_meta(connection, _PROBE)
+
+
+_LOOKED_AT = 1_000  # lines at either end of a kind: so few that nobody waits for them
+_KINDS_WITH_DONE = f"SELECT kind FROM counts WHERE state = {DONE} AND objects > 0"
+_SELECT_FIRST_DONE = f"""
+SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY id, name LIMIT {_LOOKED_AT})
+WHERE state = {DONE} LIMIT 1
+"""
+_SELECT_LAST_DONE = f"""
+SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY id DESC, name DESC LIMIT {_LOOKED_AT})
+WHERE state = {DONE} LIMIT 1
+"""
+
+
+def some_done(manifest: Manifest) -> list[Entry]:
+    """A few entries that are done: one or two of each kind. A destination that has none of them is another one.
+
+    Raises: ManifestError.
+    """
+    found: dict[tuple[int, int, str], Entry] = {}
+    connection = manifest.connection
+    with translated(manifest.path):
+        for (number,) in connection.execute(_KINDS_WITH_DONE).fetchall():
+            rows = connection.execute(_SELECT_FIRST_DONE, (number,)).fetchall()
+            rows += connection.execute(_SELECT_LAST_DONE, (number,)).fetchall()
+            found |= {(number, *row[:2]): record_of(manifest.kind(number), row).entry for row in rows}
+    return list(found.values())

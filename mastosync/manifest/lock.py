@@ -256,8 +256,8 @@ def _holder(path: Path) -> Holder:
             command=holder["command"],
             pid=holder["pid"],
             host=holder["host"],
-            since=holder["since"],
+            since=f"{datetime.fromisoformat(holder['since']).astimezone(UTC):%F %T} UTC",
         )
         return Holder(holder.get("taken_at"), described)
-    except (OSError, ValueError, KeyError):
+    except (OSError, TypeError, ValueError, KeyError):
         return Holder()

@@ -25,10 +25,15 @@ _NO_DATA = (
 )
 _LOCKED = (
     deferred("it is locked by another process"),
-    deferred("wait until the other command (a plan or a copy) has ended"),
+    deferred("wait until the other command that writes to it has ended"),
 )
 _MINE = deferred("the file and its folder must be writable by you")
-_NOT_OURS = deferred("--manifest must name a file made by `mastosync plan`, or one that does not exist yet")
+NOT_OURS = deferred("--manifest must name a manifest, which `plan` makes, or a file that does not exist yet")
+PUT_BACK = deferred(
+    "stop what runs, and remove the -wal and -shm files beside it. Put a backup in its place. Without a backup: move "
+    "the damaged file away, then run `mastosync plan`, `mastosync adopt` and `mastosync copy`"
+)
+"""What to do about a damaged manifest."""
 _EXPLAINED = {
     sqlite3.SQLITE_FULL: _NO_ROOM,
     sqlite3.SQLITE_IOERR: _NO_DATA,
@@ -40,14 +45,8 @@ _EXPLAINED = {
         deferred("it cannot be opened"),
         deferred("the file and its folder must exist and be writable by you; --manifest names another place"),
     ),
-    sqlite3.SQLITE_NOTADB: (deferred("it is not a SQLite database"), _NOT_OURS),
-    sqlite3.SQLITE_CORRUPT: (
-        deferred("it is damaged"),
-        deferred(
-            "stop what runs, remove the -wal and -shm files beside it, and put a backup in its place. Without a "
-            "backup: run `mastosync plan` into a new file, then `mastosync adopt` and `mastosync copy`"
-        ),
-    ),
+    sqlite3.SQLITE_NOTADB: (deferred("it is not a SQLite database"), NOT_OURS),
+    sqlite3.SQLITE_CORRUPT: (deferred("it is damaged"), PUT_BACK),
 }
 _REFUSED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN})
 _OF_WRITERS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN})

@@ -7,13 +7,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mastosync.errors import DatabaseError, PlanRefused
-from mastosync.language import tr
+from mastosync.language import deferred, say, tr
 
 if TYPE_CHECKING:
     from mastosync.mastodon.database import MastodonDatabase
 
 LAG_AT_MOST = timedelta(hours=1)
 """Older rows do not tell who may read what by now."""
+
+LAG_REMEDY = deferred(
+    "name the primary in `[pg.database]`, or wait until the standby has caught up; if the primary is only idle, `GRANT"
+    " pg_read_all_stats` to the user of `[pg.database]` lets the standby tell"
+)
+"""What to do about a standby that may be further behind."""
 
 _IN_RECOVERY = "SELECT pg_is_in_recovery()"
 _LAST_TRANSACTION = "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8"
@@ -49,13 +55,7 @@ def lag_of(database: MastodonDatabase) -> float:
 def require_up_to_date(database: MastodonDatabase) -> None:
     """Raises: PlanRefused if it is a standby that may be more than an hour behind."""
     if said := behind(database):
-        raise PlanRefused(
-            said,
-            hint=tr(
-                "name the primary in `[pg.database]`, or wait until the standby has caught up; if the primary is only"
-                " idle, `GRANT pg_read_all_stats` to the user of `[pg.database]` lets the standby tell"
-            ),
-        )
+        raise PlanRefused(said, hint=say(LAG_REMEDY))
 
 
 def behind(database: MastodonDatabase) -> str:
@@ -63,7 +63,7 @@ def behind(database: MastodonDatabase) -> str:
     if database.lag_seconds <= LAG_AT_MOST.total_seconds():
         return ""
     return tr(
-        "{name} is a standby that has heard nothing from its primary for more than an hour: who may read what by now,"
-        " and what was uploaded since, it does not tell",
+        "{name} is a standby that may be more than an hour behind, as it has heard nothing from its primary for that"
+        " long: who may read what by now, and what was uploaded since, it does not tell",
         name=database.name,
     )

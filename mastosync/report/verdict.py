@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from mastosync.checking.public_access import FaultKind
 from mastosync.findings import Finding, Grade
 from mastosync.findings.deleted import gone_message, removal_remedy
 from mastosync.findings.messages import (
+    correction_of,
     exposed_finding,
     gap_finding,
     losses_unknown_finding,
@@ -23,7 +23,7 @@ from mastosync.findings.messages import (
     unidentified_finding,
     with_accepted_losses,
 )
-from mastosync.findings.public_summary import PublicCheckStatus, public_summary
+from mastosync.findings.public_summary import PublicCheckStatus, PublicSummary, public_summary
 from mastosync.language import enumerated, joined, tr, trn
 from mastosync.manifest import Relation
 from mastosync.model import EntryState, Reason
@@ -257,8 +257,7 @@ def _read_by_everybody(evidence: DeletionEvidence) -> Iterator[Finding]:
     if status is PublicCheckStatus.UNTRIED:
         yield Finding("public", Grade.FAILURE, never_read_message(), checks.remedy)
     elif status in (PublicCheckStatus.LISTED, PublicCheckStatus.EXPOSED, PublicCheckStatus.FAULTY):
-        said = joined(_misread(checks.told or {}))
-        yield Finding("public", Grade.FAILURE, said, tr("{verify} lists them", verify=checks.remedy))
+        yield Finding("public", Grade.FAILURE, joined(_misread(checks)), correction_of(checks))
     elif status is PublicCheckStatus.FINE and checks.uncovered:
         yield Finding("public", Grade.FAILURE, *uncovered_notice(checks))
     elif status is PublicCheckStatus.FINE:
@@ -267,15 +266,10 @@ def _read_by_everybody(evidence: DeletionEvidence) -> Iterator[Finding]:
         yield Finding("public", Grade.OK, tr("nobody can read anything without credentials (acl = private)"))
 
 
-def _misread(told: Mapping[str, Any]) -> Iterator[str]:
-    """What was wrong without credentials, and with how many objects. Older versions did not record which fault."""
-    found = Counter[str]()
-    for fault in told.get("faults", ()):
-        kind = FaultKind.EXPOSED if fault.get("exposed") else fault.get("fault")
-        found[kind if kind in list(FaultKind) else ""] += 1
-    unmarked = min(max(told.get("exposed", 0) - found[FaultKind.EXPOSED], 0), found[""])
-    found.update({FaultKind.EXPOSED: unmarked, "": -unmarked})
-    if told.get("anybody_can_list"):
+def _misread(checks: PublicSummary) -> Iterator[str]:
+    """What was wrong without credentials, and with how many objects."""
+    found = checks.by_kind
+    if checks.told and checks.told.get("anybody_can_list"):
         yield tr("anybody can list the bucket")
     for kind in (*FaultKind, ""):
         if count := found[kind]:

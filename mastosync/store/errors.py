@@ -32,7 +32,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, enumerated, joined, say, tr
 
 _THROTTLING = frozenset(
     {
@@ -100,6 +100,10 @@ _UNUSABLE_STATUSES: dict[int, str] = {
 _DENIED_HINT = deferred(
     "check the rights of the access key: if it may not list the bucket, the store answers 403 for a missing "
     "object too; then `mastosync retry-failed --reason denied` tries again"
+)
+_PAGE_HINT = deferred(
+    "this is not the answer of an S3 store: check `endpoint_url`, and {between}; then `mastosync retry-failed "
+    "--reason {reason}` tries again"
 )
 _SERVER_HINT = deferred("the store has a problem: when it works again, run `mastosync retry-failed --reason server`")
 _THROTTLED_HINT = deferred("use fewer `workers`; `mastosync retry-failed --reason throttled` tries again")
@@ -206,9 +210,12 @@ class StoreAnswer:
 def error_of(answer: StoreAnswer, where: str) -> MastosyncError:
     """The error that an answer stands for. `where` names the operation, the key and the store."""
     error = _error_of(answer, f"cannot {where}: the store answers {_said(answer)}")
-    if answer.subject is Target.STORE and isinstance(error, ObjectError) and not error.transient:
-        return _of_store(answer, error)
-    return error
+    if answer.subject is not Target.STORE or not isinstance(error, ObjectError):
+        return error
+    if error.transient:  # and no object has failed
+        error.hint = tr("the store has a problem: when it works again, run the same command again")
+        return error
+    return _of_store(answer, error)
 
 
 def _error_of(answer: StoreAnswer, text: str) -> MastosyncError:
@@ -217,7 +224,7 @@ def _error_of(answer: StoreAnswer, text: str) -> MastosyncError:
         region = answer.headers.get("x-amz-bucket-region")
         in_region = tr(" (in the region {region})", region=answer.shown(region)) if region else ""
         kind = BucketMissing if code == "NoSuchBucket" else StoreUnusable
-        return kind(text, hint=say(_UNUSABLE[code]) + in_region)
+        return kind(text, hint=say(_UNUSABLE[code]) + in_region, refuses_keys=code == "InvalidAccessKeyId")
     if answer.with_acl and _refuses_acl(answer):
         only_this = answer.code not in _NO_ACL and _NAMES_ONE_ACL.search(answer.message) is not None
         hint = tr("set `acl = none` for the destination if it has no ACLs")
@@ -242,14 +249,7 @@ def _object_error(answer: StoreAnswer, text: str) -> ObjectError:
             ObjectTooLarge,
             deferred("the destination does not accept objects of this size"),
         ),
-        (
-            status == 404 and answer.is_a_page and _NOT_FOUND[answer.subject] is ObjectMissing,
-            ServerFailure,
-            deferred(
-                "this is not the answer of an S3 store: check `endpoint_url`, and any proxy in between; then "
-                "`mastosync retry-failed --reason server` tries again"
-            ),
-        ),
+        (status == 404 and answer.is_a_page and _NOT_FOUND[answer.subject] is ObjectMissing, ServerFailure, _PAGE_HINT),
         (
             code == "NoSuchKey" or status == 404,
             _NOT_FOUND[answer.subject],
@@ -258,11 +258,14 @@ def _object_error(answer: StoreAnswer, text: str) -> ObjectError:
         (code in _TRY_AGAIN or status == 408, ServerFailure, _SERVER_HINT),
         (code in _HINTS and status != 403, ObjectRejected, ""),
         (status >= 500 and status != 501, ServerFailure, _SERVER_HINT),
-        (status in (401, 403), ObjectDenied, _DENIED_HINT),
+        (status in (401, 403), ObjectDenied, _PAGE_HINT if answer.is_a_page else _DENIED_HINT),
         (True, ObjectRejected, deferred("the store refuses this request; see its message")),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
-    error = kind(text, hint=say(_HINTS.get(code, hint)))
+    hint = _HINTS.get(code, hint)
+    error = kind(text, hint=say(hint))
+    if hint == _PAGE_HINT:
+        error.hint = error.hint.format(reason=kind.reason.value, between=_between(text))
     if isinstance(error, ObjectMissing):
         error.certain = answer.has_code
     return error
@@ -286,23 +289,37 @@ def _of_store(answer: StoreAnswer, error: ObjectError) -> MastosyncError:
     It stays ObjectDenied where the key may not ask, which tells nothing of reading and writing objects.
     """
     if "signature" in f"{answer.code} {answer.message}".lower():
-        return StoreUnusable(error.message, hint=tr("check `secret_key`: the signature made with it is not accepted"))
+        hint = tr("check `secret_key`: the signature made with it is not accepted")
+        return StoreUnusable(error.message, hint=hint, refuses_keys=True)
     if answer.status == 403 and answer.has_code:
         return error
-    if answer.status in (401, 403):
-        return StoreUnusable(error.message, hint=tr("check `access_key`, `secret_key` and `endpoint_url`"))
+    if answer.status in (401, 403) and not answer.is_a_page:
+        hint = tr("check `access_key`, `secret_key` and `endpoint_url`")
+        return StoreUnusable(error.message, hint=hint, refuses_keys=True)
     if answer.code == "NoSuchKey":
         return StoreUnusable(
             error.message, hint=tr("`endpoint_url` seems to hold the bucket's name: leave it out there")
         )
-    return StoreUnusable(error.message, hint=tr("check `endpoint_url` and `bucket`: it must be an S3 endpoint"))
+    hint = tr("check `endpoint_url` and `bucket`: it must be an S3 endpoint")
+    if answer.is_a_page:
+        hint = joined([hint, tr("check {between}, too", between=_between(error.message))])
+    return StoreUnusable(error.message, hint=hint)
 
 
 def network_failure(where: str, what: str) -> NetworkFailure:
     """The error for a connection that did not hold."""
     return NetworkFailure(
-        f"cannot {where}: {what}", hint=tr("check the network, a proxy or firewall, and `endpoint_url`")
+        f"cannot {where}: {what}", hint=tr("check the network, {between}, and `endpoint_url`", between=_between(where))
     )
+
+
+def _between(where: str) -> str:
+    """What may stand before the address in `where`. A variable is named even if NO_PROXY excepts that address."""
+    variables = {f"{scheme}_proxy" for scheme in ("http", "https") if f"{scheme}://" in where} | {"all_proxy"}
+    names = sorted(name for name, value in os.environ.items() if value and name.lower() in variables)
+    if not names:
+        return tr("any proxy or firewall in between")
+    return tr("the proxy ({names}) or firewall in between", names=enumerated(names))
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

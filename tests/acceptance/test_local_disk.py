@@ -238,6 +238,35 @@ def test_a_disk_that_is_not_mounted_stops_everything_and_loses_nothing(
     assert_disk_holds(destination, migration.instance.at_destination())
 
 
+def test_what_lies_at_an_empty_mount_point_is_not_taken_for_the_disk(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    """A stray file there would have had all that is pending written to the wrong disk."""
+    migration = new_migration(buckets, missing=0)
+    source, destination = from_disk(migration), to_disk(migration)
+    site = migration.site
+    site.run("plan")
+    elsewhere = source.rename(site.folder / "elsewhere")
+    (source / "cache").mkdir(parents=True)
+    assert "check that its disk is mounted" in site.run("copy", code=7).stderr
+    shutil.rmtree(source)
+    elsewhere.rename(source)
+    site.run("copy", "--limit", "20")
+    done = site.status()["totals"]
+    elsewhere = destination.rename(site.folder / "elsewhere")
+    (destination / "accounts").mkdir(parents=True)
+    (destination / "accounts" / "stray.txt").touch()
+    for command in ("copy", "adopt", "verify", "doctor"):
+        refused = site.run(command, code=7)
+        assert "objects that were copied there" in refused.stdout + refused.stderr, command
+    assert list(iter_files(destination)) == ["accounts/stray.txt"]
+    assert site.status()["totals"] == done
+    shutil.rmtree(destination)
+    elsewhere.rename(destination)
+    site.run("copy", code=None)
+    assert_disk_holds(destination, migration.instance.at_destination())
+
+
 def test_a_moved_folder_of_remote_media_is_followed_at_the_source(
     buckets: BucketPair, new_migration: MigrationFactory
 ) -> None:

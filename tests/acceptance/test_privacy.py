@@ -109,7 +109,7 @@ def test_auto_says_what_it_has_found_out_and_how_to_decide(
     for shown in (copied, run(site, "status")[1]):
         assert ("3 private objects were not copied" in shown) == kept_back
         assert (HOW_TO_DECIDE in shown) == kept_back
-    assert f"copied {1 if kept_back else 4} objects" in copied
+    assert f"copied {'1 object' if kept_back else '4 objects'} (" in copied
     private = {canonical_key(entry, "") for entry in ENTRIES if entry.private}
     assert not read_by_anybody(moto_buckets, private)
 

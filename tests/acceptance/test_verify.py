@@ -254,6 +254,6 @@ class TestPublic:
     def test_a_wrong_public_url_is_a_matter_of_configuration(self, copied: Migration) -> None:
         copied.site.configure(s3_destination={"public_url": f"{copied.buckets.address.endpoint_url}/nowhere"})
         told = copied.site.run("verify", "--public", code=3).stdout
-        assert "none of them was as it should be: check `public_url`" in told
+        assert "not one public object was as it should be: check `public_url`" in told
         copied.site.configure(s3_destination={"public_url": "http://127.0.0.1:9"}, copy={"max_attempts": "2"})
         assert "check `public_url`" in copied.site.run("verify", "--public", code=7).stderr

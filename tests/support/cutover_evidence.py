@@ -108,7 +108,8 @@ def with_env(tmp_path: Path, *lines: str, **destination: Any) -> Config:  # noqa
     (tmp_path / "config.ini").write_text(
         "[s3.source]\nendpoint_url = https://old.example.com\nbucket = was\naccess_key = env:AWS_ACCESS_KEY_ID\n"
         "secret_key = env:AWS_SECRET_ACCESS_KEY\n[s3.destination]\nendpoint_url = https://s3.example.com\n"
-        f"bucket = media\naccess_key = {destination.get('access_key', 'new')}\nsecret_key = s3cret\n"
+        f"bucket = media\naccess_key = {destination.get('access_key', 'new')}\n"
+        f"secret_key = {destination.get('secret_key', 's3cret')}\n"
         f"public_url = https://files.example.com\n[env]\nfile = {env}\n"
     )
     return load_config(tmp_path / "config.ini", {})

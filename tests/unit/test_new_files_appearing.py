@@ -29,8 +29,8 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 def come_after_the_last_look(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     look, looks = new_files.require_room_for, []
 
-    def looked(path: Path, *, replace: bool) -> None:
-        look(path, replace=replace)
+    def looked(path: Path, *, replace: bool, hint: str) -> None:
+        look(path, replace=replace, hint=hint)
         looks.append(path)
         if len(looks) == 2:
             target.write_text("somebody else's")

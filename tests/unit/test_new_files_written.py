@@ -55,7 +55,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_file_that_is_there_is_a_wrong_command_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("there").write_text("precious")
     assert main([*command, "there"]) == 2
-    assert "exists already" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "exists already" in told
+    assert ("--force" in told) is (command[0] != "init"), "which never replaces a file"
     assert Path("there").read_text() == "precious"
 
 

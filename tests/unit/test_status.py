@@ -30,10 +30,12 @@ from mastosync.manifest import (
 from mastosync.model import EntryState, Outcome
 from mastosync.status import Status, Tally, status_of
 from mastosync.units import clock
+from tests.support.cutover_evidence import public
 from tests.support.entries import entry
 from tests.support.manifests import planned
 from tests.support.site import COMMAND
 
+FAULT = {"key": "k", "detail": "d"}
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 
 
@@ -111,6 +113,27 @@ def test_time_is_left_while_a_copy_is_at_work_and_something_is_pending(path: Pat
         status = status_of(ManifestReader(manifest))
     assert (status.running, status.eta_seconds) == (False, None), "killed just now"
     assert "killed or crashed" in render_status(status, path)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            public(9) | {"faults": [FAULT] * 2},
+            ": 2 of 9 objects were not as they should be without credentials; ",
+        ),
+        (public(9, listed=True), ": anybody can list the bucket; "),
+        (public(9), ""),
+    ],
+)
+def test_what_strangers_cannot_read_as_they_should_is_told(path: Path, found: dict[str, Any], said: str) -> None:
+    """Also when another look has found everything in its place since."""
+    with Manifest.open(path, writing=True) as manifest:
+        record_verification(manifest, 1793502100.5, 1793502101.25, {"fine": 1, "checked": 1, "public": found})
+        record_verification(manifest, 1793502200.5, 1793502201.25, {"fine": 1, "checked": 1})
+        text = render_status(status_of(ManifestReader(manifest)), path)
+    lines = [line for line in text.splitlines() if line.startswith("public ")]
+    assert [said in line and "`mastosync verify --public` tells which" in line for line in lines] == [True] * bool(said)
 
 
 def test_who_only_looks_keeps_no_writer_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +225,7 @@ def test_an_outage_that_a_copy_waits_for_is_told(waiting: Path, capsys: pytest.C
     ]
     assert main(["--manifest", str(waiting), "status"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("waiting")]
+    assert clock(DOWN.since) == "2026-11-01 03:02:00 UTC", "as all the other moments"
     for told in (DOWN.store, DOWN.answer, clock(DOWN.since), clock(DOWN.until)):
         assert told in line
     with Manifest.open(waiting) as manifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +12,8 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import PaceOptions, Scope, at_most_option, duration, pace_options, scope_options
 from mastosync.cli.output import warn
 from mastosync.errors import ExitCode
-from mastosync.language import enumerated, tr
-from mastosync.units import human_bytes
+from mastosync.language import enumerated, joined, tr
+from mastosync.units import clock, human_bytes
 
 if TYPE_CHECKING:
     from mastosync.app.follow import FollowResult
@@ -68,7 +68,7 @@ def follow_command(
     with invocation.running() as context:
         for each in follow(context, options):
             if each.result is None:
-                warn(_render_failure(each))
+                warn(render_failure(each))
                 continue
             invocation.say(_render_round(each, each.result))
             if each.result.refusal is not None:
@@ -101,7 +101,10 @@ def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
     if result.held_back:
         parts.append(tr("nothing copied, as it is not known what became private meanwhile"))
     else:
-        parts.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
+        transferred = copied.done - copied.found
+        parts.append(tr("{count} copied ({size})", count=f"{transferred:,}", size=human_bytes(copied.size_bytes)))
+    if copied.found:
+        parts.append(tr("{count} were there already", count=f"{copied.found:,}"))
     if copied.failed:
         parts.append(tr("{count} failed", count=f"{copied.failed:,}"))
     if result.pruning is not None:
@@ -114,23 +117,23 @@ def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
         what=enumerated(parts),
         seconds=f"{done.seconds:,.1f}",
     )
-    return line + _next(done)
+    return joined([line, *_next(done)])
 
 
-def _render_failure(failed: Round[FollowResult]) -> str:
+def render_failure(failed: Round[FollowResult]) -> str:
     """Why a round has come to nothing."""
     assert failed.error is not None  # noqa: S101 - there is a result otherwise
     line = tr(
         "round {number} failed ({failures} in a row): {why}",
         number=failed.number,
         failures=failed.failures,
-        why=failed.error.message,
+        why=joined(each for each in (failed.error.message, failed.error.hint) if each),
     )
-    return line + _next(failed)
+    return joined([line, *_next(failed)])
 
 
-def _next(done: Round[Any]) -> str:
+def _next(done: Round[Any]) -> list[str]:
+    """When the next round begins; empty: there is none."""
     if done.wait_seconds is None:
-        return ""
-    at = datetime.now().astimezone() + timedelta(seconds=done.wait_seconds)
-    return tr("; next at {time}", time=f"{at:%H:%M}" if done.wait_seconds >= 60 else f"{at:%T}")
+        return []
+    return [tr("next at {time}", time=clock(time.time() + done.wait_seconds))]

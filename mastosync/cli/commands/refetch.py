@@ -11,7 +11,7 @@ from mastosync.cli.options import json_option, source_gone_option, types_option
 from mastosync.cli.output import show_json, warn
 from mastosync.cli.terminal import status_table
 from mastosync.errors import ExitCode
-from mastosync.language import deferred, enumerated, say, tr
+from mastosync.language import deferred, enumerated, say, tr, trn
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -99,14 +99,17 @@ def render_refetching(result: RefetchResult) -> str:
     lines += result.examples
     asked = result.by_host.total()
     most = enumerated(f"{host} {files:,}" for host, files in result.by_host.most_common(_HOSTS))
+    servers = trn("{count:,} server", "{count:,} servers", len(result.by_host))
     if result.applied:
         lines.append(
-            tr(
-                "fetched {fetched:,} of {asked:,} files ({size}) from {servers:,} servers in {duration}",
+            trn(
+                "fetched {fetched:,} of {asked:,} file ({size}) from {servers} in {duration}",
+                "fetched {fetched:,} of {asked:,} files ({size}) from {servers} in {duration}",
+                asked,
                 fetched=total[first],
                 asked=asked,
                 size=human_bytes(result.fetched_bytes),
-                servers=len(result.by_host),
+                servers=servers,
                 duration=human_seconds(result.seconds),
             )
         )
@@ -114,10 +117,12 @@ def render_refetching(result: RefetchResult) -> str:
             lines.append(tr("next: mastosync verify"))
     else:
         lines.append(
-            tr(
-                "{asked:,} files could be fetched from {servers:,} servers{most}",
+            trn(
+                "{asked:,} file could be fetched from {servers}{most}",
+                "{asked:,} files could be fetched from {servers}{most}",
+                asked,
                 asked=asked,
-                servers=len(result.by_host),
+                servers=servers,
                 most=f": {most}" if most else "",
             )
         )

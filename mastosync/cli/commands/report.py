@@ -16,6 +16,7 @@ from mastosync.cli.terminal import table
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import english_everywhere, enumerated, say, tr
 from mastosync.model import EntryState, Origin
+from mastosync.new_files import OR_FORCE
 from mastosync.terminal_text import one_line, padded
 from mastosync.units import human_bytes, human_seconds
 
@@ -86,7 +87,7 @@ def report_command(
     if target == _STANDARD_OUTPUT:
         (show if form == "text" else show_exactly)(text)
     else:
-        with new_file(target, replace=force) as file:
+        with new_file(target, replace=force, hint=say(OR_FORCE)) as file:
             file.write(f"{text}\n")
         invocation.say(tr("wrote the report to {file}", file=target))
     return ExitCode.OK
@@ -147,7 +148,11 @@ def _head(report: Report) -> Iterator[str]:
     last = tr(", the last whole one at {time} UTC", time=moment(whole.taken_at.timestamp())) if whole else ""
     yield _line(tr("plans"), tr("{plans}{last}", plans=f"{len(report.plans):,}", last=last))
     copied, seconds = report.copied, report.worked_seconds
-    pace = f" ({copied.objects / seconds:,.1f}/s, {human_bytes(copied.size_bytes / seconds)}/s)" if seconds else ""
+    pace = ""
+    if seconds:
+        each_second = human_bytes(copied.size_bytes / seconds)
+        told = tr("{objects}/s, {bytes}/s", objects=f"{copied.objects / seconds:,.1f}", bytes=each_second)
+        pace = f" ({told})"
     yield _line(
         tr("copies"),
         tr(

@@ -16,12 +16,13 @@ from mastosync.cli.options import json_option
 from mastosync.cli.output import redraw, show, show_json
 from mastosync.cli.terminal import PAINT_OF, table
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode
-from mastosync.language import enumerated, say, tr
+from mastosync.language import enumerated, joined, say, tr, trn
 from mastosync.model import EntryState
 from mastosync.terminal_text import padded
 from mastosync.units import clock, human_ago, human_bytes, human_seconds, iso
 
 if TYPE_CHECKING:
+    from mastosync.manifest import VerificationRecord
     from mastosync.status import Status, Tally
 
 _WATCH_SECONDS = 3
@@ -107,6 +108,8 @@ def render_status(status: Status, manifest: Path) -> str:
                 + undigested_message(undigested),
             )
         )
+    if status.public_check is not None:
+        lines += _public_lines(status.public_check)
     lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
     if status.reasons:
         lines += ["", _reasons_table(status)]
@@ -115,6 +118,27 @@ def render_status(status: Status, manifest: Path) -> str:
     if others := settings_lines(status):
         lines += ["", *others]
     return "\n".join(lines)
+
+
+def _public_lines(verified: VerificationRecord) -> list[str]:
+    """What the last `verify --public` found that is not right; nothing if all was."""
+    public, moment = verified.details["public"], _moment(datetime.fromtimestamp(verified.ended_at, UTC))
+    faults = len(public.get("faults", ()))
+    told = [tr("anybody can list the bucket")] if public.get("anybody_can_list") else []
+    if faults:
+        told.append(
+            trn(
+                "{faults:,} of {asked:,} objects was not as it should be without credentials",
+                "{faults:,} of {asked:,} objects were not as they should be without credentials",
+                faults,
+                faults=faults,
+                asked=public.get("asked", faults),
+            )
+        )
+    if not told:
+        return []
+    remedy = tr("`mastosync verify --public` tells which, and what to do")
+    return [_line(tr("public"), tr("{moment}: {said}", moment=moment, said=joined([*told, remedy])))]
 
 
 def _progress(status: Status) -> str:
@@ -175,7 +199,7 @@ def _run_line(status: Status) -> str:
     )
     if status.run.exit_code:
         end += f": {say(EXIT_CODE_MEANING[ExitCode(status.run.exit_code)])}"
-    return _line(tr("last copy"), f"{_pace(status)}, {end}")
+    return _line(tr("last copy"), enumerated([_pace(status), end]))
 
 
 def _pace(status: Status) -> str:

@@ -159,6 +159,8 @@ def _public_lines(public: PublicResult) -> list[str]:
         )
     ]
     lines += [one_line(f"  {fault.key}: {fault.detail}") for fault in public.faults[:_EXAMPLES]]
+    if (rest := len(public.faults) - _EXAMPLES) > 0:
+        lines.append(tr("  and {more:,} more: --json names all", more=rest))
     if public.all_private and public.served:
         line = tr(
             "public objects were checked at the bucket alone: the server in front of it decides who can read them"
@@ -177,7 +179,8 @@ def _public_lines(public: PublicResult) -> list[str]:
         )
     if public.nothing_is_right:
         line = tr(
-            "none of them was as it should be: check `public_url` of the destination and the policy of its bucket"
+            "not one public object was as it should be: check `public_url` of the destination and the policy of its "
+            "bucket"
         )
         lines.append(f"  {line}")
     return lines

@@ -93,6 +93,7 @@ def _can_be(segment: bytes) -> bool:
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
 _NO_LINK_FROM = re.compile(rb"(?:\A|/)(?:[0-9]{3}|%s)(?:/|\Z)" % re.escape(RESERVED), re.IGNORECASE)  # ids, and our own
+_LOOKED_INTO_AT_MOST = 1_000  # folders, for a file
 _NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
 
 
@@ -155,9 +156,29 @@ class RootFolder:
         return self._volumes
 
     def is_empty(self) -> bool:
-        """Whether nothing but what every disk has lies there: an unmounted one looks like that. Raises: OSError."""
-        with os.scandir(self.fd) as entries:
-            return all(entry.name in _NOT_OF_OBJECTS for entry in entries)
+        """Whether nothing but empty folders and what every disk has lies there: an unmounted one looks like that.
+
+        A folder that cannot be looked into counts as one with files, and so do very many folders. Raises: OSError.
+        """
+        folders, looked_into = [""], 0
+        while folders and looked_into < _LOOKED_INTO_AT_MOST:
+            folder, looked_into = folders.pop(), looked_into + 1
+            try:
+                fd = os.open(folder or ".", _FOLDER, dir_fd=self.fd)
+            except OSError:
+                if not folder:
+                    raise
+                return False
+            try:
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        if folder or entry.name not in _NOT_OF_OBJECTS:
+                            if not entry.is_dir(follow_symlinks=False):
+                                return False
+                            folders.append(f"{folder}{entry.name}/")
+            finally:
+                os.close(fd)
+        return not folders
 
     def free_bytes(self, folders: bytes) -> int:
         """How much may still be written to a folder. Raises: StoreUnusable; OSError."""

@@ -269,7 +269,7 @@ class FilesystemStore:
         self._root.require_there()
         free, keep = self._root.free_bytes(path.rpartition(b"/")[0]), self._config.keep_free
         if free - size_bytes < keep:
-            kept = tr(", of which {keep:,} stay free (`keep_free`)", keep=keep) if keep else ""
+            kept = tr(", and {keep:,} have to stay free (`keep_free`)", keep=keep) if keep else ""
             raise StoreUnusable(
                 tr(
                     "the disk of the {name} is full: {size_bytes:,} bytes are to be written, {free:,} are free{kept}",

@@ -81,8 +81,17 @@ class TestDisk:
         with closing(source(tmp_path)) as store:
             with pytest.raises(StoreUnusable, match="is empty"):
                 store.check()
-            (tmp_path / "accounts").mkdir()
+            (tmp_path / "cache").mkdir()  # in which another disk is mounted, as a rule
+            (tmp_path / "accounts" / "avatars").mkdir(parents=True)
+            with pytest.raises(StoreUnusable, match="is empty"):
+                store.check()
+            (tmp_path / "accounts" / "avatars" / "a.png").touch()
             store.check()
+
+    def test_a_folder_that_cannot_be_looked_into_is_not_empty(self, tmp_path: Path) -> None:
+        (tmp_path / "cache").symlink_to(tmp_path / "nowhere")
+        with closing(source(tmp_path)) as store:
+            store.check()  # reading tells that this link leads nowhere
 
     def test_an_empty_destination_will_do_unless_objects_have_arrived_there(self, tmp_path: Path) -> None:
         config = FilesystemConfig(path=tmp_path, keep_free=0)

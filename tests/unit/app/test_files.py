@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.app.files import acl_on_the_way_back, is_pinned, pin, reversed_config
+from mastosync.app.files import acl_on_the_way_back, is_pinned, new_files, pin, reversed_config
 from mastosync.config import Config, load_config
 from mastosync.errors import ConfigError, OutputError, UsageError
 
@@ -235,3 +235,15 @@ class TestReversed:
         back.write_text(reversed_config(load_config(path, {}), Path("back.db"), {}).reveal())
         back.chmod(0o600)
         return load_config(back, {}), " ".join(back.read_text().replace("#", " ").split())
+
+
+def test_the_second_way_back_has_a_configuration_and_a_manifest_of_one_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`back.db` belongs to `back.ini`, also before its first plan."""
+    monkeypatch.chdir(tmp_path)
+    for taken, expected in (("", "back"), ("back.ini", "back-2"), ("back-2.db", "back-3"), ("back-3.ini", "back-4")):
+        if taken:
+            (tmp_path / taken).touch()
+        files = new_files()
+        assert (files.back, files.back_manifest) == (f"{expected}.ini", f"{expected}.db")

@@ -468,7 +468,7 @@ WHOLE = DatabaseAge("", "", {})
             0.0,
             "accounts has none",
         ),
-        (OURS, WHOLE, 3_700.0, "a standby that has heard nothing"),
+        (OURS, WHOLE, 3_700.0, "a standby that may be more than an hour behind"),
     ],
 )
 def test_another_database_or_half_of_it_opens_nothing(

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from mastosync.cli import main as main_module
+from mastosync.cli.commands.follow import render_failure
 from mastosync.cli.commands.refetch import render_refetching
 from mastosync.cli.commands.status import render_status
 from mastosync.cli.copy_results import failed_lines
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, main
 from mastosync.copying.copier import Copier, CopyOptions
-from mastosync.errors import ExitCode, Interrupted, StoreUnusable
+from mastosync.errors import DatabaseError, ExitCode, Interrupted, StoreUnusable
+from mastosync.following import Round
 from mastosync.manifest import Manifest, ManifestReader, WorkQueue, record_findings, writer_lock
 from mastosync.model import Claim, EntryState, Outcome, Reason
 from mastosync.progress import NoProgress
@@ -208,6 +212,28 @@ def test_who_has_fetched_nothing_need_not_verify(brought: bool) -> None:
     assert ("mastosync verify" in render_refetching(result)) is brought
 
 
+def test_a_round_that_failed_is_told_with_what_to_do() -> None:
+    down = DatabaseError("cannot connect to the database", hint="look whether PostgreSQL runs")
+    told = render_failure(Round(2, None, down, failures=1, seconds=0.1, wait_seconds=60.0))
+    assert told.startswith(
+        "round 2 failed (1 in a row): cannot connect to the database; look whether PostgreSQL runs; next at 20"
+    )
+    assert told.endswith(" UTC")
+
+
+@pytest.mark.parametrize(
+    ("applied", "told"), [(False, "1 file could be fetched from 1 server: a.example 1"), (True, "of 1 file (")]
+)
+def test_one_file_of_one_server_is_told_as_one(applied: bool, told: str) -> None:
+    result = RefetchResult(applied=applied)
+    result.by_type["accounts"] = Counter({RefetchStatus.REFETCHED if applied else RefetchStatus.FETCHABLE: 1})
+    result.by_host["a.example"] = 1
+    text = render_refetching(result)
+    assert told in text
+    assert "1 files" not in text
+    assert "1 servers" not in text
+
+
 def test_who_is_stopped_before_work_begins_is_told_of_nothing_that_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,14 +268,55 @@ def test_whoever_is_stopped_while_waiting_is_told_what_to_do() -> None:
     assert told.value.hint == "run the same command again"
 
 
-@pytest.mark.parametrize("option", ["-q", "--log-file", "--manifest"])
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [
+        ("-q", "-q"),
+        ("-c", "-c FILE"),
+        ("--log-file", "--log-file FILE"),
+        ("--log-format", "--log-format text|json"),
+        ("--manifest", "--manifest FILE"),
+    ],
+)
 def test_an_option_of_the_whole_tool_after_the_command_is_shown_its_place(
-    capsys: pytest.CaptureFixture[str], option: str
+    capsys: pytest.CaptureFixture[str], option: str, shown: str
 ) -> None:
     assert main(["copy", option]) == 2
-    assert f"mastosync {option} copy" in capsys.readouterr().err
+    assert f"mastosync {shown} copy …" in capsys.readouterr().err
     assert main(["copy", "--wrokers"]) == 2
     assert "before the command" not in capsys.readouterr().err
+
+
+def told_of(manifest: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["--manifest", str(manifest), "status"]) == 6
+    return capsys.readouterr().err
+
+
+def test_a_damaged_manifest_is_not_named_as_where_the_next_plan_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Commands in messages are written with the manifest of this run."""
+    path = tmp_path / "m.db"
+    planned(path, [entry()]).close()
+    with path.open("r+b") as file:
+        file.seek(110)  # in the schema, behind the file's own head
+        file.write(b"\xff" * 2_000)
+    told = told_of(path, capsys)
+    assert f"move the damaged file away, then run `mastosync --manifest {path} plan`" in told
+    assert "new file" not in told
+
+
+def test_what_is_no_manifest_is_not_said_to_be_made_by_a_plan_of_that_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, other = tmp_path / "text.db", tmp_path / "other.db"
+    text.write_text("no database, and long enough to be read as the head of one. " * 4)
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE strangers (id)")
+    for path in (text, other):
+        told = told_of(path, capsys)
+        assert "must name a manifest" in told
+        assert f"{path} plan" not in told
 
 
 def test_a_folder_that_was_removed_under_somebodys_feet_is_told(

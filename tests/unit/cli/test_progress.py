@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from mastosync.cli.copy_results import render_copy
+from mastosync.model import End, EntryState, Origin, Outcome
 from mastosync.progress import (
     AnyProgress,
     BarProgress,
@@ -24,6 +25,7 @@ from mastosync.progress import (
     shown,
 )
 from mastosync.status import Status, Tally
+from tests.support.entries import entry
 
 QUIET = EndpointState("source")
 RECOVERED = EndpointState("source", throttles=3)
@@ -103,6 +105,24 @@ def test_the_summary_names_throttling_once_for_each_endpoint_that_did() -> None:
     assert "the source" not in text
     assert "the source asked to slow down 3 times\n" in render_copy(CopyProgress(10, limits=(RECOVERED,)), status)
     assert "slow down" not in render_copy(CopyProgress(10, limits=(QUIET,)), status)
+
+
+def test_what_was_there_already_does_not_count_as_copied() -> None:
+    """After a switch Mastodon has uploaded to the destination what the source lacks."""
+    status = Status(totals=Tally(), by_type={}, reasons={}, snapshot=None, run=None)
+    progress = CopyProgress(4)
+    adopted = Outcome(entry(), EntryState.DONE, size=1_000, origin=Origin.ADOPTED, end=End.SOURCE)
+    confirmed = Outcome(entry(), EntryState.DONE, size=1_000, end=End.DESTINATION)
+    for outcome in (adopted, confirmed):
+        progress.count(outcome)
+    text = render_copy(progress, status)
+    assert text.startswith("copied 0 objects (0 Bytes) in ")
+    assert "\n2 objects were at the destination already\n" in text
+    progress.count(Outcome(entry(), EntryState.DONE, size=10))
+    text = render_copy(progress, status)
+    assert text.startswith("copied 1 object (10 Bytes) in ")
+    assert progress.done == 3
+    assert "already" not in render_copy(CopyProgress(4), status)
 
 
 def test_progress_ends_with_its_work_well_or_not() -> None:

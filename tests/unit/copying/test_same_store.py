@@ -11,7 +11,14 @@ from typing import TypeVar
 import pytest
 
 from mastosync.config import FilesystemConfig
-from mastosync.copying.same_store import FOLDER, SameStoreCheck, SourceSilent, probe_keys, relation_seen
+from mastosync.copying.same_store import (
+    FOLDER,
+    SameStoreCheck,
+    SourceSilent,
+    probe_keys,
+    relation_seen,
+    require_arrived,
+)
 from mastosync.errors import (
     BucketMissing,
     Interrupted,
@@ -162,6 +169,15 @@ def test_where_nobody_can_tell_nothing_goes_on_and_nothing_is_left(
     assert relation(manifest) is None
 
 
+def test_a_store_with_a_problem_of_its_own_is_no_failure_of_an_entry(manifest: Manifest) -> None:
+    """The hint of the error is for objects of the manifest: nothing of it was tried yet."""
+    new = MemoryStore("new")
+    new.fail("write", *[ServerFailure("502", hint="run `mastosync retry-failed --reason server`")] * 9)
+    hint = refused(StoreUnusable, manifest, MemoryStore("old"), new).hint
+    assert "run the same command again" in hint
+    assert "retry-failed" not in hint
+
+
 @pytest.mark.parametrize("asked", ["check", "read"])
 def test_a_bucket_that_does_not_exist_is_not_the_one_that_has_the_probe(manifest: Manifest, asked: str) -> None:
     """It was deleted after the move: prune and refetch go on."""
@@ -210,14 +226,14 @@ def test_an_empty_mount_point_is_no_other_store(manifest: Manifest, tmp_path: Pa
     """A disk that is not mounted lacks the probe, too."""
     new = MemoryStore("new")
     source = FilesystemStore(FilesystemConfig(path=tmp_path / "system"), role="source")
-    for _ in ("its folder is not there", "it is empty"):
+    for made in ("system", "system/cache", "system/accounts"):  # not there, empty, empty but for a folder
         with pytest.raises(SourceSilent):
             SameStoreCheck(
                 manifest, replace(store_session(MemoryStore()), store=source), store_session(new), "", "", None
             ).run()
         assert relation(manifest) is None
-        (tmp_path / "system").mkdir(exist_ok=True)
-    (tmp_path / "system" / "accounts").mkdir()
+        (tmp_path / made).mkdir()
+    (tmp_path / "system" / "accounts" / "a.png").touch()
     assert (
         SameStoreCheck(
             manifest, replace(store_session(MemoryStore()), store=source), store_session(new), "", "", None
@@ -296,3 +312,31 @@ def test_whoever_writes_to_a_destination_has_looked() -> None:
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
             }
             assert not called & {"Transfer", "Pruner"} or "stores_to_write" in called, f"{path}: {function.name}"
+
+
+class TestArrived:
+    """A folder whose disk is not mounted may hold anything but what was copied there."""
+
+    KEYS = ("a", "b", "c")
+
+    def test_a_folder_without_any_of_them_is_refused(self) -> None:
+        new = MemoryStore("new")
+        new.put("somebody's", b"stray")
+        with pytest.raises(StoreUnusable, match="none of 3 objects that were copied there, for example 'a'") as caught:
+            require_arrived(new.name, self.KEYS, new.head)
+        assert "its disk is mounted" in caught.value.hint
+
+    def test_one_of_them_is_enough_and_no_other_is_asked_for(self) -> None:
+        new = MemoryStore("new")
+        new.put("b", b"copied")
+        require_arrived(new.name, self.KEYS, new.head)
+        assert [key for _, key in new.calls] == ["a", "b"]
+
+    def test_what_may_not_be_read_is_there(self) -> None:
+        new = MemoryStore("new")
+        new.fail("head", ObjectDenied("closed"))
+        require_arrived(new.name, self.KEYS, new.head)
+
+    def test_a_few_may_have_been_removed(self) -> None:
+        new = MemoryStore("new")
+        require_arrived(new.name, self.KEYS[:2], new.head)

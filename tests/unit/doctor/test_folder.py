@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mastosync.cutover import assess_cutover
-from mastosync.doctor.checks import Reporter
-from mastosync.doctor.folder import check_owner
+from mastosync.doctor.checks import OneRetry, Reporter, drained
+from mastosync.doctor.folder import CheckedFolder, check_owner, check_source_folder
 from mastosync.findings import CheckSubject, Finding, Grade
 from mastosync.model import Access, Owner, Ownership
+from mastosync.runtime.stop import StopSignal
 from tests.support.cutover_evidence import evidence
 
 MASTODON, BACKUP, ROOT = Owner(12_345, 12_345), Owner(23_456, 23_456), Owner(0, 0)
@@ -107,3 +110,17 @@ def test_why_nobody_can_tell_whose_a_folder_is_is_said() -> None:
     findings = assess_cutover(evidence(unseen=("it cannot be read", "do this"))).findings
     (told,) = (each for each in findings if each.check == "owner")
     assert (told.grade, told.message, told.remedy) == (Grade.WARNING, "it cannot be read", "do this")
+
+
+def test_a_folder_without_an_object_is_no_source() -> None:
+    """It has files, and none that a key can be of."""
+    store: Any = SimpleNamespace(check=lambda: None)
+    probe: Any = SimpleNamespace(first_key=lambda: "")
+    end = CheckedFolder(Reporter(CheckSubject.SOURCE), store, probe, OneRetry(StopSignal()))
+    (folder, *others), _ = drained(check_source_folder(end, list))
+    assert (folder.check, folder.grade, folder.message) == (
+        "folder",
+        Grade.FAILURE,
+        "it can be read, and holds no object",
+    )
+    assert {each.grade for each in others} == {Grade.SKIPPED}

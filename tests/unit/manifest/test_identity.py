@@ -15,10 +15,19 @@ from mastosync import mountinfo
 from mastosync.app.context import identities
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret
 from mastosync.errors import ConfigError, ManifestError, StoreUnusable
-from mastosync.manifest import Relation, StoreIdentity, in_one_bucket, record_relation, require_same
+from mastosync.manifest import (
+    Relation,
+    StoreIdentity,
+    WorkQueue,
+    in_one_bucket,
+    record_relation,
+    require_same,
+    some_done,
+)
+from mastosync.model import EntryState, Outcome
 from mastosync.store.filesystem import probe
 from mastosync.store.filesystem.root import RootFolder
-from tests.support.entries import entry
+from tests.support.entries import LOCAL, REMOTE, entry
 from tests.support.manifests import DESTINATION, planned
 
 FRANKFURT = "https://s3.eu-central-1.amazonaws.com"
@@ -388,3 +397,20 @@ def failing(code: int) -> Callable[..., NoReturn]:
         raise OSError(code, "it cannot be read")  # of the kind that fits
 
     return fails
+
+
+def test_of_what_is_done_the_first_and_the_last_of_each_kind_are_known(tmp_path: Path) -> None:
+    entries = [entry(row, kind=kind) for kind in (LOCAL, REMOTE) for row in range(1, 8)]
+    done = [*entries[1:5], entries[9]]
+    with planned(tmp_path / "m.db", entries) as manifest:
+        assert some_done(manifest) == []
+        queue = WorkQueue(manifest)
+        queue.commit(outcomes=[Outcome(each, EntryState.DONE, size=1) for each in done])
+        assert {(each.kind, each.id) for each in some_done(manifest)} == {(LOCAL, 2), (LOCAL, 5), (REMOTE, 3)}
+
+
+def test_what_is_done_is_looked_for_in_a_bounded_part_of_a_kind(tmp_path: Path) -> None:
+    entries = [entry(row) for row in range(1, 2_502)]
+    with planned(tmp_path / "m.db", entries) as manifest:
+        WorkQueue(manifest).commit(outcomes=[Outcome(entries[1_250], EntryState.DONE, size=1)])
+        assert some_done(manifest) == []

@@ -263,6 +263,24 @@ def test_what_was_wrong_without_credentials_is_told_by_its_kind(faults: list[dic
     assert told.message == said
 
 
+@pytest.mark.parametrize(
+    ("look", "mends"),
+    [
+        ({"faults": [{"fault": "headers"}]}, ["`mastosync copy`", "`mastosync apply-settings`"]),
+        ({"faults": [{"fault": "unreadable"}]}, ["policy of the bucket", "`mastosync apply-settings`", "`public_url`"]),
+        ({"faults": [{"fault": "exposed", "exposed": True}], "exposed": 1}, ["policy of the bucket", "stores them as"]),
+        ({"anybody_can_list": True}, ["s3:ListBucket"]),
+        ({"faults": [{"fault": "unclear"}]}, ["correct it"]),
+    ],
+)
+def test_what_mends_it_is_told_before_the_command_that_finds_it_again(look: dict[str, Any], mends: list[str]) -> None:
+    evidence = replace(ALL_WELL, verifications=[*ALL_WELL.verifications, proof(NOON + 4_000, public=LOOK | look)])
+    (told,) = (each for each in assess_deletion(evidence).findings if each.check == "public")
+    for each in mends:
+        assert each in told.remedy
+    assert told.remedy.endswith("run `mastosync verify --public` again, which names the objects")
+
+
 def test_a_verification_that_found_faults_is_forgiven_when_a_later_one_finds_none() -> None:
     first = proof(NOON + 500, lost=2)
     assert grades(replace(ALL_WELL, verifications=[first, *ALL_WELL.verifications])) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -133,6 +134,38 @@ def test_a_page_of_somebody_else_says_nothing_of_an_object(subject: Target, kind
     assert type(error_of(page, "read 'a' at the store")) is kind
 
 
+@pytest.mark.parametrize(("subject", "kind"), [(Target.OBJECT, ObjectDenied), (Target.STORE, StoreUnusable)])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_page_that_refuses_is_no_word_of_the_store_on_keys(
+    status: int, subject: Target, kind: type[MastosyncError]
+) -> None:
+    """As of a proxy or a firewall that lets nobody through."""
+    page = StoreAnswer(status, str(status), "Forbidden", {"content-type": "text/html"}, subject, has_body=True)
+    error = error_of(page, "read 'a' at the store")
+    assert type(error) is kind
+    assert "or firewall in between" in error.hint
+    assert "key" not in error.hint
+    assert not getattr(error, "refuses_keys", False)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "refused"),
+    [
+        (403, "InvalidAccessKeyId", True),
+        (403, "SignatureDoesNotMatch", True),
+        (403, "403", True),  # without a word
+        (404, "NoSuchBucket", False),
+        (400, "ExpiredToken", False),
+        (301, "PermanentRedirect", False),
+        (400, "BadRequest", False),
+    ],
+)
+def test_a_store_that_refuses_keys_is_told_from_others(status: int, code: str, refused: bool) -> None:
+    error = told(status, code, subject=Target.STORE)
+    assert isinstance(error, StoreUnusable)
+    assert error.refuses_keys is refused
+
+
 @pytest.mark.parametrize("headers", [{"x-amz-request-id": "1"}, {"content-type": "application/xml; charset=utf-8"}])
 def test_what_a_store_has_signed_or_nobody_can_read_is_no_page(headers: dict[str, str]) -> None:
     """Some stores repeat a key in their XML whose characters XML has not."""
@@ -220,7 +253,10 @@ class TestStores:
 
     @pytest.mark.parametrize(("status", "kind"), [(500, ServerFailure), (503, Throttled), (429, Throttled)])
     def test_what_may_pass_stays_what_it_is(self, status: int, kind: type[MastosyncError]) -> None:
-        assert type(told(status, subject=Target.STORE)) is kind
+        error = told(status, subject=Target.STORE)
+        assert type(error) is kind
+        assert "run the same command again" in error.hint
+        assert "retry-failed" not in error.hint, "no entry has failed"
 
 
 class TestWords:
@@ -240,6 +276,30 @@ class TestWords:
         error = network_failure("read 'a' at b", "timed out")
         assert error.message == "cannot read 'a' at b: timed out"
         assert "endpoint_url" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "said"),
+    [
+        ("https://s3.example", {}, "any proxy or firewall in between"),
+        ("https://s3.example", {"https_proxy": "http://p:3128"}, "the proxy (https_proxy) or firewall"),
+        ("http://s3.example", {"HTTPS_PROXY": "http://p:3128"}, "any proxy or firewall in between"),
+        ("http://s3.example", {"ALL_PROXY": "http://p:3128"}, "the proxy (ALL_PROXY) or firewall"),
+        ("https://s3.example", {"HTTPS_PROXY": ""}, "any proxy or firewall in between"),
+    ],
+)
+def test_the_variable_is_named_that_may_have_sent_it_to_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, url: str, environ: dict[str, str], said: str
+) -> None:
+    for name in [*os.environ]:
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    page = StoreAnswer(403, "403", "Forbidden", {"content-type": "text/html"}, Target.OBJECT, has_body=True)
+    for error in (network_failure(f"read 'a' at {url}", "reset"), error_of(page, f"read 'a' at {url}")):
+        assert said in error.hint
+        assert "p:3128" not in error.hint, "it may hold a password"
 
 
 @given(
