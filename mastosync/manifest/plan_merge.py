@@ -27,6 +27,7 @@ from mastosync.manifest.lifecycle import DesiredEntry, TrackedEntry, gone, seen
 from mastosync.manifest.plan_checks import Losses, dropped_entries, wanted_by_kind
 from mastosync.manifest.reader import NEXT_PAGE, iter_pages
 from mastosync.manifest.rows import (
+    AFTER_EVERY_NAME,
     COLUMNS,
     DONE,
     EXCLUDED,
@@ -63,7 +64,6 @@ _SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id 
 _SELECT_WINDOW = f"SELECT {COLUMNS} FROM entries WHERE kind = ? AND id <= ? {NEXT_PAGE}"
 _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
 
-_AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
 _CHUNK = 10_000
 
 _Placed = TypeVar("_Placed", bound=tuple[Any, ...])  # a line, or as much of it as begins with id and name
@@ -284,7 +284,7 @@ class PlanWriter:
         private = {line[0] for line in lines if line[2] & PRIVATE_FLAG} if self.writes is not Writes.ALL else set()
         after, up_to = window
         self._loader.settle()
-        for rows in iter_pages(self.manifest, _SELECT_WINDOW, (kind, up_to), (after, _AFTER_EVERY_NAME), _CHUNK):
+        for rows in iter_pages(self.manifest, _SELECT_WINDOW, (kind, up_to), (after, AFTER_EVERY_NAME), _CHUNK):
             self._bring_in_line(kind, rows, wanted, private, delta)
         return list(wanted.values())
 

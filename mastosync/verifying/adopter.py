@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from mastosync.manifest import (
     approach_to,
     note_settings,
     record_findings,
+    record_of,
 )
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates
 from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
@@ -40,13 +42,13 @@ from mastosync.verifying.listing_merge import (
     KeySpace,
     Listing,
     ListingLookup,
-    iter_matched,
-    record_at,
+    collecting_rarely,
 )
 
 _log = logging.getLogger(__name__)
 
 _BATCH = 500
+_KEYED = itemgetter(0)
 _RANGES_A_WORKER = 2
 _OPEN = (EntryState.PENDING, EntryState.FAILED)
 
@@ -85,6 +87,10 @@ class Adoption:
         """Entries by status."""
         return sum(self.by_type.values(), Counter())
 
+    def counts_of(self, table: str) -> Counter[AdoptionStatus]:
+        """Entries of a type by status."""
+        return self.by_type.setdefault(table, Counter())
+
     def as_json(self) -> dict[str, Any]:
         """The contract of `adopt --json`."""
         total = self.total()
@@ -106,6 +112,17 @@ class _Decision(NamedTuple):
     status: AdoptionStatus
     outcome: Outcome | None = None
     read_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _DecisionBatch:
+    """Results of a part of a range."""
+
+    absent: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
+    decisions: list[_Decision] = field(default_factory=list)  # of all others
+
+    def __len__(self) -> int:
+        return self.absent.total() + len(self.decisions)
 
 
 class _SourceObject(NamedTuple):
@@ -144,16 +161,17 @@ class Adopter:
         progress = CheckProgress("adopt", total, finding=deferred("adopted"))
         self.listener.started(progress)
 
-        def decided(keys: KeyRange) -> Iterator[list[_Decision]]:
+        def decided(keys: KeyRange) -> Iterator[_DecisionBatch]:
             with SegmentReader.opened(self.path, _OPEN) as reader:
                 yield from self._range(space, reader, listings, keys)
 
         try:
-            for batch in side_by_side(decided, ranges, self.options.workers, self.stop):
-                self._take(batch, result)
-                progress.checked += len(batch)
-                progress.found += sum(decision.status is AdoptionStatus.ADOPTED for decision in batch)
-                self.listener.advanced(progress)
+            with collecting_rarely():
+                for batch in side_by_side(decided, ranges, self.options.workers, self.stop):
+                    self._take(batch, result)
+                    progress.checked += len(batch)
+                    progress.found += sum(decision.status is AdoptionStatus.ADOPTED for decision in batch.decisions)
+                    self.listener.advanced(progress)
         finally:
             self.listener.finished(progress)
             result.seconds = time.monotonic() - began
@@ -165,25 +183,27 @@ class Adopter:
 
     def _range(
         self, space: KeySpace, reader: SegmentReader, listings: tuple[Listing, Listing], keys: KeyRange
-    ) -> Iterator[list[_Decision]]:
+    ) -> Iterator[_DecisionBatch]:
         """One range, in a thread of its own. The source is only listed where the destination has something."""
-        here, there = ListingLookup(listings[0]), listings[1]
-        batch: list[_Decision] = []
-        for keyed, found in iter_matched(space.iter_entries(reader, keys), there.iter_range(keys)):
-            if keyed is None:
-                continue
-            batch.append(self._decide(keyed, record_at(reader, keyed), found, here))
-            if len(batch) == _BATCH:
-                yield batch
-                self.stop.require_going_on()
-                batch = []
-        yield batch
+        source, kinds = ListingLookup(listings[0]), reader.kinds()
+        for window in space.iter_windows(reader, keys, listings[1].iter_pages(keys)):
+            batch, present = _DecisionBatch(), list[tuple[KeyedEntry, ListedObject]]()
+            listed = window.listed()
+            for run in window.runs:
+                found = list(map(listed.get, run.keys))
+                batch.absent[run.kind] += found.count(None)
+                pairs = zip(run.entries(), found, strict=True)
+                present += [(keyed, there) for keyed, there in pairs if there is not None]
+            for (key, kind, row), there in sorted(present, key=_KEYED):
+                batch.decisions.append(self._decide(key, record_of(kinds[kind], row), there, source))
+                if len(batch.decisions) == _BATCH:
+                    yield batch
+                    self.stop.require_going_on()
+                    batch = _DecisionBatch()
+            yield batch
+            self.stop.require_going_on()
 
-    def _decide(
-        self, keyed: KeyedEntry, record: Record, there: ListedObject | None, source: ListingLookup
-    ) -> _Decision:
-        if there is None:
-            return _Decision(record, AdoptionStatus.ABSENT)
+    def _decide(self, key: str, record: Record, there: ListedObject, source: ListingLookup) -> _Decision:
         has_digest = record.md5 is not None or record.etag is not None
         approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
         as_confirmed = there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
@@ -193,7 +213,7 @@ class Adopter:
         try:
             if approach is Approach.CONFIRM and as_confirmed:
                 return self._heeding_source(_confirmed(record))
-            here = self._at_source(keyed, record, source)
+            here = self._at_source(key, record, source)
             if here is None:
                 return _Decision(record, AdoptionStatus.UNKNOWN)
             return self._heeding_source(self._compare(record, here, there))
@@ -225,20 +245,18 @@ class Adopter:
         comparable = looks_like_md5(here.etag) and looks_like_md5(there.etag)
         return _Decision(record, AdoptionStatus.DIFFERENT if comparable else AdoptionStatus.UNDECIDED)
 
-    def _at_source(self, keyed: KeyedEntry, record: Record, source: ListingLookup) -> _SourceObject | None:
+    def _at_source(self, key: str, record: Record, source: ListingLookup) -> _SourceObject | None:
         """The source's object that a copy would take; None: there is none. Raises: ObjectError if that is unclear."""
-        listed = source.at(keyed.key)
-        copies = self.prefixes[1] if self.one_bucket else None
-        canonical, *others = iter_candidates(record.entry, self.prefixes[0], copies)
+        listed = source.at(key)
         if listed is not None:
-            return _SourceObject(canonical, listed.size, listed.etag)
-        store = RetryingStore(self.source)
-        for key in (canonical, *others):  # the first again: a listing may spell it otherwise
+            return _SourceObject(canonical_key(record.entry, self.prefixes[0]), listed.size, listed.etag)
+        store, copies = RetryingStore(self.source), self.prefixes[1] if self.one_bucket else None
+        for candidate in iter_candidates(record.entry, self.prefixes[0], copies):  # the first again: see `described`
             try:
-                info = store.head(key)
+                info = store.head(candidate)
             except ObjectMissing:
                 continue
-            return _SourceObject(key, info.size, info.etag)
+            return _SourceObject(candidate, info.size, info.etag)
         return None
 
     def _adopted(
@@ -270,16 +288,18 @@ class Adopter:
             return _Decision(record, AdoptionStatus.DIFFERENT, read_bytes=read_bytes)
         return self._adopted(record, here, there._replace(etag=info.etag), md5, read_bytes)
 
-    def _take(self, batch: list[_Decision], result: Adoption) -> None:
-        corrections = [(each.record, each.outcome) for each in batch if each.outcome is not None]
+    def _take(self, batch: _DecisionBatch, result: Adoption) -> None:
+        corrections = [(each.record, each.outcome) for each in batch.decisions if each.outcome is not None]
         if corrections:
             if self.settings is not None and not self._noted:
                 note_settings(self.manifest, self.settings, by_others=True)
                 self._noted = True
             record_findings(self.manifest, corrections)
-        for decision in batch:
-            counts = result.by_type.setdefault(decision.record.entry.kind.table, Counter())
-            counts[decision.status] += 1
+        for number, entries in batch.absent.items():
+            if entries:
+                result.counts_of(self.manifest.kind(number).table)[AdoptionStatus.ABSENT] += entries
+        for decision in batch.decisions:
+            result.counts_of(decision.record.entry.kind.table)[decision.status] += 1
             result.read_bytes += decision.read_bytes
             if decision.outcome is not None:
                 result.adopted_bytes += decision.outcome.size or 0
