@@ -209,7 +209,8 @@ def write_outcomes(manifest: Manifest, entries: Sequence[EntryChange]) -> None:
     connection = manifest.connection
     connection.executemany(_DONE, done)
     connection.executemany(_NOT_DONE, not_done)
-    connection.executemany(_DROP_CLAIM, places)
+    if connection.execute(_ANY_CLAIM).fetchone()[0]:  # `verify` and `adopt` claim nothing
+        connection.executemany(_DROP_CLAIM, places)
 
 
 def record_findings(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -> int:
@@ -219,10 +220,11 @@ def record_findings(manifest: Manifest, corrections: Sequence[tuple[Record, Outc
     failed. An entry whose record is out of date stays as it is. Raises: ManifestError, and then nothing has changed.
     """
     with manifest.transaction() as connection:
+        asked = connection.cursor()  # one for all: to make one takes as long as to ask
         current = [
             EntryChange(outcome, record.state, record.reason, record.presence)
             for record, outcome in corrections
-            if connection.execute(_STATE, place_of(manifest, record.entry)).fetchone()
+            if asked.execute(_STATE, place_of(manifest, record.entry)).fetchone()
             == (STATE_CODE[record.state], REASON_CODE[record.reason])
         ]
         write_outcomes(manifest, current)

@@ -47,7 +47,8 @@ from mastosync.verifying.listing_merge import (
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 500
+_BATCH = 500  # entries that are recorded at once
+_LONGEST_SECONDS = 1.0  # that something found may wait to be recorded
 _KEYED = itemgetter(0)
 _RANGES_A_WORKER = 2
 _OPEN = (EntryState.PENDING, EntryState.FAILED)
@@ -86,10 +87,6 @@ class Adoption:
     def total(self) -> Counter[AdoptionStatus]:
         """Entries by status."""
         return sum(self.by_type.values(), Counter())
-
-    def counts_of(self, table: str) -> Counter[AdoptionStatus]:
-        """Entries of a type by status."""
-        return self.by_type.setdefault(table, Counter())
 
     def as_json(self) -> dict[str, Any]:
         """The contract of `adopt --json`."""
@@ -131,6 +128,7 @@ class _SourceObject(NamedTuple):
     key: str
     size: int
     etag: str
+    is_canonical: bool = False  # under the key that Mastodon asks for
 
 
 @dataclass(slots=True)
@@ -186,8 +184,9 @@ class Adopter:
     ) -> Iterator[_DecisionBatch]:
         """One range, in a thread of its own. The source is only listed where the destination has something."""
         source, kinds = ListingLookup(listings[0]), reader.kinds()
+        batch, due = _DecisionBatch(), time.monotonic() + _LONGEST_SECONDS
         for window in space.iter_windows(reader, keys, listings[1].iter_pages(keys)):
-            batch, present = _DecisionBatch(), list[tuple[KeyedEntry, ListedObject]]()
+            present: list[tuple[KeyedEntry, ListedObject]] = []
             listed = window.listed()
             for run in window.runs:
                 found = list(map(listed.get, run.keys))
@@ -196,22 +195,24 @@ class Adopter:
                 present += [(keyed, there) for keyed, there in pairs if there is not None]
             for (key, kind, row), there in sorted(present, key=_KEYED):
                 batch.decisions.append(self._decide(key, record_of(kinds[kind], row), there, source))
-                if len(batch.decisions) == _BATCH:
+                if len(batch.decisions) >= _BATCH or time.monotonic() > due:
                     yield batch
                     self.stop.require_going_on()
-                    batch = _DecisionBatch()
-            yield batch
-            self.stop.require_going_on()
+                    batch, due = _DecisionBatch(), time.monotonic() + _LONGEST_SECONDS
+            if batch.absent.total() >= _BATCH:
+                yield batch
+                self.stop.require_going_on()
+                batch, due = _DecisionBatch(), time.monotonic() + _LONGEST_SECONDS
+        yield batch
 
     def _decide(self, key: str, record: Record, there: ListedObject, source: ListingLookup) -> _Decision:
         has_digest = record.md5 is not None or record.etag is not None
         approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
-        as_confirmed = there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
         unknown = approach in (Approach.REWRITE, Approach.EXAMINE)
         if unknown or record.entry.private:  # a listing does not tell who can read it
             return _Decision(record, AdoptionStatus.LEFT)
         try:
-            if approach is Approach.CONFIRM and as_confirmed:
+            if approach is Approach.CONFIRM and _is_as_confirmed(record, there):
                 return self._heeding_source(_confirmed(record))
             here = self._at_source(key, record, source)
             if here is None:
@@ -236,41 +237,41 @@ class Adopter:
         """Compare two objects by their listings, and by their bytes with `deep`. Raises: ObjectError."""
         if here.size != there.size:
             return _Decision(record, AdoptionStatus.DIFFERENT)
-        told_by_bytes = looks_like_md5(there.etag) or is_composite(there.etag)  # a disk's is made of other things
+        is_md5 = looks_like_md5(there.etag)
+        told_by_bytes = is_md5 or is_composite(there.etag)  # a disk's is made of other things
         if told_by_bytes and same_etag(here.etag, there.etag):
-            md5 = bytes.fromhex(there.etag) if looks_like_md5(there.etag) else None
-            return self._adopted(record, here, there, md5)
+            return self._adopted(record, here, there, bytes.fromhex(there.etag) if is_md5 else None)
         if self.options.deep:
             return self._read(record, here, there)
-        comparable = looks_like_md5(here.etag) and looks_like_md5(there.etag)
+        comparable = is_md5 and looks_like_md5(here.etag)
         return _Decision(record, AdoptionStatus.DIFFERENT if comparable else AdoptionStatus.UNDECIDED)
 
     def _at_source(self, key: str, record: Record, source: ListingLookup) -> _SourceObject | None:
         """The source's object that a copy would take; None: there is none. Raises: ObjectError if that is unclear."""
         listed = source.at(key)
         if listed is not None:
-            return _SourceObject(canonical_key(record.entry, self.prefixes[0]), listed.size, listed.etag)
+            return _SourceObject(f"{source.root}{key}", listed.size, listed.etag, is_canonical=True)
         store, copies = RetryingStore(self.source), self.prefixes[1] if self.one_bucket else None
-        for candidate in iter_candidates(record.entry, self.prefixes[0], copies):  # the first again: see `described`
+        for candidate in iter_candidates(record.entry, self.prefixes[0], copies):
             try:
                 info = store.head(candidate)
             except ObjectMissing:
                 continue
-            return _SourceObject(candidate, info.size, info.etag)
+            # the first may be there after all: a listing may spell it otherwise
+            return _SourceObject(candidate, info.size, info.etag, candidate == f"{source.root}{key}")
         return None
 
     def _adopted(
         self, record: Record, here: _SourceObject, there: ListedObject, md5: bytes | None, read_bytes: int = 0
     ) -> _Decision:
         told_by_md5 = md5 is not None and same_etag(there.etag, md5.hex())
-        canonical = canonical_key(record.entry, self.prefixes[0])
         outcome = Outcome(
             record.entry,
             EntryState.DONE,
             size=there.size,
             md5=md5,
             etag=None if told_by_md5 else there.etag,
-            source_key=None if here.key == canonical else here.key,
+            source_key=None if here.is_canonical else here.key,
             attempts=0,
             origin=Origin.ADOPTED,
         )
@@ -295,14 +296,17 @@ class Adopter:
                 note_settings(self.manifest, self.settings, by_others=True)
                 self._noted = True
             record_findings(self.manifest, corrections)
-        for number, entries in batch.absent.items():
-            if entries:
-                result.counts_of(self.manifest.kind(number).table)[AdoptionStatus.ABSENT] += entries
-        for decision in batch.decisions:
-            result.counts_of(decision.record.entry.kind.table)[decision.status] += 1
-            result.read_bytes += decision.read_bytes
-            if decision.outcome is not None:
-                result.adopted_bytes += decision.outcome.size or 0
+        found = Counter((each.record.entry.kind.table, each.status) for each in batch.decisions)
+        for number, entries in (+batch.absent).items():
+            found[self.manifest.kind(number).table, AdoptionStatus.ABSENT] += entries
+        for (table, status), entries in found.items():
+            result.by_type.setdefault(table, Counter())[status] += entries
+        result.read_bytes += sum(each.read_bytes for each in batch.decisions)
+        result.adopted_bytes += sum(outcome.size or 0 for _, outcome in corrections)
+
+
+def _is_as_confirmed(record: Record, there: ListedObject) -> bool:
+    return there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
 
 
 def _confirmed(record: Record) -> _Decision:

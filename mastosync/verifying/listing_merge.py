@@ -173,7 +173,7 @@ class ListingLookup:
     """Looks up keys in a listing, in ascending order. Objects between them are skipped."""
 
     def __init__(self, listing: Listing) -> None:
-        self._listing = listing
+        self._listing, self.root = listing, listing.root
         self._found: dict[str, ListedObject] = {}
         self._up_to = ""  # everything up to here has been listed
         self._is_last = False
