@@ -216,6 +216,10 @@ class Manifest:
         delta[0] += objects
         delta[1] += size_bytes
 
+    def limit_cache(self, kib: int) -> None:
+        """Keep no more than this of the file in memory, for whoever goes through it once, from end to end."""
+        self.connection.execute(f"PRAGMA cache_size = -{kib}")
+
     @property
     def _is_in_place(self) -> bool:
         """Whether the file is still at its path: what is written to a file that was moved or removed is lost."""

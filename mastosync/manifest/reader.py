@@ -226,7 +226,7 @@ class SegmentReader:
     def opened(cls, path: Path, states: Collection[EntryState] = ()) -> Iterator[SegmentReader]:
         """A reader for this thread. No states: all. Raises: ManifestError, here and below."""
         with closing(Manifest.open(path)) as manifest:
-            manifest.connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            manifest.limit_cache(_CACHE_KIB)
             yield cls(manifest, states)
 
     def kinds(self, types: tuple[str, ...] = ()) -> dict[int, Kind]:

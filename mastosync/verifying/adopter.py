@@ -49,6 +49,7 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 500  # entries that are recorded at once
 _LONGEST_SECONDS = 1.0  # that something found may wait to be recorded
+_CACHE_KIB = 8_192  # of what is written: entries of a range lie beside each other
 _KEYED = itemgetter(0)
 _RANGES_A_WORKER = 2
 _OPEN = (EntryState.PENDING, EntryState.FAILED)
@@ -156,6 +157,7 @@ class Adopter:
         total = ManifestReader(self.manifest).entries(states=_OPEN, types=self.options.types)
         with SegmentReader.opened(self.path, _OPEN) as reader:
             ranges = space.cut(reader, total, _RANGES_A_WORKER * self.options.workers)
+        self.manifest.limit_cache(_CACHE_KIB)
         progress = CheckProgress("adopt", total, finding=deferred("adopted"))
         self.listener.started(progress)
 

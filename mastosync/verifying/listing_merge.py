@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import joined, tr
-from mastosync.manifest import AFTER_EVERY_NAME, COLUMNS, RawRow, SegmentReader
+from mastosync.manifest import AFTER_EVERY_NAME, COLUMNS, HIGHEST_ID, LOWEST_ID, RawRow, SegmentReader
 from mastosync.mastodon.paperclip import KeyRange, SortedSegment, iter_segments, root_of
 from mastosync.model import Record
 from mastosync.runtime.retry import RetryingStore
@@ -79,6 +79,7 @@ class KeySpace(NamedTuple):
     types: tuple[str, ...] = ()  # tables; empty: all
     every_form: bool = False  # under every key that an object may have; else just the canonical one
     columns: str = COLUMNS  # that are read of them: id, name, fallback, and others
+    renamed: frozenset[int] | None = None  # kinds of which some have another name; None: it is not known
 
     def cut(self, reader: SegmentReader, entries: int, ranges: int) -> list[KeyRange]:
         """Cut all keys into ranges with about as many entries each. `entries`: how many there are, about."""
@@ -92,6 +93,14 @@ class KeySpace(NamedTuple):
         samples.sort()
         cuts = sorted({samples[len(samples) * number // ranges] for number in range(1, ranges)}) if samples else []
         return [KeyRange(after, up_to) for after, up_to in zip(["", *cuts], [*cuts, None], strict=True)]
+
+    def with_renamed(self, reader: SegmentReader) -> KeySpace:
+        """The same, and which kinds have other names: else each range looks for them in all of its entries."""
+        everything = (LOWEST_ID, ""), (HIGHEST_ID, AFTER_EVERY_NAME)
+        kinds = reader.kinds(self.types)
+        return self._replace(
+            renamed=frozenset(kind for kind in kinds if any(reader.iter_runs(kind, *everything, "id", renamed=True)))
+        )
 
     def iter_windows(
         self, reader: SegmentReader, keys: KeyRange, pages: Iterator[list[ListedObject]]
@@ -111,7 +120,10 @@ class KeySpace(NamedTuple):
         found = []
         for number, kind in reader.kinds(self.types).items():
             if span := reader.span(number):
-                parts = (each.within(keys, span) for each in iter_segments(kind, every_form=self.every_form))
+                segments = iter_segments(kind, every_form=self.every_form)
+                if self.renamed is not None and number not in self.renamed:
+                    segments = (each for each in segments if not each.form.other_name)
+                parts = (each.within(keys, span) for each in segments)
                 found += [_OpenSegment(reader, number, part, keys, self.columns) for part in parts if part]
         return [segment for segment in found if segment.keys]
 

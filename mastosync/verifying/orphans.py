@@ -178,9 +178,9 @@ class OrphanFinder:
     def run(self) -> OrphansResult:
         """List the source, and compare. Raises: MastosyncError."""
         result, began = OrphansResult(self.planned_at, self._newer_than), time.monotonic()
-        space = KeySpace(every_form=True, columns=_COLUMNS)
         listing = Listing(RetryingStore(self.store_session), self.prefix)
         with SegmentReader.opened(self.path) as reader:
+            space = KeySpace(every_form=True, columns=_COLUMNS).with_renamed(reader)
             ranges = space.cut(reader, self.entries, _RANGES_A_WORKER * self.options.workers)
         progress = CheckProgress("orphans", 0, finding=deferred("that no row refers to"))
         self.listener.started(progress)
