@@ -74,7 +74,6 @@ _CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
 _NOTE_ACCESS = f"UPDATE claims SET access = ? {_OF_ENTRY}"
 _DROP_CLAIM = f"DELETE FROM claims {_OF_ENTRY}"
 _DROP_CLAIMS = "DELETE FROM claims"
-_STATE = f"SELECT state, reason FROM entries {_OF_ENTRY}"
 _ANY_CLAIM = "SELECT EXISTS (SELECT 1 FROM claims)"
 _LEFT_CLAIMS = f"SELECT kind, access, {COLUMNS} FROM claims JOIN entries USING (kind, id, name)"
 _STOPPED = f"SELECT kind, state, reason FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0"
@@ -220,12 +219,12 @@ def record_findings(manifest: Manifest, corrections: Sequence[tuple[Record, Outc
     failed. An entry whose record is out of date stays as it is. Raises: ManifestError, and then nothing has changed.
     """
     with manifest.transaction() as connection:
-        asked = connection.cursor()  # one for all: to make one takes as long as to ask
+        places = [place_of(manifest, record.entry) for record, _ in corrections]
+        now = manifest.columns_at(places, "state, reason")
         current = [
             EntryChange(outcome, record.state, record.reason, record.presence)
-            for record, outcome in corrections
-            if asked.execute(_STATE, place_of(manifest, record.entry)).fetchone()
-            == (STATE_CODE[record.state], REASON_CODE[record.reason])
+            for place, (record, outcome) in zip(places, corrections, strict=True)
+            if now.get(place) == (STATE_CODE[record.state], REASON_CODE[record.reason])
         ]
         write_outcomes(manifest, current)
         arrived = [
