@@ -21,6 +21,7 @@ REVIEWED = {
     ("manifest/entry_writer.py", "_MARK_LOST"): "the same",
     ("manifest/reader.py", "_COUNT_REMOVABLE"): "put into it are numbers of rows.py",
     ("manifest/reader.py", "_IS_ALIVE"): "put into it are numbers of rows.py",
+    ("manifest/connection.py", "select"): "columns of our own, and counted placeholders",
     ("manifest/connection.py", "f'PRAGMA cache_size = -{kib}'"): "every caller hands in a number of its own",
     ("manifest/plan_merge.py", "query.format(**self._rows)"): "put into it are one of two conditions, and numbers",
     ("manifest/settings.py", "_MAY_BE_CONFIRMED"): "put into it are numbers of rows.py",
