@@ -75,10 +75,10 @@ FROM generate_series(1::bigint, %s) i""",
 }
 
 
-DESTINATION_URL = "http://127.0.0.1:2"
+SOURCE_URL, DESTINATION_URL = "http://127.0.0.1:1", "http://127.0.0.1:2"
 CONFIG = f"""\
 [s3.source]
-endpoint_url = http://127.0.0.1:1
+endpoint_url = {SOURCE_URL}
 bucket = old
 access_key = a
 secret_key = b

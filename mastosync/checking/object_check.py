@@ -69,6 +69,22 @@ def same_etag(etag: str, expected: str | None) -> bool:
     return expected is not None and (etag == expected or etag.lower() == expected.lower())
 
 
+def are_as_recorded(
+    recorded: Iterable[tuple[int | None, bytes | None, str | None]], told: Iterable[tuple[int, str]]
+) -> list[bool]:
+    """Whether objects are as they were recorded. Mostly all are: one comparison tells.
+
+    `recorded`: size, MD5 and ETag of each; `told`: size and ETag, as a listing has them.
+    """
+    wanted, there = [(size, expected_etag(md5, etag)) for size, md5, etag in recorded], list(told)
+    if wanted == there:
+        return [True] * len(there)
+    return [
+        size == wanted_size and same_etag(etag, wanted_etag)
+        for (wanted_size, wanted_etag), (size, etag) in zip(wanted, there, strict=True)
+    ]
+
+
 def described(store: RetryingStore, key: str, record: Record) -> CheckResult:
     """Check an object that a listing does not show as it was recorded.
 

@@ -117,6 +117,8 @@ from mastosync.manifest.reader import (
 )
 from mastosync.manifest.rows import (
     ACCESS,
+    AFTER_EVERY_NAME,
+    COLUMNS,
     EXCLUDED_FLAG,
     FLAGS,
     HIGHEST_ID,
@@ -168,8 +170,10 @@ from mastosync.manifest.work_queue import (
 
 __all__ = [
     "ACCESS",
+    "AFTER_EVERY_NAME",
     "ALWAYS",
     "ARCHIVED_RECORDS",
+    "COLUMNS",
     "EXCLUDED_FLAG",
     "FLAGS",
     "HIGHEST_ID",

@@ -14,16 +14,18 @@ import logging
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mastosync.errors import ManifestError
 from mastosync.language import say, tr
 from mastosync.manifest import backup
 from mastosync.manifest.lock import keep_lock
+from mastosync.manifest.rows import EntryPlace
 from mastosync.manifest.schema import APPLICATION_ID, bring_up_to_date, file_version, newest_version
 from mastosync.manifest.sqlite_errors import NOT_OURS, is_there, translated
 from mastosync.model import Kind
@@ -37,6 +39,11 @@ _PAGE_BYTES = 16_384  # entries are written side by side: fewer and larger pages
 _HAS_PLAN = "SELECT EXISTS (SELECT 1 FROM snapshots)"
 _SELECT_KINDS = 'SELECT id, "table", attachment, style, directory, remote, cached FROM kinds'
 _INSERT_KIND = 'INSERT INTO kinds ("table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?)'
+_ASKED_AT_ONCE = 300  # of three values each: SQLite before 3.32 takes 999
+_SELECT_AT = """
+WITH asked (k, i, n) AS (VALUES {values}) SELECT kind, id, name, {columns} FROM asked CROSS JOIN entries
+WHERE kind = k AND id = i AND name = n
+"""
 _ADD_TO_COUNT = """
 INSERT INTO counts (kind, state, reason, objects, bytes) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET objects = objects + excluded.objects, bytes = bytes + excluded.bytes
@@ -215,6 +222,23 @@ class Manifest:
         delta = self._deltas[kind_id, state, reason]
         delta[0] += objects
         delta[1] += size_bytes
+
+    def columns_at(self, places: Sequence[EntryPlace], columns: str) -> dict[EntryPlace, tuple[Any, ...]]:
+        """Columns of these entries, as far as there are any. They are asked for many at a time.
+
+        A thread that asks for each by itself waits each time for Python's lock, if others are at work.
+        """
+        found: dict[EntryPlace, tuple[Any, ...]] = {}
+        for start in range(0, len(places), _ASKED_AT_ONCE):
+            asked = places[start : start + _ASKED_AT_ONCE]
+            select = _SELECT_AT.format(values=", ".join(["(?, ?, ?)"] * len(asked)), columns=columns)
+            lines = self.connection.execute(select, list(chain.from_iterable(asked)))
+            found.update((line[:3], line[3:]) for line in lines)
+        return found
+
+    def limit_cache(self, kib: int) -> None:
+        """Keep no more than this of the file in memory, for whoever goes through it once, from end to end."""
+        self.connection.execute(f"PRAGMA cache_size = -{kib}")
 
     @property
     def _is_in_place(self) -> bool:

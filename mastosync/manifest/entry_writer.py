@@ -75,7 +75,6 @@ _CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
 _NOTE_ACCESS = f"UPDATE claims SET access = ? {_OF_ENTRY}"
 _DROP_CLAIM = f"DELETE FROM claims {_OF_ENTRY}"
 _DROP_CLAIMS = "DELETE FROM claims"
-_STATE = f"SELECT state, reason FROM entries {_OF_ENTRY}"
 _ANY_CLAIM = "SELECT EXISTS (SELECT 1 FROM claims)"
 _LEFT_CLAIMS = f"SELECT kind, access, {COLUMNS} FROM claims JOIN entries USING (kind, id, name)"
 _STOPPED = f"SELECT kind, state, reason FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0"
@@ -216,7 +215,8 @@ def write_outcomes(manifest: Manifest, entries: Sequence[EntryChange]) -> None:
     connection = manifest.connection
     connection.executemany(_DONE, done)
     connection.executemany(_NOT_DONE, not_done)
-    connection.executemany(_DROP_CLAIM, places)
+    if connection.execute(_ANY_CLAIM).fetchone()[0]:  # `verify` and `adopt` claim nothing
+        connection.executemany(_DROP_CLAIM, places)
 
 
 def record_findings(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -> int:
@@ -226,11 +226,12 @@ def record_findings(manifest: Manifest, corrections: Sequence[tuple[Record, Outc
     failed. An entry whose record is out of date stays as it is. Raises: ManifestError, and then nothing has changed.
     """
     with manifest.transaction() as connection:
+        places = [place_of(manifest, record.entry) for record, _ in corrections]
+        now = manifest.columns_at(places, "state, reason")
         current = [
             EntryChange(outcome, record.state, record.reason, record.presence)
-            for record, outcome in corrections
-            if connection.execute(_STATE, place_of(manifest, record.entry)).fetchone()
-            == (STATE_CODE[record.state], REASON_CODE[record.reason])
+            for place, (record, outcome) in zip(places, corrections, strict=True)
+            if now.get(place) == (STATE_CODE[record.state], REASON_CODE[record.reason])
         ]
         write_outcomes(manifest, current)
         arrived = [

@@ -1,8 +1,8 @@
 """What a manifest remembers beside its entries: plans, runs, verifications, and single values by name.
 
 Plans, runs and verifications each have a table. The types of their lines are here. Verifications are also written and
-read here; `reader` reads plans and runs, `plan_merge` writes plans, `work_queue` writes runs. The details of a plan or
-verification are JSON, which only `details_of` reads, and only if it has the types that its readers expect.
+read here, and runs are read; `reader` reads plans, `plan_merge` writes plans, `work_queue` writes runs. The details of
+a plan or verification are JSON, which only `details_of` reads, and only if it has the types that its readers expect.
 
 The table `meta` holds single values. The module that a name belongs to says what its value means. Values are changed
 within the caller's transaction.
@@ -14,7 +14,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,6 +36,10 @@ LAST_END = "last_end"
 CHANGED = "changed"
 """When the destination was last changed by another command than `copy`, and by which: see `last_change`."""
 
+_SELECT_RUN = """
+SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes, id FROM runs ORDER BY id DESC LIMIT 1
+"""
+_SELECT_DONE_SINCE = "SELECT COALESCE(SUM(done), 0) FROM runs WHERE updated_at > ?"
 _INSERT_VERIFICATION = "INSERT INTO verifications (started_at, ended_at, details) VALUES (?, ?, ?)"
 _SELECT_VERIFICATIONS = "SELECT started_at, ended_at, details FROM verifications ORDER BY id DESC LIMIT ?"
 _ALL = -1
@@ -171,6 +175,25 @@ def last_verification(manifest: Manifest) -> VerificationRecord | None:
 def verifications(manifest: Manifest) -> list[VerificationRecord]:
     """All of them, the newest first. Raises: ManifestError."""
     return _newest(manifest, _ALL)
+
+
+def last_run(manifest: Manifest) -> RunInfo | None:
+    """The last run of `copy`; None before the first. Raises: ManifestError."""
+    with translated(manifest.path):
+        row = manifest.connection.execute(_SELECT_RUN).fetchone()
+        end = get_meta(manifest.connection, LAST_END)
+    if row is None:
+        return None
+    *run, number = row
+    ended_run, exit_code = map(int, end.split()) if end else (None, None)
+    return replace(RunInfo(*run), exit_code=exit_code if ended_run == number else None)
+
+
+def done_since(manifest: Manifest, moment: float) -> int:
+    """Entries that became done in runs that were at work after this moment, by Unix time. Raises: ManifestError."""
+    with translated(manifest.path):
+        (done,) = manifest.connection.execute(_SELECT_DONE_SINCE, (moment,)).fetchone()
+    return int(done)
 
 
 def note_change(connection: sqlite3.Connection, command: str) -> None:

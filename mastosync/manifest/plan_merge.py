@@ -1,7 +1,7 @@
 """Writing a plan: one window of ids after the other, compared with what the manifest has.
 
-A window is everything of one table with `after < id <= up_to`. What the snapshot has and the
-manifest lacks is added; what the manifest has and the snapshot lacks is gone; the rest is not
+A window is everything of one table with `after < id <= up_to`, or that of the rows alone that were read there. What
+the snapshot has and the manifest lacks is added; what the manifest has and the snapshot lacks is gone; the rest is not
 written to. Nothing but the window is ever in memory.
 """
 
@@ -25,8 +25,9 @@ from mastosync.manifest.entry_writer import PlannedChange, forget_dropped, move_
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import DesiredEntry, TrackedEntry, gone, seen
 from mastosync.manifest.plan_checks import Losses, dropped_entries, wanted_by_kind
-from mastosync.manifest.reader import NEXT_PAGE, iter_pages
+from mastosync.manifest.reader import iter_pages
 from mastosync.manifest.rows import (
+    AFTER_EVERY_NAME,
     COLUMNS,
     DONE,
     EXCLUDED,
@@ -48,8 +49,14 @@ from mastosync.model import EntryGroup, Kind
 _MEASURED = (
     0x7FFF_FFFF_FFFF_FFFF  # stands for the size of what has arrived, which does not follow its row; no size is that
 )
+_ALL_ROWS = {"rows": "entries WHERE", "id": "id"}
+_ROWS_READ = {"rows": "entries WHERE id IN (SELECT row_id FROM temp.rows_read) AND", "id": "+id"}
+"""For questions about a window: each row that was read is looked up, as between them may be millions of lines."""
+_MAKE_ROWS_READ = "CREATE TABLE IF NOT EXISTS temp.rows_read (row_id INTEGER PRIMARY KEY)"
+_FORGET_ROWS_READ = "DELETE FROM temp.rows_read"
+_NOTE_ROW_READ = "INSERT INTO temp.rows_read VALUES (?)"
 _OF_WINDOW = f"""
-FROM entries WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE})
+FROM {{rows}} kind = ? AND {{id}} > ? AND {{id}} <= ? AND NOT (state = {SKIPPED} AND reason = {GONE})
 ORDER BY id, name LIMIT ?
 """
 _SELECT_FALLBACKS = f"SELECT id, name, flags, updated, fallback {_OF_WINDOW}"
@@ -59,15 +66,16 @@ SELECT id, name, flags, updated,
     iif(fallback IS NULL AND (state = {DONE} OR {HAS_ARRIVED}), {_MEASURED}, coalesce(fallback, size))
 {_OF_WINDOW}
 """
-_SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id <= ?"
-_SELECT_WINDOW = f"SELECT {COLUMNS} FROM entries WHERE kind = ? AND id <= ? {NEXT_PAGE}"
+_SELECT_PLACES = "SELECT id, name FROM {rows} kind = ? AND {id} > ? AND {id} <= ?"
+_SELECT_WINDOW = f"""
+SELECT {COLUMNS} FROM {{rows}} kind = ? AND {{id}} <= ? AND ({{id}}, name) > (?, ?) ORDER BY id, name LIMIT ?
+"""
 _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
 
-_AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
 _CHUNK = 10_000
 
 _Placed = TypeVar("_Placed", bound=tuple[Any, ...])  # a line, or as much of it as begins with id and name
-Window = tuple[int, int]  # ids after the first, up to the second
+_Window = tuple[int, int]  # ids after the first, up to the second
 
 
 @dataclass(slots=True)
@@ -111,6 +119,7 @@ class PlanWriter:
         self._is_back = False  # something that was gone, and lies at the destination
         self._loader = loader
         self._first = not manifest.kinds()
+        self._rows = _ALL_ROWS
         self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
         self._wanted_before = wanted_by_kind(manifest)
         self._lost: Counter[int] = Counter()  # of these, by kind; of every kind that was looked at
@@ -134,6 +143,19 @@ class PlanWriter:
             with EntryLoader(connection) as loader:
                 yield cls(manifest, loader, accepts_losses=accepts_losses)
         manifest.log_ahead()
+
+    def merge_rows(
+        self, table: str, ids: Sequence[int], groups: Iterable[EntryGroup], *, remote: bool | None = None
+    ) -> PlanDelta:
+        """`merge` for some rows of one table, by ascending ids. The rows between them are left alone."""
+        self._connection.execute(_MAKE_ROWS_READ)
+        self._connection.executemany(_NOTE_ROW_READ, zip(ids, strict=True))
+        self._rows = _ROWS_READ
+        try:
+            return self.merge(table, ids[0] - 1, ids[-1], groups, remote=remote)
+        finally:
+            self._rows = _ALL_ROWS
+            self._connection.execute(_FORGET_ROWS_READ)
 
     def merge(
         self, table: str, after: int, up_to: int, groups: Iterable[EntryGroup], *, remote: bool | None = None
@@ -201,7 +223,10 @@ class PlanWriter:
         self._loader.settle()
         return self.manifest.connection
 
-    def _hide(self, table: str, window: Window, wanted: Mapping[Kind, list[EntryGroup]]) -> PlanDelta:
+    def _select(self, query: str, *values: object) -> list[RawRow]:
+        return self._connection.execute(query.format(**self._rows), values).fetchall()
+
+    def _hide(self, table: str, window: _Window, wanted: Mapping[Kind, list[EntryGroup]]) -> PlanDelta:
         """Mark entries that have become private. A row that became local or remote keeps its keys, so no line moves."""
         delta = PlanDelta()
         for number, kind in self.manifest.kinds((table,)).items():
@@ -212,7 +237,7 @@ class PlanWriter:
                 self._compare(number, window, _in_order(map(_lines, groups)), delta)
         return delta
 
-    def _take_over(self, kind: Kind, number: int, window: Window, groups: list[EntryGroup]) -> None:
+    def _take_over(self, kind: Kind, number: int, window: _Window, groups: list[EntryGroup]) -> None:
         """Keep the lines of rows that became local or remote: their keys are the same."""
         others = [
             each for each, other in self.manifest.kinds((kind.table,)).items() if other.namespace == kind.namespace
@@ -222,12 +247,12 @@ class PlanWriter:
             return
         wanted = {place for group in groups for place in zip(group.ids, group.names, strict=True)}
         for other in others:
-            lines = self._connection.execute(_SELECT_PLACES, (other, *window))
+            lines = self._select(_SELECT_PLACES, other, *window)
             if places := [place for place in lines if place in wanted]:
                 self._came.add(number)
                 move_rows(self.manifest, other, number, places)
 
-    def _merge_kind(self, kind: int, window: Window | None, groups: list[EntryGroup], delta: PlanDelta) -> None:
+    def _merge_kind(self, kind: int, window: _Window | None, groups: list[EntryGroup], delta: PlanDelta) -> None:
         """Merge the entries of one kind. A window without a change, usual in a second plan, costs one comparison."""
         delta.seen += sum(len(group.ids) for group in groups)
         delta.excluded += sum(len(group.ids) for group in groups if group.excluded)
@@ -249,7 +274,7 @@ class PlanWriter:
             self.manifest.count(kind, PENDING, NO_REASON, len(lines), _bytes_of(lines))
             self._loader.add(kind, lines)
 
-    def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
+    def _is_present(self, kind: int, window: _Window, groups: list[EntryGroup]) -> bool:
         """Whether the manifest has these entries in the window, as their rows want them, and no others.
 
         One column is compared for sizes or fallbacks: only originals have a size in Mastodon, and they have no other
@@ -261,21 +286,21 @@ class PlanWriter:
             return False  # line by line
         if have_fallbacks or all(group.sizes is None for group in groups):
             wanted = _columns(groups, (group.fallbacks for group in groups))
-            return self._connection.execute(_SELECT_FALLBACKS, (kind, *window, len(wanted) + 1)).fetchall() == wanted
+            return self._select(_SELECT_FALLBACKS, kind, *window, len(wanted) + 1) == wanted
         wanted = _columns(groups, (group.sizes for group in groups))
         place = (kind, *window, len(wanted) + 1)
         if kind not in self._have_measured:
-            present = self._connection.execute(_SELECT_SIZES, place).fetchall()
+            present = self._select(_SELECT_SIZES, *place)
             if present == wanted or len(present) != len(wanted):
                 return present == wanted
             self._have_measured.add(kind)
-        present = self._connection.execute(_SELECT_SIZES_UNLESS_MEASURED, place).fetchall()
+        present = self._select(_SELECT_SIZES_UNLESS_MEASURED, *place)
         return len(present) == len(wanted) and all(
             there == (row if there[-1] != _MEASURED else (*row[:-1], _MEASURED))
             for there, row in zip(present, wanted, strict=True)
         )
 
-    def _compare(self, kind: int, window: Window, lines: list[Line], delta: PlanDelta) -> list[Line]:
+    def _compare(self, kind: int, window: _Window, lines: list[Line], delta: PlanDelta) -> list[Line]:
         """Change what stands differently in the manifest, and return what it lacks.
 
         Chunk by chunk: where a table has lost most of its files, a window holds far more lines than the snapshot.
@@ -284,7 +309,8 @@ class PlanWriter:
         private = {line[0] for line in lines if line[2] & PRIVATE_FLAG} if self.writes is not Writes.ALL else set()
         after, up_to = window
         self._loader.settle()
-        for rows in iter_pages(self.manifest, _SELECT_WINDOW, (kind, up_to), (after, _AFTER_EVERY_NAME), _CHUNK):
+        query = _SELECT_WINDOW.format(**self._rows)
+        for rows in iter_pages(self.manifest, query, (kind, up_to), (after, AFTER_EVERY_NAME), _CHUNK):
             self._bring_in_line(kind, rows, wanted, private, delta)
         return list(wanted.values())
 

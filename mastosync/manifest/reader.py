@@ -9,24 +9,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.history import LAST_END, PlanRecord, RunInfo, get_meta, snapshot_of
+from mastosync.manifest.history import PlanRecord, RunInfo, done_since, last_run, snapshot_of
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.manifest.rows import (
+    AFTER_EVERY_NAME,
     ARRIVED,
+    BEFORE_ALL,
     COLUMNS,
     DONE,
     FAILED,
     GONE,
     HAS_ARRIVED,
     KEPT_PRIVATE,
-    LOWEST_ID,
     MISSING,
     ORIGIN_CODE,
     PRIVATE_FLAG,
@@ -60,10 +62,6 @@ _SELECT_SURVEYED = """
 SELECT id, taken_at, details FROM snapshots WHERE instr(details, '"survey":') > 0 ORDER BY id DESC LIMIT 1
 """
 _SELECT_SNAPSHOTS = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC"
-_SELECT_RUN = """
-SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes, id FROM runs ORDER BY id DESC LIMIT 1
-"""
-_SELECT_DONE_SINCE = "SELECT COALESCE(SUM(done), 0) FROM runs WHERE updated_at > ?"
 _SELECT_FAILURES = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_open
 WHERE kind = ? AND state = {FAILED} AND state <> {DONE} AND reason = ? {NEXT_PAGE}
@@ -100,16 +98,19 @@ _SELECT_EXPOSED = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_exposed
 WHERE kind = ? AND {_IS_EXPOSED} {NEXT_PAGE}
 """
-_SELECT_SEGMENT = f"""
-SELECT {COLUMNS} FROM entries WHERE kind = ? AND id >= ? AND id <= ? AND reason <> {GONE} {{states}} ORDER BY id, name
+_SELECT_RUN_OF_KIND = f"""
+SELECT {{columns}} FROM entries
+WHERE kind = ? AND (id, name) >= (?, ?) AND (id, name) <= (?, ?) AND reason <> {GONE} {{conditions}} ORDER BY id, name
 """
+_SELECT_SPAN = "SELECT min(id) FROM entries WHERE kind = ?1 UNION ALL SELECT max(id) FROM entries WHERE kind = ?1"
 _SELECT_AFTER = f"""
 SELECT id, name FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND reason <> {GONE} {{states}}
 ORDER BY id, name LIMIT 1 OFFSET ?
 """
 _CACHE_KIB = 2_048  # of a `SegmentReader`: lines are read once, one after the other
+_ROWS_AT_ONCE = 1_024  # by the same
 _PAGE = 500  # entries
-_BEFORE_ALL = (LOWEST_ID, "")
+_Place = tuple[int, str | bytes]  # id and name
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def iter_chosen(
     kind: Kind,
     *,
     values: tuple[object, ...] = (),
-    after: tuple[int, str] = _BEFORE_ALL,
+    after: tuple[int, str] = BEFORE_ALL,
 ) -> Iterator[Record]:
     """The records that a query selects of one kind, whose number is its first parameter. See `iter_pages`."""
     for rows in iter_pages(manifest, select, (manifest.kind_id(kind), *values), after, _PAGE):
@@ -218,34 +219,55 @@ class SegmentReader:
 
     def __init__(self, manifest: Manifest, states: Collection[EntryState]) -> None:
         self._manifest = manifest
-        chosen = ", ".join(str(STATE_CODE[state]) for state in states)
-        condition = f"AND state IN ({chosen})" if states else ""
-        self._select, self._select_after = (text.format(states=condition) for text in (_SELECT_SEGMENT, _SELECT_AFTER))
+        self._condition = f"AND state IN ({', '.join(str(STATE_CODE[each]) for each in states)})" if states else ""
 
     @classmethod
     @contextmanager
     def opened(cls, path: Path, states: Collection[EntryState] = ()) -> Iterator[SegmentReader]:
         """A reader for this thread. No states: all. Raises: ManifestError, here and below."""
         with closing(Manifest.open(path)) as manifest:
-            manifest.connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            manifest.limit_cache(_CACHE_KIB)
             yield cls(manifest, states)
 
     def kinds(self, types: tuple[str, ...] = ()) -> dict[int, Kind]:
         """Kinds by number: all, or those of some tables."""
         return self._manifest.kinds(types)
 
+    def span(self, kind: int) -> tuple[int, int] | None:
+        """The lowest and the highest id of a kind, in whatever state; None: it has no lines."""
+        with translated(self._manifest.path):
+            (lowest,), (highest,) = self._manifest.connection.execute(_SELECT_SPAN, (kind,)).fetchall()
+        return None if lowest is None else (lowest, highest)
+
+    def iter_runs(
+        self, kind: int, first: _Place, last: _Place, columns: str = COLUMNS, *, renamed: bool = False
+    ) -> Iterator[list[RawRow]]:
+        """`columns` of lines of a kind from one id and name to another, by id and name: first one, then many at a time.
+
+        `renamed`: only those that have a fallback.
+        """
+        conditions = f"{self._condition} {'AND fallback IS NOT NULL' if renamed else ''}"
+        select, most = _SELECT_RUN_OF_KIND.format(columns=columns, conditions=conditions), 1
+        with translated(self._manifest.path):
+            cursor = self._manifest.connection.execute(select, (kind, *first, *last))
+            while rows := cursor.fetchmany(most):
+                yield rows
+                most = min(8 * most, _ROWS_AT_ONCE)
+
     def iter_rows(self, kind: int, lowest: int, highest: int) -> Iterator[RawRow]:
         """Lines of a kind with ids from `lowest` to `highest`, by id and name."""
-        with translated(self._manifest.path):
-            # no `yield from`, which closes the cursor of who stops in the middle, maybe after its connection
-            for row in self._manifest.connection.execute(self._select, (kind, lowest, highest)):  # noqa: UP028
-                yield row
+        return chain.from_iterable(self.iter_runs(kind, (lowest, ""), (highest, AFTER_EVERY_NAME)))
+
+    def record_of(self, kind: int, row: RawRow) -> Record:
+        """All that the manifest knows of an entry of which it has given some columns, id and name first."""
+        ((found, *_),) = islice(self.iter_runs(kind, row[:2], row[:2]), 1)
+        return record_of(self._manifest.kind(kind), found)
 
     def iter_every(self, kind: int, step: int) -> Iterator[tuple[int, str]]:
         """Id and name of each `step`-th line of a kind; SQLite passes over those between."""
-        place = _BEFORE_ALL
+        place, select = BEFORE_ALL, _SELECT_AFTER.format(states=self._condition)
         with translated(self._manifest.path):
-            while row := self._manifest.connection.execute(self._select_after, (kind, *place, step - 1)).fetchone():
+            while row := self._manifest.connection.execute(select, (kind, *place, step - 1)).fetchone():
                 yield (place := row)
 
 
@@ -327,20 +349,11 @@ class ManifestReader:
 
     def last_run(self) -> RunInfo | None:
         """The last run of `copy`; None before the first."""
-        with translated(self.manifest.path):
-            row = self.manifest.connection.execute(_SELECT_RUN).fetchone()
-            end = get_meta(self.manifest.connection, LAST_END)
-        if row is None:
-            return None
-        *run, number = row
-        ended_run, exit_code = map(int, end.split()) if end else (None, None)
-        return replace(RunInfo(*run), exit_code=exit_code if ended_run == number else None)
+        return last_run(self.manifest)
 
     def done_since(self, moment: float) -> int:
         """Entries that became done in runs of `copy` that were at work after this moment (seconds since the epoch)."""
-        with translated(self.manifest.path):
-            (done,) = self.manifest.connection.execute(_SELECT_DONE_SINCE, (moment,)).fetchone()
-        return int(done)
+        return done_since(self.manifest, moment)
 
     def store(self, role: str) -> StoreIdentity | None:
         """The `source` or `destination` of this manifest."""

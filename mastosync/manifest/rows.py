@@ -61,6 +61,10 @@ FLAGS: dict[tuple[bool, bool, bool], int] = {
 
 LOWEST_ID = -(2**63)
 HIGHEST_ID = 2**63 - 1
+BEFORE_ALL = (LOWEST_ID, "")
+"""An id and a name that come before those of every line."""
+AFTER_EVERY_NAME = b""
+"""To SQLite any blob is more than any text."""
 
 SNOWFLAKE_TABLES = frozenset({"accounts", "media_attachments"})
 """Whose ids carry the time at which a row was made."""

@@ -1,10 +1,10 @@
 """What has changed in a database since an earlier snapshot, for an incremental plan: see docs/design/following.md.
 
 New rows have ids above the highest known one: they are read with the windows between them. Of older rows, those are
-read that changed (`updated_at`), and those whose account or post changed, which makes them private: each is a window of
-its own. Only the next plan that reads everything finds rows that were deleted, rows that Mastodon changed without a new
-`updated_at` (as when it clears its cache by thousands), and media of a removed post that came back, which only forks of
-Mastodon may do.
+read that changed (`updated_at`), and those whose account or post changed, which makes them private: their windows say
+nothing of the rows between them. Only the next plan that reads everything finds rows that were deleted, rows that
+Mastodon changed without a new `updated_at` (as when it clears its cache by thousands), and media of a removed post that
+came back, which only forks of Mastodon may do.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Changes:
         return 0
 
     def iter_rows(self, table: str, *, limit: int | None = None, only: Scope = "all") -> Iterator[RowBatch]:
-        """Windows by ascending id: one for each row that changed, then those of all new rows.
+        """Windows by ascending id: those of the rows that changed, which tell their ids, then those of all new rows.
 
-        The windows leave gaps, and nothing is said of those. A table that does not tell what changed is read whole.
+        Nothing is said of other rows. A table that does not tell what changed is read whole.
         """
         if limit is not None:
             raise ValueError("what has changed is read to its end")
@@ -63,9 +63,9 @@ class Changes:
             with ReadAhead(self.database.connection, query, BATCH_ROWS) as batches:
                 last_id = None
                 for some in batches:
-                    for row in zip(*columns_of(some, last_id, in_removed_posts), strict=True):
-                        last_id = row[0]
-                        columns = [(value,) for value in row]
+                    columns = columns_of(some, last_id, in_removed_posts)
+                    if columns:
+                        ids, last_id = columns[0], columns[0][-1]
                         media = [(spec, media_of(columns, at)) for at, spec in enumerate(rows.specs)]
-                        yield RowBatch(last_id - 1, last_id, media)
+                        yield RowBatch(ids[0] - 1, last_id, media, rows_read=ids)
         yield from self.database.stream(rows, select_named(rows, above=above), above)

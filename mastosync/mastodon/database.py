@@ -75,11 +75,15 @@ class SnapshotInfo:
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
-    """All rows of a table with ids in (`after_id`, `last_id`] that are in scope and have a file name."""
+    """All rows of a table with ids in (`after_id`, `last_id`] that are in scope and have a file name.
+
+    With `rows_read`: nothing is said of other rows with ids in between.
+    """
 
     after_id: int | None  # None: from the smallest id on
     last_id: int
     media: list[tuple[AttachmentSpec, MediaColumns]]  # one pair an attachment, each by ascending id
+    rows_read: Sequence[int] | None = None  # ids, ascending, of rows with and without a file name
 
 
 class MastodonDatabase:

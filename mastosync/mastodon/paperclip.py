@@ -16,10 +16,11 @@ but the name. All segments merged are the order of the whole store.
 
 from __future__ import annotations
 
+import re
 import string
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -276,6 +277,7 @@ LAST = "\U0010ffff"
 
 _HIGHEST = 2**63 - 1
 _DIGITS = ((0, 10**9 - 1), *((10**digits, 10 ** (digits + 1) - 1) for digits in range(9, 18)), (10**18, _HIGHEST))
+_GROUPS = re.compile(r"(?:[0-9]{3}/)*")
 _AMBIGUOUS = {10: (10**9, 10**10 - 1), 11: (10**10, 10**11 - 1)}  # padded to nine by old releases, so not at all
 
 
@@ -304,25 +306,57 @@ class SortedSegment(NamedTuple):
         """Whether these are the keys that Mastodon asks for."""
         return self.form == key_forms(self.kind, "", every_form=False)[0]
 
+    @property
+    def unit(self) -> int:
+        """How many ids, from a multiple of it on, share a folder: those that differ in the digits that are dropped."""
+        return (1, 10, 100)[self._width % 3]
+
     def folder(self, row_id: int) -> str:
         """The key of an entry, up to its name."""
         return f"{self.head}{id_partition(row_id, self.form.width)}/{self.kind.style}/"
 
-    def ids_within(self, keys: KeyRange) -> tuple[int, int] | None:
-        """The lowest and highest id that may have keys in this range; None: there are none."""
-        if self.lowest < 0:  # these do not lie in their order, and there is hardly ever more than one
-            return self.lowest, self.highest
-        ids, head = range(self.lowest, self.highest + 1), self.head
+    def keys_of(self, ids: Sequence[int], names: Iterable[str]) -> list[str]:
+        """The keys of entries with these ids and last segments. Millions are made, so all ids are parted in one go."""
+        if self.lowest < 0 or not ids:
+            return [f"{self.folder(row_id)}{name}" for row_id, name in zip(ids, names, strict=True)]
+        unit, groups = self.unit, self._width // 3
+        numbers = ids if unit == 1 else [row_id // unit for row_id in ids]
+        parted = "\n".join(map(f"{{:0{4 * groups - 1},}}".format, numbers))  # Python sets commas where we set slashes
+        head, style = self.head, self.kind.style
+        places = zip(parted.replace(",", "/").split("\n"), names, strict=True)
+        return [f"{head}{partition}/{style}/{name}" for partition, name in places]
+
+    def within(self, keys: KeyRange, span: tuple[int, int]) -> SortedSegment | None:
+        """What may have keys in a range, and ids in a span (inclusive); None: nothing has."""
+        lowest, highest = max(self.lowest, span[0]), min(self.highest, span[1])
+        if lowest > highest or self.lowest < 0:  # these do not lie in their order, and are hardly ever more than one
+            return None if lowest > highest else self
         after, up_to = keys
-        if after.startswith(head):
-            first = bisect_left(ids, after, key=lambda row_id: self.folder(row_id) + LAST)
-        else:
-            first = 0 if after < head else len(ids)  # as most bounds lie before or after all of these
-        if up_to is not None and up_to.startswith(head):
-            last = bisect_right(ids, up_to, key=self.folder)
-        else:
-            last = len(ids) if up_to is None or up_to > head else 0
-        return (ids[first], ids[last - 1]) if first < last else None
+        ids, first, last = range(lowest, highest + 1), 0, highest + 1 - lowest
+        if after.startswith(self.head):
+            first = bisect_left(ids, after, *self._near(ids, after), key=lambda row_id: self.folder(row_id) + LAST)
+        elif after > self.head:  # as most bounds lie before or after all of these
+            return None
+        if up_to is not None and up_to.startswith(self.head):
+            last = bisect_right(ids, up_to, *self._near(ids, up_to), key=self.folder)
+        elif up_to is not None and up_to < self.head:
+            return None
+        return self._replace(lowest=ids[first], highest=ids[last - 1]) if first < last else None
+
+    @property
+    def _width(self) -> int:
+        """How many digits an id has in a key, with those that are dropped."""
+        digits = len(str(self.highest))
+        return max(digits, self.form.width or (9 if self.highest < _WIDE_ID else 12))
+
+    def _near(self, ids: range, key: str) -> tuple[int, int]:
+        """Between which positions of `ids` a key lies, by as many of its digits as there are in whole groups."""
+        groups = _GROUPS.match(key, len(self.head))
+        digits = groups[0].replace("/", "")[: self._width // 3 * 3] if groups else ""
+        scale = 10 ** (self._width - len(digits))
+        lowest = int(digits or 0) * scale
+        first, last = (min(max(row_id - ids[0], 0), len(ids)) for row_id in (lowest, lowest + scale))
+        return first, last
 
 
 def root_of(prefix: str) -> str | None:

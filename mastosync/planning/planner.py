@@ -53,6 +53,12 @@ class EntrySink(Protocol):
         """Take in everything the snapshot has of a table with ids in (`after`, `up_to`]."""
         ...
 
+    def merge_rows(
+        self, table: str, ids: Sequence[int], groups: list[EntryGroup], *, remote: bool | None = None
+    ) -> PlanDelta:
+        """Take in everything the snapshot has of these rows of a table, by ascending ids."""
+        ...
+
 
 class DryRun:
     """Counts what a plan would hold, and writes nothing."""
@@ -60,7 +66,12 @@ class DryRun:
     def __init__(self) -> None:
         self.seen: Counter[Kind] = Counter()
 
-    def merge(  # noqa: D102 - see EntrySink
+    def merge_rows(  # noqa: D102 - see EntrySink, here and below
+        self, table: str, ids: Sequence[int], groups: list[EntryGroup], *, remote: bool | None = None
+    ) -> PlanDelta:
+        return self.merge(table, ids[0] - 1, ids[-1], groups, remote=remote)
+
+    def merge(  # noqa: D102
         self, table: str, after: int, up_to: int, groups: list[EntryGroup], *, remote: bool | None = None
     ) -> PlanDelta:
         seen_bytes = sum(size or 0 for group in groups for size in group.sizes or ())
@@ -198,7 +209,10 @@ class Planner:
             groups = _groups_of(batch, since)
             surveyor.take(groups)
             after = LOWEST_ID if batch.after_id is None else batch.after_id
-            total.add(sink.merge(table, after, batch.last_id, groups, remote=remote))
+            if batch.rows_read is None:
+                total.add(sink.merge(table, after, batch.last_id, groups, remote=remote))
+            else:
+                total.add(sink.merge_rows(table, batch.rows_read, groups, remote=remote))
             after = batch.last_id
             highest[table] = max(after, highest.get(table, after))
             progress.rows += max((len(media.ids) for _, media in batch.media), default=0)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from mastosync.manifest import (
     approach_to,
     note_settings,
     record_findings,
+    record_of,
 )
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates
 from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
@@ -40,13 +42,15 @@ from mastosync.verifying.listing_merge import (
     KeySpace,
     Listing,
     ListingLookup,
-    iter_matched,
-    record_at,
+    collecting_rarely,
 )
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 500
+_BATCH = 500  # entries that are recorded at once
+_LONGEST_SECONDS = 1.0  # that something found may wait to be recorded
+_CACHE_KIB = 8_192  # of what is written: entries of a range lie beside each other
+_KEYED = itemgetter(0)
 _RANGES_A_WORKER = 2
 _OPEN = (EntryState.PENDING, EntryState.FAILED)
 
@@ -108,12 +112,24 @@ class _Decision(NamedTuple):
     read_bytes: int = 0
 
 
+@dataclass(slots=True)
+class _DecisionBatch:
+    """Results of a part of a range."""
+
+    absent: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
+    decisions: list[_Decision] = field(default_factory=list)  # of all others
+
+    def __len__(self) -> int:
+        return self.absent.total() + len(self.decisions)
+
+
 class _SourceObject(NamedTuple):
     """An object at the source."""
 
     key: str
     size: int
     etag: str
+    is_canonical: bool = False  # under the key that Mastodon asks for
 
 
 @dataclass(slots=True)
@@ -141,19 +157,21 @@ class Adopter:
         total = ManifestReader(self.manifest).entries(states=_OPEN, types=self.options.types)
         with SegmentReader.opened(self.path, _OPEN) as reader:
             ranges = space.cut(reader, total, _RANGES_A_WORKER * self.options.workers)
+        self.manifest.limit_cache(_CACHE_KIB)
         progress = CheckProgress("adopt", total, finding=deferred("adopted"))
         self.listener.started(progress)
 
-        def decided(keys: KeyRange) -> Iterator[list[_Decision]]:
+        def decided(keys: KeyRange) -> Iterator[_DecisionBatch]:
             with SegmentReader.opened(self.path, _OPEN) as reader:
                 yield from self._range(space, reader, listings, keys)
 
         try:
-            for batch in side_by_side(decided, ranges, self.options.workers, self.stop):
-                self._take(batch, result)
-                progress.checked += len(batch)
-                progress.found += sum(decision.status is AdoptionStatus.ADOPTED for decision in batch)
-                self.listener.advanced(progress)
+            with collecting_rarely():
+                for batch in side_by_side(decided, ranges, self.options.workers, self.stop):
+                    self._take(batch, result)
+                    progress.checked += len(batch)
+                    progress.found += sum(decision.status is AdoptionStatus.ADOPTED for decision in batch.decisions)
+                    self.listener.advanced(progress)
         finally:
             self.listener.finished(progress)
             result.seconds = time.monotonic() - began
@@ -165,35 +183,40 @@ class Adopter:
 
     def _range(
         self, space: KeySpace, reader: SegmentReader, listings: tuple[Listing, Listing], keys: KeyRange
-    ) -> Iterator[list[_Decision]]:
+    ) -> Iterator[_DecisionBatch]:
         """One range, in a thread of its own. The source is only listed where the destination has something."""
-        here, there = ListingLookup(listings[0]), listings[1]
-        batch: list[_Decision] = []
-        for keyed, found in iter_matched(space.iter_entries(reader, keys), there.iter_range(keys)):
-            if keyed is None:
-                continue
-            batch.append(self._decide(keyed, record_at(reader, keyed), found, here))
-            if len(batch) == _BATCH:
+        source, kinds = ListingLookup(listings[0]), reader.kinds()
+        batch, due = _DecisionBatch(), time.monotonic() + _LONGEST_SECONDS
+        for window in space.iter_windows(reader, keys, listings[1].iter_pages(keys)):
+            present: list[tuple[KeyedEntry, ListedObject]] = []
+            listed = window.listed()
+            for run in window.runs:
+                found = list(map(listed.get, run.keys))
+                batch.absent[run.kind] += found.count(None)
+                pairs = zip(run.entries(), found, strict=True)
+                present += [(keyed, there) for keyed, there in pairs if there is not None]
+            for (key, kind, row), there in sorted(present, key=_KEYED):
+                batch.decisions.append(self._decide(key, record_of(kinds[kind], row), there, source))
+                if len(batch.decisions) >= _BATCH or time.monotonic() > due:
+                    yield batch
+                    self.stop.require_going_on()
+                    batch, due = _DecisionBatch(), time.monotonic() + _LONGEST_SECONDS
+            if batch.absent.total() >= _BATCH:
                 yield batch
                 self.stop.require_going_on()
-                batch = []
+                batch, due = _DecisionBatch(), time.monotonic() + _LONGEST_SECONDS
         yield batch
 
-    def _decide(
-        self, keyed: KeyedEntry, record: Record, there: ListedObject | None, source: ListingLookup
-    ) -> _Decision:
-        if there is None:
-            return _Decision(record, AdoptionStatus.ABSENT)
+    def _decide(self, key: str, record: Record, there: ListedObject, source: ListingLookup) -> _Decision:
         has_digest = record.md5 is not None or record.etag is not None
         approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
-        as_confirmed = there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
         unknown = approach in (Approach.REWRITE, Approach.EXAMINE)
         if unknown or record.entry.private:  # a listing does not tell who can read it
             return _Decision(record, AdoptionStatus.LEFT)
         try:
-            if approach is Approach.CONFIRM and as_confirmed:
+            if approach is Approach.CONFIRM and _is_as_confirmed(record, there):
                 return self._heeding_source(_confirmed(record))
-            here = self._at_source(keyed, record, source)
+            here = self._at_source(key, record, source)
             if here is None:
                 return _Decision(record, AdoptionStatus.UNKNOWN)
             return self._heeding_source(self._compare(record, here, there))
@@ -216,43 +239,41 @@ class Adopter:
         """Compare two objects by their listings, and by their bytes with `deep`. Raises: ObjectError."""
         if here.size != there.size:
             return _Decision(record, AdoptionStatus.DIFFERENT)
-        told_by_bytes = looks_like_md5(there.etag) or is_composite(there.etag)  # a disk's is made of other things
+        is_md5 = looks_like_md5(there.etag)
+        told_by_bytes = is_md5 or is_composite(there.etag)  # a disk's is made of other things
         if told_by_bytes and same_etag(here.etag, there.etag):
-            md5 = bytes.fromhex(there.etag) if looks_like_md5(there.etag) else None
-            return self._adopted(record, here, there, md5)
+            return self._adopted(record, here, there, bytes.fromhex(there.etag) if is_md5 else None)
         if self.options.deep:
             return self._read(record, here, there)
-        comparable = looks_like_md5(here.etag) and looks_like_md5(there.etag)
+        comparable = is_md5 and looks_like_md5(here.etag)
         return _Decision(record, AdoptionStatus.DIFFERENT if comparable else AdoptionStatus.UNDECIDED)
 
-    def _at_source(self, keyed: KeyedEntry, record: Record, source: ListingLookup) -> _SourceObject | None:
+    def _at_source(self, key: str, record: Record, source: ListingLookup) -> _SourceObject | None:
         """The source's object that a copy would take; None: there is none. Raises: ObjectError if that is unclear."""
-        listed = source.at(keyed.key)
-        copies = self.prefixes[1] if self.one_bucket else None
-        canonical, *others = iter_candidates(record.entry, self.prefixes[0], copies)
+        listed = source.at(key)
         if listed is not None:
-            return _SourceObject(canonical, listed.size, listed.etag)
-        store = RetryingStore(self.source)
-        for key in (canonical, *others):  # the first again: a listing may spell it otherwise
+            return _SourceObject(f"{source.root}{key}", listed.size, listed.etag, is_canonical=True)
+        store, copies = RetryingStore(self.source), self.prefixes[1] if self.one_bucket else None
+        for candidate in iter_candidates(record.entry, self.prefixes[0], copies):
             try:
-                info = store.head(key)
+                info = store.head(candidate)
             except ObjectMissing:
                 continue
-            return _SourceObject(key, info.size, info.etag)
+            # the first may be there after all: a listing may spell it otherwise
+            return _SourceObject(candidate, info.size, info.etag, candidate == f"{source.root}{key}")
         return None
 
     def _adopted(
         self, record: Record, here: _SourceObject, there: ListedObject, md5: bytes | None, read_bytes: int = 0
     ) -> _Decision:
         told_by_md5 = md5 is not None and same_etag(there.etag, md5.hex())
-        canonical = canonical_key(record.entry, self.prefixes[0])
         outcome = Outcome(
             record.entry,
             EntryState.DONE,
             size=there.size,
             md5=md5,
             etag=None if told_by_md5 else there.etag,
-            source_key=None if here.key == canonical else here.key,
+            source_key=None if here.is_canonical else here.key,
             attempts=0,
             origin=Origin.ADOPTED,
         )
@@ -270,19 +291,24 @@ class Adopter:
             return _Decision(record, AdoptionStatus.DIFFERENT, read_bytes=read_bytes)
         return self._adopted(record, here, there._replace(etag=info.etag), md5, read_bytes)
 
-    def _take(self, batch: list[_Decision], result: Adoption) -> None:
-        corrections = [(each.record, each.outcome) for each in batch if each.outcome is not None]
+    def _take(self, batch: _DecisionBatch, result: Adoption) -> None:
+        corrections = [(each.record, each.outcome) for each in batch.decisions if each.outcome is not None]
         if corrections:
             if self.settings is not None and not self._noted:
                 note_settings(self.manifest, self.settings, by_others=True)
                 self._noted = True
             record_findings(self.manifest, corrections)
-        for decision in batch:
-            counts = result.by_type.setdefault(decision.record.entry.kind.table, Counter())
-            counts[decision.status] += 1
-            result.read_bytes += decision.read_bytes
-            if decision.outcome is not None:
-                result.adopted_bytes += decision.outcome.size or 0
+        found = Counter((each.record.entry.kind.table, each.status) for each in batch.decisions)
+        for number, entries in (+batch.absent).items():
+            found[self.manifest.kind(number).table, AdoptionStatus.ABSENT] += entries
+        for (table, status), entries in found.items():
+            result.by_type.setdefault(table, Counter())[status] += entries
+        result.read_bytes += sum(each.read_bytes for each in batch.decisions)
+        result.adopted_bytes += sum(outcome.size or 0 for _, outcome in corrections)
+
+
+def _is_as_confirmed(record: Record, there: ListedObject) -> bool:
+    return there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
 
 
 def _confirmed(record: Record) -> _Decision:

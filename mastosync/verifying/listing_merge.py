@@ -3,20 +3,26 @@
 The space of keys is cut into ranges with about as many entries each, so that many ranges are listed at the same time:
 within one listing, the next page can be asked for only when the last one has come.
 
+Both streams are read and merged many lines at a time (`Window`): what is done line by line costs more than all else.
+
 An entry is in a sample if its rank is among the lowest. Threads that list look whether a rank may be, and one thread
 takes the entry in. Memory is that of the sample. The design is in docs/design/verifying.md.
 """
 
 from __future__ import annotations
 
+import gc
 import heapq
-from collections.abc import Iterator
-from itertools import count
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count, product, takewhile
+from operator import itemgetter
 from typing import NamedTuple, Protocol, TypeAlias
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import joined, tr
-from mastosync.manifest import RawRow, SegmentReader, record_of
+from mastosync.manifest import AFTER_EVERY_NAME, COLUMNS, HIGHEST_ID, LOWEST_ID, RawRow, SegmentReader
 from mastosync.mastodon.paperclip import KeyRange, SortedSegment, iter_segments, root_of
 from mastosync.model import Record
 from mastosync.runtime.retry import RetryingStore
@@ -24,7 +30,11 @@ from mastosync.store.base import ListedObject, Page
 
 _SAMPLES_A_RANGE = 16  # of which every sixteenth is where the space is cut
 _LEAST_ENTRIES = 2_000  # in a range: two pages of a listing
+_FEW = 512  # lines of a segment that are left: then more are read
+_GROWTH = 500_000  # of tuples and the like: far more than there ever are at once
 _NO_RANK = 1 << 64
+_ID, _NAME, _FALLBACK = map(itemgetter, range(3))  # of a line
+_KEY = itemgetter(ListedObject._fields.index("key"))
 
 _Drawn: TypeAlias = tuple[int, int, Record]  # the highest rank comes first: its negative, its order
 SampleGroup: TypeAlias = tuple[bool, str, int]
@@ -36,8 +46,31 @@ class KeyedEntry(NamedTuple):
 
     key: str
     kind: int  # its number in the manifest
-    row: RawRow
-    canonical: bool  # it is the key that Mastodon asks for
+    row: RawRow  # the columns that were asked for
+
+
+class EntryRun(NamedTuple):
+    """Entries of a kind by ascending keys, all of one form."""
+
+    kind: int  # its number in the manifest
+    canonical: bool  # these are the keys that Mastodon asks for
+    keys: list[str]
+    rows: list[RawRow]
+
+    def entries(self) -> Iterator[KeyedEntry]:
+        """One after the other."""
+        return (KeyedEntry(key, self.kind, row) for key, row in zip(self.keys, self.rows, strict=True))
+
+
+class Window(NamedTuple):
+    """All entries, and all that a store lists, with keys in some range: as much as a page, or a few."""
+
+    runs: list[EntryRun]
+    objects: list[ListedObject]
+
+    def listed(self) -> dict[str, ListedObject]:
+        """What is listed, by key."""
+        return dict(zip(map(_KEY, self.objects), self.objects, strict=True))
 
 
 class KeySpace(NamedTuple):
@@ -45,6 +78,8 @@ class KeySpace(NamedTuple):
 
     types: tuple[str, ...] = ()  # tables; empty: all
     every_form: bool = False  # under every key that an object may have; else just the canonical one
+    columns: str = COLUMNS  # that are read of them: id, name, fallback, and others
+    renamed: frozenset[int] | None = None  # kinds of which some have another name; None: it is not known
 
     def cut(self, reader: SegmentReader, entries: int, ranges: int) -> list[KeyRange]:
         """Cut all keys into ranges with about as many entries each. `entries`: how many there are, about."""
@@ -59,14 +94,38 @@ class KeySpace(NamedTuple):
         cuts = sorted({samples[len(samples) * number // ranges] for number in range(1, ranges)}) if samples else []
         return [KeyRange(after, up_to) for after, up_to in zip(["", *cuts], [*cuts, None], strict=True)]
 
-    def iter_entries(self, reader: SegmentReader, keys: KeyRange) -> Iterator[KeyedEntry]:
-        """Entries with keys in a range, in the order of the keys; an entry comes once for each of its keys."""
-        streams = []
+    def with_renamed(self, reader: SegmentReader) -> KeySpace:
+        """The same, and which kinds have other names: else each range looks for them in all of its entries."""
+        everything = (LOWEST_ID, ""), (HIGHEST_ID, AFTER_EVERY_NAME)
+        kinds = reader.kinds(self.types)
+        return self._replace(
+            renamed=frozenset(kind for kind in kinds if any(reader.iter_runs(kind, *everything, "id", renamed=True)))
+        )
+
+    def iter_windows(
+        self, reader: SegmentReader, keys: KeyRange, pages: Iterator[list[ListedObject]]
+    ) -> Iterator[Window]:
+        """Merge the entries of a range with the pages of its listing. Windows come by ascending keys.
+
+        An entry comes once for each of its keys. If a store does not keep to the order, entry and object may come in
+        two windows. So an entry that comes without its object is no proof that this is missing.
+        """
+        segments = self._open_segments(reader, keys)
+        for objects in pages:
+            yield from _windows_up_to(objects[-1].key, segments, objects)
+        yield from _windows_up_to(None, segments, [])
+
+    def _open_segments(self, reader: SegmentReader, keys: KeyRange) -> list[_OpenSegment]:
+        """All that have entries in a range."""
+        found = []
         for number, kind in reader.kinds(self.types).items():
-            for segment in iter_segments(kind, every_form=self.every_form):
-                if ids := segment.ids_within(keys):
-                    streams.append(_iter_segment(reader, number, segment, ids, keys))
-        return heapq.merge(*streams)
+            if span := reader.span(number):
+                segments = iter_segments(kind, every_form=self.every_form)
+                if self.renamed is not None and number not in self.renamed:
+                    segments = (each for each in segments if not each.form.other_name)
+                parts = (each.within(keys, span) for each in segments)
+                found += [_OpenSegment(reader, number, part, keys, self.columns) for part in parts if part]
+        return [segment for segment in found if segment.keys]
 
 
 class Listing:
@@ -89,21 +148,21 @@ class Listing:
             )
         self.store, self.root, self._way_round = store, root, way_round
 
-    def iter_range(self, keys: KeyRange) -> Iterator[ListedObject]:
-        """Everything in a range. Raises: StoreUnusable, Interrupted."""
-        after = keys.after
+    def iter_pages(self, keys: KeyRange) -> Iterator[list[ListedObject]]:
+        """Everything in a range; no page is empty. Raises: StoreUnusable, Interrupted."""
+        after, up_to = keys
         while True:
-            page = self.page(after)
-            for found in page.objects:
-                if keys.up_to is not None and found.key > keys.up_to:
-                    return
-                yield found
-            if page.is_last or not page.objects:
+            objects, is_last = self.page(after)
+            if up_to is not None and objects and objects[-1].key > up_to:
+                objects, is_last = list(takewhile(lambda found: found.key <= up_to, objects)), True
+            if objects:
+                yield objects
+            if is_last or not objects:
                 return
-            after = page.objects[-1].key
+            after = objects[-1].key
 
     def page(self, after: str) -> Page:
-        """The next page of the listing after a key. Raises: as `iter_range`."""
+        """The next page of the listing after a key. Raises: as `iter_pages`."""
         self.store.store_session.stop.require_going_on()
         try:
             page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
@@ -116,8 +175,9 @@ class Listing:
                 f"{error.message}{place}", hint=joined(filter(None, (hint, self._way_round)))
             ) from error
         if self.root:
-            objects = [found._replace(key=found.key.removeprefix(self.root)) for found in page.objects]
-            return Page(objects, page.is_last)
+            root = self.root
+            bare = [ListedObject(key.removeprefix(root), size, etag, at) for key, size, etag, at in page.objects]
+            return Page(bare, page.is_last)
         return page
 
 
@@ -125,7 +185,7 @@ class ListingLookup:
     """Looks up keys in a listing, in ascending order. Objects between them are skipped."""
 
     def __init__(self, listing: Listing) -> None:
-        self._listing = listing
+        self._listing, self.root = listing, listing.root
         self._found: dict[str, ListedObject] = {}
         self._up_to = ""  # everything up to here has been listed
         self._is_last = False
@@ -140,59 +200,105 @@ class ListingLookup:
         return self._found.get(key)
 
 
-def iter_matched(
-    keyed: Iterator[KeyedEntry], listed: Iterator[ListedObject]
-) -> Iterator[tuple[KeyedEntry | None, ListedObject | None]]:
-    """Merge both streams: entries and objects with the same key come together, the rest alone.
+class _OpenSegment:
+    """The entries of a segment in a range, in the order of their keys, read as far as they are needed."""
 
-    Two entries may have one key; both then come with the object. If a store does not keep to the
-    order, entry and object come apart. So an entry that comes alone is no proof that its object is missing.
+    def __init__(
+        self, reader: SegmentReader, number: int, segment: SortedSegment, keys: KeyRange, columns: str
+    ) -> None:
+        self.keys: list[str] = []  # of what is read and not taken yet: empty if there is nothing more
+        self._rows: list[RawRow] = []
+        self._kind, self._segment, self._range = number, segment, keys
+        self._canonical, renamed = segment.is_canonical, segment.form.other_name
+        self._name = _FALLBACK if renamed else _NAME
+        # else several ids share a folder, or names come in another order: then a folder is sorted when it is complete
+        self._in_order = segment.lowest >= 0 and segment.unit == 1 and not renamed
+        self._incomplete: list[RawRow] = []
+        first, last = self._names_within() if self._in_order else ("", AFTER_EVERY_NAME)
+        ends = (segment.lowest, first), (segment.highest, last)
+        self._unread = reader.iter_runs(number, *ends, columns, renamed=renamed)
+        self._is_read = False
+        self._read_more(1)
+
+    def read_up_to(self) -> str | None:
+        """Up to which key it can be taken: more is read if little is left. None: up to the end."""
+        self._read_more(_FEW)
+        return None if self._is_read else self.keys[-1]
+
+    def take(self, up_to: str | None) -> EntryRun:
+        """Take the entries up to this key; None: all that are left."""
+        end = len(self.keys) if up_to is None else bisect_right(self.keys, up_to)
+        run = EntryRun(self._kind, self._canonical, self.keys[:end], self._rows[:end])
+        self.keys, self._rows = self.keys[end:], self._rows[end:]
+        self._read_more(1)
+        return run
+
+    def _read_more(self, least: int) -> None:
+        """Read on until this many are there, or all."""
+        after, up_to = self._range
+        while len(self.keys) < least and not self._is_read:
+            rows = next(self._unread, None)
+            self._is_read = rows is None
+            keys, rows = self._keyed(rows or [])
+            first = bisect_right(keys, after)
+            last = len(keys) if up_to is None else bisect_right(keys, up_to)
+            self.keys += keys[first:last]
+            self._rows += rows[first:last]
+
+    def _keyed(self, rows: list[RawRow]) -> tuple[list[str], list[RawRow]]:
+        """The lines that were read, in the order of their keys, as far as their folders are complete."""
+        if self._in_order:
+            return self._keys_of(rows), rows
+        rows = self._incomplete + rows
+        end = len(rows)
+        if not self._is_read:  # negative ids do not lie in their order; there is one, if any
+            folder = rows[-1][0] // self._segment.unit * self._segment.unit
+            end = bisect_left(rows, folder, key=_ID) if self._segment.lowest >= 0 else 0
+        rows, self._incomplete = rows[:end], rows[end:]
+        keyed = sorted(zip(self._keys_of(rows), rows, strict=True))
+        return [key for key, _ in keyed], [row for _, row in keyed]
+
+    def _keys_of(self, rows: list[RawRow]) -> list[str]:
+        return self._segment.keys_of(list(map(_ID, rows)), map(self._name, rows))
+
+    def _names_within(self) -> tuple[str, str | bytes]:
+        """From which name on the first id has keys in the range, and up to which the last one: a row may have many."""
+        (first, last), (after, up_to) = map(self._segment.folder, self._segment[-2:]), self._range
+        return (
+            after.removeprefix(first) if after.startswith(first) else "",
+            up_to.removeprefix(last) if up_to is not None and up_to.startswith(last) else AFTER_EVERY_NAME,
+        )
+
+
+def _windows_up_to(key: str | None, segments: list[_OpenSegment], objects: list[ListedObject]) -> Iterator[Window]:
+    """Windows with all entries up to a key (None: to the end), and these objects. What has ended leaves `segments`."""
+    first = 0
+    while True:
+        begun = [segment for segment in segments if key is None or segment.keys[0] <= key]
+        read = [most for segment in begun if (most := segment.read_up_to()) is not None]
+        up_to = min(read if key is None else [*read, key], default=None)
+        end = len(objects) if up_to is None or up_to == key else bisect_right(objects, up_to, first, key=_KEY)
+        runs = [run for segment in begun if (run := segment.take(up_to)).keys]
+        if runs or first < end:
+            yield Window(runs, objects[first:end])
+        segments[:] = [segment for segment in segments if segment.keys]
+        if up_to == key:
+            return
+        first = end
+
+
+@contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """With a garbage collector that runs only if something grows: what is read is bounded, and in no cycle.
+
+    As it is set by default, it looks at all that is read, over and over: that takes longer than the merge.
     """
-    found = next(listed, None)
-    matched = False  # the object at hand belongs to an entry
-    for entry in keyed:
-        while found is not None and found.key < entry.key:
-            if not matched:
-                yield None, found
-            found, matched = next(listed, None), False
-        matched = found is not None and found.key == entry.key
-        yield entry, found if matched else None
-    while found is not None:
-        if not matched:
-            yield None, found
-        found, matched = next(listed, None), False
-
-
-def record_at(reader: SegmentReader, keyed: KeyedEntry) -> Record:
-    """All that the manifest knows of an entry."""
-    return record_of(reader.kinds()[keyed.kind], keyed.row)
-
-
-def _iter_segment(
-    reader: SegmentReader, number: int, segment: SortedSegment, ids: tuple[int, int], keys: KeyRange
-) -> Iterator[KeyedEntry]:
-    """Entries of one segment in the order of keys. Where digits are dropped, ids that share a folder come by name."""
-    rows, canonical, by_fallback = reader.iter_rows(number, *ids), segment.is_canonical, segment.form.other_name
-    if segment.lowest < 0:  # these do not lie in their order; there is one, if any
-        rows = iter(sorted(rows, key=lambda row: segment.folder(row[0])))
-    edges = {segment.folder(row_id) for row_id in ids}  # only what lies here may be outside of the range
-    folder, found = "", list[KeyedEntry]()
-    for row in rows:
-        name = row[2] if by_fallback else row[1]
-        if name is None:
-            continue
-        here = segment.folder(row[0])
-        if here != folder:
-            yield from _in_range(found, keys) if segment.lowest < 0 or folder in edges else found
-            folder, found = here, []
-        found.append(KeyedEntry(here + name, number, row, canonical))
-        if len(found) > 1:
-            found.sort()
-    yield from _in_range(found, keys)
-
-
-def _in_range(found: list[KeyedEntry], keys: KeyRange) -> Iterator[KeyedEntry]:
-    return (keyed for keyed in found if keys.holds(keyed.key))
+    usual = gc.get_threshold()
+    gc.set_threshold(_GROWTH, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 class SampleRank(NamedTuple):
@@ -216,6 +322,17 @@ class Sample(Protocol):
     def records(self) -> list[Record]:
         """What is in the sample."""
         ...
+
+
+DrawnEntry: TypeAlias = tuple[Sample, SampleRank, Record]
+"""What may be in a sample."""
+
+
+def drawn(samples: Sequence[Sample], entries: Iterable[KeyedEntry], reader: SegmentReader) -> Iterator[DrawnEntry]:
+    """What of these entries may be in the samples."""
+    for keyed, sample in product(entries, samples):
+        if (rank := sample.rank(keyed)) is not None:
+            yield sample, rank, reader.record_of(keyed.kind, keyed.row)
 
 
 class LowestRanks:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import compress, islice
+from operator import itemgetter, not_
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ListedObject
-from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, iter_matched
+from mastosync.verifying.listing_merge import EntryRun, KeySpace, Listing, Window, collecting_rarely
 
-_BATCH = 1_000
+_BATCH = 5_000  # objects whose results a range yields at once, about: to hand them over costs as much as a page
+_COLUMNS = "id, name, fallback"
+_SIZE = itemgetter(ListedObject._fields.index("size"))
 _RANGES_A_WORKER = 4
 _ASKED_AT_MOST = 1_000  # entries that no listing had and no request found: then the listing is believed
 _ASKED_AT_ONCE = 200
@@ -74,9 +77,9 @@ class ObjectTotal:
     objects: int = 0
     size_bytes: int = 0
 
-    def add(self, size_bytes: int) -> None:
-        """One more."""
-        self.objects += 1
+    def add(self, size_bytes: int, objects: int = 1) -> None:
+        """One more, or several."""
+        self.objects += objects
         self.size_bytes += size_bytes
 
     def as_json(self) -> dict[str, int]:
@@ -134,13 +137,26 @@ class _KeyBatch:
     absent: list[EntryPlace] = field(default_factory=list)  # not under the canonical key
     elsewhere: list[EntryPlace] = field(default_factory=list)  # under another one
 
-    def note(self, keyed: KeyedEntry, found: ListedObject | None) -> None:
-        """Remember where an entry has, or has not, an object."""
-        place = (keyed.kind, keyed.row[0], keyed.row[1])
-        if found is None and keyed.canonical:
-            self.absent.append(place)
-        elif found is not None and not keyed.canonical:
-            self.elsewhere.append(place)
+    def __len__(self) -> int:
+        return self.listed.objects + len(self.absent)
+
+    def take(self, window: Window) -> list[ListedObject]:
+        """Count what is listed, and remember which entries have an object. Returns: the objects that none has."""
+        self.listed.add(sum(map(_SIZE, window.objects)), len(window.objects))
+        listed = window.listed()
+        matched = {key for run in window.runs for key in self._note(run, listed)}
+        if len(matched) == len(listed):
+            return []
+        return [found for found in window.objects if found.key not in matched]
+
+    def _note(self, run: EntryRun, listed: Container[str]) -> Iterator[str]:
+        """Remember which entries have, or have not, an object. Returns: the keys of these objects."""
+        there = list(map(listed.__contains__, run.keys))
+        if run.canonical and not all(there):
+            self.absent += [(run.kind, row_id, name) for row_id, name, _ in compress(run.rows, map(not_, there))]
+        elif not run.canonical and any(there):
+            self.elsewhere += [(run.kind, row_id, name) for row_id, name, _ in compress(run.rows, there)]
+        return compress(run.keys, there)
 
 
 @dataclass(slots=True)
@@ -162,8 +178,9 @@ class OrphanFinder:
     def run(self) -> OrphansResult:
         """List the source, and compare. Raises: MastosyncError."""
         result, began = OrphansResult(self.planned_at, self._newer_than), time.monotonic()
-        space, listing = KeySpace(every_form=True), Listing(RetryingStore(self.store_session), self.prefix)
+        listing = Listing(RetryingStore(self.store_session), self.prefix)
         with SegmentReader.opened(self.path) as reader:
+            space = KeySpace(every_form=True, columns=_COLUMNS).with_renamed(reader)
             ranges = space.cut(reader, self.entries, _RANGES_A_WORKER * self.options.workers)
         progress = CheckProgress("orphans", 0, finding=deferred("that no row refers to"))
         self.listener.started(progress)
@@ -173,10 +190,11 @@ class OrphanFinder:
                 yield from self._range(space, reader, listing, keys)
 
         try:
-            for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
-                self._take(batch, result)
-                progress.checked, progress.found = result.listed.objects, result.orphans.objects
-                self.listener.advanced(progress)
+            with collecting_rarely():
+                for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
+                    self._take(batch, result)
+                    progress.checked, progress.found = result.listed.objects, result.orphans.objects
+                    self.listener.advanced(progress)
             self._ask_for_missing()
             for _, record in self._iter_missing():
                 self._count_missing(record.entry, result)
@@ -203,12 +221,9 @@ class OrphanFinder:
 
     def _iter_missing(self) -> Iterator[tuple[EntryPlace, Record]]:
         with SegmentReader.opened(self.path) as reader:
-            kinds = reader.kinds()
             for place in self.scratch.iter_missing():
                 self.stop.require_going_on()
-                kind, row_id, name = place
-                row = next(row for row in reader.iter_rows(kind, row_id, row_id) if row[1] == name)
-                yield place, record_of(kinds[kind], row)
+                yield place, reader.record_of(place[0], place[1:])
 
     def _ask_for_missing(self) -> None:
         """Ask for the first ones by themselves, in case they are there.
@@ -242,27 +257,24 @@ class OrphanFinder:
     def _range(self, space: KeySpace, reader: SegmentReader, listing: Listing, keys: KeyRange) -> Iterator[_KeyBatch]:
         """One range, in a thread of its own."""
         batch = _KeyBatch()
-
-        def listed() -> Iterator[ListedObject]:
-            for found in listing.iter_range(keys):
-                batch.listed.add(found.size)
-                yield found
-
-        for seen, (keyed, found) in enumerate(iter_matched(space.iter_entries(reader, keys), listed()), 1):
-            if keyed is not None:
-                batch.note(keyed, found)
-            elif found is not None and self._is_copy(found.key):
-                batch.copies.add(found.size)
-            elif found is not None and not is_referred_to(reader, found.key):
-                if _is_newer(found.modified, self._newer_than):
-                    batch.newer.add(found.size)
-                else:
-                    batch.orphans.append((found.key, found.size, found.modified))
-            if seen % _BATCH == 0:
+        for window in space.iter_windows(reader, keys, listing.iter_pages(keys)):
+            for found in batch.take(window):
+                self._judge(found, reader, batch)
+            if len(batch) >= _BATCH:
                 yield batch
                 self.stop.require_going_on()
                 batch = _KeyBatch()
         yield batch
+
+    def _judge(self, found: ListedObject, reader: SegmentReader, batch: _KeyBatch) -> None:
+        """Decide on an object whose key no entry has."""
+        if self._is_copy(found.key):
+            batch.copies.add(found.size)
+        elif not is_referred_to(reader, found.key):
+            if _is_newer(found.modified, self._newer_than):
+                batch.newer.add(found.size)
+            else:
+                batch.orphans.append((found.key, found.size, found.modified))
 
     def _is_copy(self, key: str) -> bool:
         """Whether this is an object of the destination, which must not be deleted as an orphan."""
@@ -277,8 +289,7 @@ class OrphanFinder:
             (result.newer, batch.newer),
             (result.copies, batch.copies),
         ):
-            total.objects += more.objects
-            total.size_bytes += more.size_bytes
+            total.add(more.size_bytes, more.objects)
         for key, size, _ in batch.orphans:
             result.orphans.add(size)
             folder = f"{root_of(self.prefix) or ''}{_folder_of(key)}"

@@ -17,8 +17,9 @@ from itertools import chain, islice
 from operator import itemgetter
 
 from mastosync.checking.object_check import expected_etag
+from mastosync.checking.privacy_proof import strangers_read
 from mastosync.checking.public_access import Audience, FaultKind, audience_of
-from mastosync.errors import ObjectError
+from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import tr
 from mastosync.manifest import PRIVATE_FLAG, EntryRow
 from mastosync.mastodon.catalog import UNSHOWN
@@ -274,3 +275,24 @@ def _wrong_headers(key: str, answer: PublicAnswer) -> str | None:
 def _oddity(name: str) -> int:
     """In which ways a name is odd, a bit for each."""
     return sum(1 << bit for bit, pattern in enumerate(_ODDITIES) if pattern.search(name))
+
+
+def was_removed(store_session: StoreSession, key: str) -> bool:
+    """Whether an object is not at the store any more."""
+    try:
+        RetryingStore(store_session).head(key)
+    except ObjectMissing:
+        return True
+    except ObjectError as error:
+        _log.warning("public: it is not known whether it still lies there: %s", error.message)
+    return False
+
+
+def store_gives(store_session: StoreSession, key: str) -> bool | None:
+    """Whether the new store gives an object to strangers, whatever another site does; None: that is not known."""
+    store = RetryingStore(store_session)
+    try:
+        return strangers_read(store, key, store.head(key))
+    except ObjectError as error:
+        _log.warning("public: %s: its row is private by now, and who reads it cannot be told: %s", key, error.message)
+        return None

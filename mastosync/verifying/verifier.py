@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from operator import itemgetter
+from itertools import compress, repeat
+from operator import itemgetter, not_
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,22 @@ from mastosync.checking.object_check import (
     FAULTS,
     CheckResult,
     CheckStatus,
+    are_as_recorded,
     described,
-    expected_etag,
-    same_etag,
     still_done,
 )
-from mastosync.checking.privacy_proof import strangers_read
 from mastosync.checking.row_check import RowCheck, RowsNow, RowState, made_private
-from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred, tr
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
-    EntryRow,
     Manifest,
     ManifestReader,
     SegmentReader,
     found_wrong,
     found_wrong_access,
     record_findings,
+    record_of,
 )
 from mastosync.mastodon.paperclip import KeyRange, canonical_key
 from mastosync.model import Entry, EntryState, Outcome, Record
@@ -48,9 +46,18 @@ from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool, side_by_side
 from mastosync.store.base import ListedObject
-from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, Sample, SampleRank, iter_matched, record_at
+from mastosync.verifying.listing_merge import (
+    DrawnEntry,
+    KeyedEntry,
+    KeySpace,
+    Listing,
+    Sample,
+    Window,
+    collecting_rarely,
+    drawn,
+)
+from mastosync.verifying.public_check import store_gives, was_removed
 from mastosync.verifying.public_result import (
-    PublicFault,
     PublicResult,
     ServedBy,
     hidden,
@@ -60,12 +67,16 @@ from mastosync.verifying.public_result import (
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 1_000  # entries whose results a range yields at once
+_BATCH = 5_000  # entries whose results a range yields at once, about: to hand them over costs as much as a page
 _RESULTS = 100  # or this many that are not as recorded
 _RANGES_A_WORKER = 4  # some take longer than others
 _ASKED_AT_MOST = 1_000  # objects that no listing had and no HEAD found: then the listing is believed
 _DONE = (EntryState.DONE,)
-_recorded = itemgetter(*map(EntryRow._fields.index, ("size", "md5", "etag")))
+_COLUMNS = "id, name, fallback, flags, size, md5, etag"  # all but the last two as in `EntryRow`, for samples
+_RECORDED = itemgetter(4, 5, 6)  # of these
+_SIZE, _TOLD = itemgetter(1), itemgetter(1, 2)  # of a listed object: its size, and the ETag beside it
+_KEYED = itemgetter(0)
+_NOT_LISTED = ListedObject("", -1, "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +148,7 @@ class _EntryBatch:
     fine: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
     fine_bytes: int = 0
     results: list[CheckResult] = field(default_factory=list)  # of all others
-    drawn: list[tuple[Sample, SampleRank, Record]] = field(default_factory=list)
+    drawn: list[DrawnEntry] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -168,7 +179,7 @@ class Verifier:
 
     def by_listing(self) -> None:
         """Look for every entry that is done in listings of the destination. Raises: MastosyncError."""
-        space = KeySpace(self.options.types)
+        space = KeySpace(self.options.types, columns=_COLUMNS)
         way_round = tr("run `mastosync verify --deep`, which needs no listing")
         listing = Listing(RetryingStore(self.store_session), self.prefix, way_round)
         entries = self.entries()
@@ -178,9 +189,9 @@ class Verifier:
 
         def batches(keys: KeyRange) -> Iterator[_EntryBatch]:
             with SegmentReader.opened(self.path, _DONE) as reader:
-                yield from self._range(space.iter_entries(reader, keys), listing.iter_range(keys), reader)
+                yield from self._range(space.iter_windows(reader, keys, listing.iter_pages(keys)), reader)
 
-        with self._showing("verify", entries):
+        with self._showing("verify", entries), collecting_rarely():
             for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
                 self._take_batch(batch)
         self.result.listed = True
@@ -209,7 +220,11 @@ class Verifier:
         """Put entries back to pending that only a copy puts right; `exposed`: see `iter_exposed`, asked for first."""
         faulty = {(fault.record.entry.kind, fault.record.entry.id, fault.record.entry.name) for fault in public.faults}
         refused = [each for each in exposed if (each.entry.kind, each.entry.id, each.entry.name) not in faulty]
-        was_hidden = [each for each in refused if public.something_is_given or self._was_removed(each)]
+        was_hidden = [
+            each
+            for each in refused
+            if public.something_is_given or was_removed(self.store_session, canonical_key(each.entry, self.prefix))
+        ]
         record_findings(self.manifest, [(each, hidden(each)) for each in was_hidden])
         rows = self.rows.of([fault.record for fault in public.faults if fault.refused])
         self._drop_hidden_or_deleted(rows, public)
@@ -236,7 +251,7 @@ class Verifier:
                 self.rows.gone.add(fault.record.entry)
                 public.drop(fault, RowState.GONE)
                 continue
-            read = self._strangers_read(fault)
+            read = store_gives(self.store_session, fault.key)
             if read is None:  # it stays as it is: public by the manifest, and not to be written
                 continue
             self.rows.private += 1
@@ -247,74 +262,63 @@ class Verifier:
             else:
                 public.drop(fault, RowState.PRIVATE)
 
-    def _was_removed(self, record: Record) -> bool:
-        """Whether the object is not there any more."""
-        try:
-            RetryingStore(self.store_session).head(canonical_key(record.entry, self.prefix))
-        except ObjectMissing:
-            return True
-        except ObjectError as error:
-            _log.warning("public: it is not known whether it still lies there: %s", error.message)
-        return False
-
-    def _strangers_read(self, fault: PublicFault) -> bool | None:
-        """Whether the new store gives the object to strangers, whatever another site does; None: that is not known."""
-        store = RetryingStore(self.store_session)
-        try:
-            return strangers_read(store, fault.key, store.head(fault.key))
-        except ObjectError as error:
-            _log.warning(
-                "public: %s: its row is private by now, and who reads it cannot be told: %s", fault.key, error.message
-            )
-            return None
-
     def iter_done(self) -> Iterator[Record]:
         """Every entry that is done."""
         with SegmentReader.opened(self.path, _DONE) as reader:
-            for number in reader.kinds(self.options.types):
+            for number, kind in reader.kinds(self.options.types).items():
                 for row in reader.iter_rows(number, LOWEST_ID, HIGHEST_ID):
-                    yield record_at(reader, KeyedEntry("", number, row, canonical=True))
+                    yield record_of(kind, row)
 
     def entries(self) -> int:
         """How many entries are done, of the types that are looked at."""
         return ManifestReader(self.manifest).entries(states=(EntryState.DONE,), types=self.options.types)
 
-    def _range(
-        self, entries: Iterator[KeyedEntry], listed: Iterator[ListedObject], reader: SegmentReader
-    ) -> Iterator[_EntryBatch]:
+    def _range(self, windows: Iterator[Window], reader: SegmentReader) -> Iterator[_EntryBatch]:
         """One range, in a thread of its own."""
         batch = _EntryBatch()
-        pairs = ((keyed, found) for keyed, found in iter_matched(entries, listed) if keyed is not None)
-        for seen, (keyed, found) in enumerate(pairs, 1):
-            size, md5, etag = _recorded(keyed.row)
-            if found is not None and found.size == size and same_etag(found.etag, expected_etag(md5, etag)):
-                batch.fine[keyed.kind] += 1
-                batch.fine_bytes += found.size
-                for sample in self.samples:
-                    if (rank := sample.rank(keyed)) is not None:
-                        batch.drawn.append((sample, rank, record_at(reader, keyed)))
-            else:
-                batch.results.append(self._checked_alone(record_at(reader, keyed), found))
-            if seen % _BATCH == 0 or len(batch.results) >= _RESULTS:
+        for window in windows:
+            for keyed, is_listed in self._compare(window, batch, reader):
+                record = reader.record_of(keyed.kind, keyed.row)
+                batch.results.append(self._checked_alone(record, is_listed=is_listed))
+                if len(batch.results) >= _RESULTS:
+                    yield batch
+                    self.stop.require_going_on()
+                    batch = _EntryBatch()
+            if batch.fine.total() >= _BATCH:
                 yield batch
                 self.stop.require_going_on()
                 batch = _EntryBatch()
         yield batch
 
-    def _checked_alone(self, record: Record, found: ListedObject | None) -> CheckResult:
+    def _compare(self, window: Window, batch: _EntryBatch, reader: SegmentReader) -> Iterable[tuple[KeyedEntry, bool]]:
+        """Count what is listed as it was recorded. Returns: all others by key, and whether each is listed."""
+        others: list[tuple[KeyedEntry, bool]] = []
+        listed = window.listed()
+        for run in window.runs:
+            found = list(map(listed.get, run.keys, repeat(_NOT_LISTED)))
+            fine = are_as_recorded(map(_RECORDED, run.rows), map(_TOLD, found))
+            batch.fine[run.kind] += sum(fine)
+            batch.fine_bytes += sum(compress(map(_SIZE, found), fine))
+            if not all(fine):
+                are_listed = map(listed.__contains__, run.keys)
+                others += compress(zip(run.entries(), are_listed, strict=True), map(not_, fine))
+            if self.samples:
+                batch.drawn += drawn(self.samples, compress(run.entries(), fine), reader)
+        return sorted(others, key=_KEYED)
+
+    def _checked_alone(self, record: Record, *, is_listed: bool) -> CheckResult:
         key = canonical_key(record.entry, self.prefix)
-        if found is None and self._not_found >= _ASKED_AT_MOST and not self._listing_errs:
+        if not is_listed and self._not_found >= _ASKED_AT_MOST and not self._listing_errs:
             return CheckResult(record, CheckStatus.LOST, f"no listing has {key!r}")
         result = described(RetryingStore(self.store_session), key, record)
-        if found is None:
+        if not is_listed:
             self._not_found += result.verdict is CheckStatus.LOST
             self._listing_errs = self._listing_errs or result.verdict is not CheckStatus.LOST
         return result
 
     def _take_batch(self, batch: _EntryBatch) -> None:
-        kinds = self.manifest.kinds()
         for number, entries in batch.fine.items():
-            self._counts_of(kinds[number].table)[CheckStatus.FINE] += entries
+            self._counts_of(self.manifest.kind(number).table)[CheckStatus.FINE] += entries
         self.result.checked_bytes += batch.fine_bytes
         for result in batch.results:
             self._count(result)

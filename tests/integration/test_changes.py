@@ -250,8 +250,8 @@ def test_a_delta_reads_only_what_changed_and_new_rows_by_their_index(
     instance.add(1, late=False)
     with MastodonDatabase(config_of(database)) as reader:
         changes = Changes(reader, before, {"media_attachments": 150, "accounts": 3, "site_uploads": 1})
-        windows = [(batch.after_id, batch.last_id) for batch in changes.iter_rows("media_attachments")]
-        assert windows == [(109, 110), (144, 145), (150, 170)]
+        windows = [(batch.after_id, batch.last_id, batch.rows_read) for batch in changes.iter_rows("media_attachments")]
+        assert windows == [(109, 145, (110, 145)), (150, 170, None)]
         assert not list(changes.iter_rows("accounts"))
         assert [batch.last_id for batch in changes.iter_rows("site_uploads")] == [1]  # these do not tell
         instance.execute(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mastosync.checking.object_check import CompositeCheck
+from mastosync.checking.object_check import CompositeCheck, are_as_recorded
 
 MIB = 1024 * 1024
 
@@ -53,3 +53,19 @@ def test_unusual_parts_do_not_fit_and_other_etags_tell_nothing() -> None:
 def test_an_etag_in_capitals_is_the_same() -> None:
     data = bytes(6 * MIB)
     assert check(etag_of(data, 5 * MIB).upper(), data, MIB).fits()
+
+
+@pytest.mark.parametrize("with_one_more", [True, False])
+def test_what_is_listed_as_recorded_is_told_for_all_at_once_and_for_each(with_one_more: bool) -> None:
+    digest = md5(b"seed").digest()
+    recorded = [
+        ((4, digest, None), (4, digest.hex()), True),
+        ((4, digest, "parts-2"), (4, "parts-2"), True),
+        ((4, digest, None), (4, digest.hex().upper()), True),  # as some stores write it
+        ((4, digest, None), (5, digest.hex()), False),
+        ((None, digest, None), (-1, ""), False),  # it is not listed
+        ((4, None, None), (4, ""), False),
+    ]
+    chosen = recorded if with_one_more else recorded[:2]
+    rows, listed, fine = zip(*chosen, strict=True)
+    assert are_as_recorded(rows, listed) == list(fine)

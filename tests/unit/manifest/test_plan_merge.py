@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -310,3 +311,31 @@ def test_the_size_that_a_row_tells_is_followed_until_an_object_has_arrived(
             plan(manifest, row._replace(size=11))
             (record,) = ManifestReader(manifest).iter_records()
             assert record.entry.size == 7, "as it was measured"
+
+
+@pytest.mark.parametrize("apart", [1, 10**9])
+def test_rows_that_were_read_are_one_window_and_others_between_them_are_left_alone(tmp_path: Path, apart: int) -> None:
+    """However far they are from each other: each asked for by itself costs as much as a window of thousands."""
+    before = [entry(number * apart, f"{number}.png") for number in range(1, 500)]
+    asked: Counter[int] = Counter()
+    with planned(tmp_path / "m.db", before) as manifest:
+        for rows in (30, 300):
+            ids = [number * apart for number in range(1, rows + 1)]
+            with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+                manifest.connection.set_trace_callback(lambda _, rows=rows: asked.update([rows]))  # type: ignore[misc]
+                delta = writer.merge_rows("accounts", ids, grouped(before[:rows]))
+                manifest.connection.set_trace_callback(None)
+                assert delta == PlanDelta(seen=rows)
+                asked[rows] -= rows  # each is noted
+        assert asked[30] == asked[300] < 12
+        ids = [number * apart for number in (10, 20, 30, 600)]
+        others = [entry(20 * apart, "other.png"), entry(30 * apart, "30.png", private=True), entry(600 * apart)]
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            assert writer.merge_rows("accounts", ids, grouped(others)) == PlanDelta(seen=3, added=2, gone=2)
+            assert writer.merge("accounts", 600 * apart, HIGHEST_ID, []) == PlanDelta(), "and a window is whole again"
+            assert writer.merge("accounts", LOWEST_ID, 2 * apart, []).gone == 2
+            writer.finish(datetime.now(UTC), {})
+        gone = {each.entry.id // apart for each in ManifestReader(manifest).iter_records(reasons=(Reason.GONE,))}
+        assert gone == {1, 2, 10, 20}
+        private = [each.entry.id // apart for each in ManifestReader(manifest).iter_records() if each.entry.private]
+        assert private == [30]

@@ -84,6 +84,6 @@ def test_who_stops_in_the_middle_may_do_so_after_the_reader_has_closed(tmp_path:
     planned(tmp_path / "m.db", [entry(number) for number in range(1, 4)]).close()
     with SegmentReader.opened(tmp_path / "m.db") as reader:
         (number,) = reader.kinds()
-        rows = reader.iter_rows(number, 1, 9)
-        assert next(rows)[0] == 1
+        rows = reader.iter_runs(number, (1, ""), (9, ""))
+        assert next(rows)[0][0] == 1
     rows.close()  # type: ignore[attr-defined] # raises nothing

@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.paperclip import (
     WHITE_SPACE,
+    KeyRange,
+    SortedSegment,
     canonical_key,
     entries_of,
     groups_of,
     id_partition,
     is_blank,
     iter_candidates,
+    iter_segments,
 )
-from mastosync.model import TABLES, AttachmentSpec, Entry, MediaColumns, MediaRow
+from mastosync.model import TABLES, AttachmentSpec, Entry, Kind, MediaColumns, MediaRow
 from tests.support.entries import ungrouped
 
 FILE, THUMBNAIL = specs_of("media_attachments")
@@ -263,3 +266,44 @@ def test_tables_that_do_not_know_remote_rows_are_never_cached(spec: object, row:
 )
 def test_tokens_in_a_file_name_are_replaced_as_paperclip_does(name: str, style: str, key: str) -> None:
     assert canonical_key(entry_of(style, MediaRow(1, name), "custom_emojis"), "") == key
+
+
+SEGMENTS = [
+    segment
+    for kind in (Kind("accounts", "avatar", "static", "accounts/avatars", remote=True, cached=True),)
+    for segment in iter_segments(kind, every_form=True)
+]
+
+
+@pytest.mark.parametrize("segment", SEGMENTS, ids=lambda each: f"{each.head}{each.lowest} {each.form.width}")
+def test_keys_that_are_made_together_are_those_of_each(segment: SortedSegment) -> None:
+    middle = (segment.lowest + segment.highest) // 2
+    ids = sorted({segment.lowest, segment.lowest + 1, middle, middle + 1, middle + 99, segment.highest})
+    names = [f"{at},a/b.png" for at in range(len(ids))]
+    assert segment.keys_of(ids, names) == [
+        f"{segment.head}{id_partition(row_id, segment.form.width)}/static/{name}"
+        for row_id, name in zip(ids, names, strict=True)
+    ]
+    assert segment.keys_of([], []) == []
+    folders = [segment.folder(row_id) for row_id in range(middle, middle + segment.unit)]
+    assert middle % segment.unit or len(set(folders)) == 1
+
+
+def test_the_end_of_a_range_is_found_by_its_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look for it among all ids, one folder after the other, would cost each range thousands of them."""
+    made = 0
+    folder = SortedSegment.folder
+
+    def counted(segment: SortedSegment, row_id: int) -> str:
+        nonlocal made
+        made += 1
+        return folder(segment, row_id)
+
+    monkeypatch.setattr(SortedSegment, "folder", counted)
+    cuts = [folder(each, number) for each in SEGMENTS if each.lowest > 10**15 for number in (10**17, each.lowest + 7)]
+    everything = (-(2**63), 2**63 - 1)
+    for cut in cuts:
+        before = made
+        for segment in SEGMENTS:
+            segment.within(KeyRange(f"{cut}a.png", f"{cut}b.png"), everything)
+        assert made - before <= 8 * len(SEGMENTS)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import pairwise
+from contextlib import contextmanager, suppress
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mastosync.errors import ConfigError
-from mastosync.manifest import SegmentReader
+from mastosync.manifest import RawRow, SegmentReader
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates, root_of
 from mastosync.model import Entry, Kind
 from mastosync.runtime.retry import RetryingStore
-from mastosync.store.base import ListedObject
-from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, ListingLookup, iter_matched, record_at
+from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, ListingLookup, Window, collecting_rarely
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
 from tests.support.transfers import store_session
@@ -80,12 +81,19 @@ def test_entries_come_in_the_order_of_their_keys(entries: list[Entry], every_for
     ranges = [KeyRange(*bounds) for bounds in pairwise(["", *cuts, None])]  # type: ignore[arg-type]
     space = KeySpace(every_form=every_form)
     with reading(entries) as reader:
-        found = [placed for keys in ranges for placed in space.iter_entries(reader, keys)]
-        assert [placed.key for placed in found] == wanted
-        for placed in found:
-            entry = record_at(reader, placed).entry
+        windows = [window for keys in ranges for window in space.iter_windows(reader, keys, iter(()))]
+        found = [sorted(placed_in(window)) for window in windows]
+        assert [placed.key for window in found for placed, _ in window] == wanted
+        for placed, canonical in chain.from_iterable(found):
+            entry = reader.record_of(placed.kind, placed.row).entry
             assert placed.key in iter_candidates(entry, "")
-            assert placed.canonical == (placed.key == canonical_key(entry, ""))
+            assert canonical == (placed.key == canonical_key(entry, ""))
+
+
+def placed_in(window: Window) -> list[tuple[KeyedEntry, bool]]:
+    """The entries of a window; and whether these are the keys that Mastodon asks for."""
+    assert all(run.keys == sorted(run.keys) for run in window.runs)
+    return [(entry, run.canonical) for run in window.runs for entry in run.entries()]
 
 
 @given(entry=ENTRIES.map(lambda entries: entries[0]), prefix=PREFIXES)
@@ -104,7 +112,7 @@ def test_ranges_hold_evenly_many_entries(tmp_path: Path) -> None:
         assert len(ranges) == 8
         assert (ranges[0].after, ranges[-1].up_to) == ("", None)
         assert all(left.up_to == right.after for left, right in pairwise(ranges))
-        held = [sum(1 for _ in space.iter_entries(reader, keys)) for keys in ranges]
+        held = [sum(len(placed_in(window)) for window in space.iter_windows(reader, keys, iter(()))) for keys in ranges]
         assert sum(held) == 24_000
         assert max(held) < 1.5 * 24_000 / 8
         assert len(space.cut(reader, 24_000, 1000)) <= 12, "a range is worth at least two pages"
@@ -135,7 +143,7 @@ def test_a_range_is_listed_from_its_begin_to_its_end(page_keys: int) -> None:
         store.put(key, b"x")
 
     def keys_of(prefix: str, keys: KeyRange) -> list[str]:
-        return [found.key for found in listing(store, prefix).iter_range(keys)]
+        return [found.key for page in listing(store, prefix).iter_pages(keys) for found in page]
 
     assert keys_of("", KeyRange("", None)) == sorted(store.objects)
     assert keys_of("p", KeyRange("", None)) == ["b", "c", "d", "e"]
@@ -173,14 +181,63 @@ def test_a_follower_does_not_list_what_lies_between() -> None:
     assert store.count("list_page") == 2
 
 
-KEYS = st.lists(st.sampled_from("abcdef"), max_size=8)
+NUMBERS = st.lists(st.integers(0, 3_000), unique=True, max_size=60).map(sorted)
 
 
-@given(wanted=KEYS.map(sorted), there=KEYS.map(set).map(sorted))
-def test_what_has_the_same_key_comes_together(wanted: list[str], there: list[str]) -> None:
-    placed = [KeyedEntry(key, number, None, canonical=True) for number, key in enumerate(wanted)]  # type: ignore[arg-type]
-    pairs = list(iter_matched(iter(placed), iter(ListedObject(key, 1, "", "") for key in there)))
-    assert [entry for entry, _ in pairs if entry] == placed
-    assert {entry.key for entry, found in pairs if entry and found} == set(wanted) & set(there)
-    assert all(entry.key == found.key for entry, found in pairs if entry and found)
-    assert [found.key for entry, found in pairs if found and not entry] == [key for key in there if key not in wanted]
+@settings(max_examples=60, deadline=None)
+@given(wanted=NUMBERS, there=NUMBERS, page_keys=st.integers(1, 20), shared=st.booleans())
+def test_what_has_the_same_key_comes_together(
+    wanted: list[int], there: list[int], page_keys: int, shared: bool
+) -> None:
+    """In windows that follow each other, whatever a page holds; two rows that share a folder may have one key."""
+    base = 10**16 if shared else 10**17
+    entries = [Entry(kind, base + number, "a", None, False, False, None) for number in wanted for kind in KINDS[:2]]
+    store = MemoryStore()
+    store.page_keys = page_keys
+    for number in there:
+        store.put(canonical_key(Entry(KINDS[0], base + number, "a", None, False, False, None), ""), b"x")
+    with reading(entries or [Entry(KINDS[-1], 1, "a", None, False, False, None)]) as reader:
+        space = KeySpace(("accounts",))
+        keys = KeyRange("", None)
+        windows = list(space.iter_windows(reader, keys, listing(store).iter_pages(keys)))
+    matched = {entry.key for window in windows for entry, _ in placed_in(window) if entry.key in window.listed()}
+    assert matched == {canonical_key(each, "") for each in entries} & set(store.objects)
+    spans = [[*window.listed(), *(entry.key for entry, _ in placed_in(window))] for window in windows]
+    assert all(max(left) < min(right) for left, right in pairwise(spans))
+    assert sorted(key for span in spans for key in span) == sorted(
+        [*store.objects, *(canonical_key(each, "") for each in entries)]
+    )
+
+
+@pytest.mark.parametrize("where", ["one folder", "many folders"])
+def test_windows_are_small_however_little_is_listed(tmp_path: Path, where: str) -> None:
+    """And each range reads its own lines only, also where one folder holds all of them: it would take the square."""
+    ids = [10**17] * 6_000 if where == "one folder" else range(10**17, 10**17 + 6_000)
+    entries = [Entry(KINDS[0], row_id, f"{at:05}", None, False, False, None) for at, row_id in enumerate(ids)]
+    read = 0
+
+    class Counting(SegmentReader):
+        """Counts the lines that it gives."""
+
+        def iter_runs(self, *asked: Any, **more: Any) -> Iterator[list[RawRow]]:  # noqa: ANN401 - as they are
+            nonlocal read
+            for rows in super().iter_runs(*asked, **more):
+                read += len(rows)
+                yield rows
+
+    with planned(tmp_path / "m.db", entries), Counting.opened(tmp_path / "m.db") as reader:
+        ranges = KeySpace().cut(reader, 6_000, 8)
+        assert len(ranges) == 3
+        windows = [window for keys in ranges for window in KeySpace().iter_windows(reader, keys, iter(()))]
+    assert sum(len(placed_in(window)) for window in windows) == 6_000
+    assert max(len(placed_in(window)) for window in windows) <= 2_000
+    assert read <= 6_000 + len(ranges)
+
+
+def test_the_garbage_collector_rests_unless_something_grows() -> None:
+    usual = gc.get_threshold()
+    with suppress(KeyError), collecting_rarely():
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] > 100 * usual[0]
+        raise KeyError
+    assert gc.get_threshold() == usual
