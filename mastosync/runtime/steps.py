@@ -20,13 +20,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from queue import Empty, Queue
+from queue import Empty, Queue, SimpleQueue
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from mastosync.errors import Interrupted, MastosyncError, ObjectError
 from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import Multiplexer
+from mastosync.store.base import BatchingStore, Multiplexer, NewObject
 
 C = TypeVar("C")  # what is claimed
 R = TypeVar("R")  # its outcome
@@ -146,6 +146,10 @@ class LargeObjectQuota:
             self._moving -= 1
 
 
+Answered: TypeAlias = Callable[[object, BaseException | None], None]
+"""Is given what a write returns, or raises. It may run in any thread, and must not keep it waiting."""
+
+
 @dataclass(slots=True)
 class SharedWork(Generic[C, R]):
     """What all loops of a run share: the work in steps, and the queues to and from the thread that hands it out."""
@@ -154,6 +158,7 @@ class SharedWork(Generic[C, R]):
     threads: ThreadPoolExecutor  # for steps that wait on their own
     stop: StopSignal
     large: LargeObjectQuota
+    write_together: Callable[[BatchingStore, NewObject, Answered], None]
     inbox: Queue[C | None] = field(default_factory=Queue)  # None: there will be no more
     ended: Queue[list[Ended[C, R]]] = field(default_factory=Queue)
     parked: deque[_Transfer[C, R]] = field(default_factory=deque)  # large objects that give way to small ones
@@ -170,7 +175,7 @@ class TransferLoop(Generic[C, R]):
         self._open = True  # more claims may come
         self._active = 0  # transfers that have begun, but for those that are parked
         self._under_way = 0  # requests at the multiplexer
-        self._returned: Queue[tuple[_Transfer[C, R], Future[object]]] = Queue()  # from the threads
+        self._returned = SimpleQueue[Callable[[], None]]()  # by the threads: each goes on with a transfer
         self._delayed: list[
             tuple[float, int, _Transfer[C, R]]
         ] = []  # a heap: those that wait for an endpoint or for others
@@ -253,12 +258,9 @@ class TransferLoop(Generic[C, R]):
         """Go on with what the threads have done."""
         with suppress(Empty):
             while True:
-                transfer, future = (
-                    self._returned.get(timeout=wait_seconds) if wait_seconds else self._returned.get_nowait()
-                )
+                go_on = self._returned.get(timeout=wait_seconds) if wait_seconds else self._returned.get_nowait()
                 wait_seconds = 0.0
-                error = future.exception()
-                self._advance(transfer, None if error else future.result(), error)
+                go_on()
 
     def _take_finished(self) -> None:
         assert self._multiplexer is not None  # noqa: S101 - nothing is under way without one
@@ -267,9 +269,10 @@ class TransferLoop(Generic[C, R]):
             assert isinstance(transfer, _Transfer)  # noqa: S101 - the tag that `_begin` gave
             self._take_result(transfer, result, error)
 
-    def _take_result(self, transfer: _Transfer[C, R], result: object, error: MastosyncError | None) -> None:
+    def _take_result(self, transfer: _Transfer[C, R], result: object, error: BaseException | None) -> None:
+        """Go on with a first attempt, which is noted and repeated here: see `runtime.retry`."""
         call = transfer.step
-        assert isinstance(call, StoreCall)  # noqa: S101 - nothing else goes to the multiplexer
+        assert isinstance(call, StoreCall)  # noqa: S101 - nothing else goes to the multiplexer, or into batches
         call.store.note(error)
         if isinstance(error, ObjectError) and error.transient:
             self._run_in_thread(transfer, partial(call.repeat, error))
@@ -306,21 +309,36 @@ class TransferLoop(Generic[C, R]):
             self._run_in_thread(transfer, step.run)
 
     def _begin_call(self, transfer: _Transfer[C, R], call: StoreCall) -> None:
-        multiplexer, store = self._multiplexer, call.store.store_session.store
-        if multiplexer is None or not multiplexer.takes(store, call.operation, call.arguments):
+        begin = self._together(transfer, call)
+        if begin is None:
             answer = call.cached_answer()
             if answer is None:
                 self._run_in_thread(transfer, call.run)  # which asks limiter and bandwidth itself
             else:
                 self._advance(transfer, answer)
-            return
-        if wait := self._delay(transfer, call):
+        elif wait := self._delay(transfer, call):
             self._postpone(transfer, wait)
-            return
+        else:
+            begin()
+
+    def _together(self, transfer: _Transfer[C, R], call: StoreCall) -> Callable[[], None] | None:
+        """What begins a request beside others, or together with them; None: it has to run by itself."""
+        multiplexer, store = self._multiplexer, call.store.store_session.store
+        if multiplexer is not None and multiplexer.takes(store, call.operation, call.arguments):
+            return partial(self._multiplex, multiplexer, transfer, call)
+        if call.operation == "write" and isinstance(store, BatchingStore):
+            answered = partial(self._note_answer, transfer)
+            return partial(self._shared.write_together, store, NewObject(*call.arguments), answered)
+        return None
+
+    def _note_answer(self, transfer: _Transfer[C, R], result: object, error: BaseException | None) -> None:
+        self._returned.put(partial(self._take_result, transfer, result, error))
+
+    def _multiplex(self, multiplexer: Multiplexer, transfer: _Transfer[C, R], call: StoreCall) -> None:
         memory = call.store.memory
         room = memory.request if memory is not None else _always
         try:
-            multiplexer.begin(transfer, store, call.operation, call.arguments, room)
+            multiplexer.begin(transfer, call.store.store_session.store, call.operation, call.arguments, room)
         except MastosyncError as error:
             call.store.note(error)
             self._advance(transfer, None, error)
@@ -342,7 +360,11 @@ class TransferLoop(Generic[C, R]):
 
     def _run_in_thread(self, transfer: _Transfer[C, R], work: Callable[[], object]) -> None:
         future = self._shared.threads.submit(work)
-        future.add_done_callback(lambda done: self._returned.put((transfer, done)))
+        future.add_done_callback(lambda done: self._returned.put(partial(self._take_done, transfer, done)))
+
+    def _take_done(self, transfer: _Transfer[C, R], done: Future[object]) -> None:
+        error = done.exception()
+        self._advance(transfer, None if error else done.result(), error)
 
     def _end(self, transfer: _Transfer[C, R], ended: Ended[C, R]) -> None:
         self._active -= 1

@@ -24,7 +24,7 @@ What every method promises:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -284,6 +284,39 @@ def require_claimed(key: str, store_name: str, data: bytes, md5: bytes) -> None:
             f"cannot write {key!r} at {store_name}: its bytes have the MD5 {computed.hex()}, the ETag of their source "
             f"is {md5.hex()}"
         )
+
+
+class NewObject(NamedTuple):
+    """The arguments of `write`."""
+
+    key: str
+    data: bytes
+    md5: bytes
+    options: PutOptions
+    digest: DigestUse = DigestUse.COMPUTED
+
+
+class BatchLimits(NamedTuple):
+    """How a store takes small objects best."""
+
+    objects: int  # in one batch, at most; 1: each by itself
+    at_once: int | None  # batches; None: as many as there are threads
+
+
+@runtime_checkable
+class BatchingStore(Protocol):
+    """A store that takes several small objects for less than one by one, as a disk flushes many files at once."""
+
+    def batch_limits(self) -> BatchLimits:
+        """As they are now: a store may turn out to be slow."""
+        ...
+
+    def write_batch(self, objects: Sequence[NewObject]) -> list[str | MastosyncError]:
+        """`write` for each of them.
+
+        Returns: in their order what `write` returns, or the error that it raises.
+        """
+        ...
 
 
 class CompletedRequest(NamedTuple):
