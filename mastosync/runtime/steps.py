@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from queue import Empty, Queue, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from mastosync.errors import Interrupted, MastosyncError, ObjectError
@@ -175,7 +175,7 @@ class TransferLoop(Generic[C, R]):
         self._open = True  # more claims may come
         self._active = 0  # transfers that have begun, but for those that are parked
         self._under_way = 0  # requests at the multiplexer
-        self._returned = SimpleQueue[Callable[[], None]]()  # by the threads: each goes on with a transfer
+        self._returned = Queue[Callable[[], None]]()  # by the threads: each goes on with a transfer
         self._delayed: list[
             tuple[float, int, _Transfer[C, R]]
         ] = []  # a heap: those that wait for an endpoint or for others

@@ -90,7 +90,7 @@ class WorkerPool(Generic[C, R]):
         self.workers = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="blocking")
         self._shared = SharedWork(
-            transfer, self._threads, stop, LargeObjectQuota(max(1, workers // 2)), WriteBatches(self._threads)
+            transfer, self._threads, stop, LargeObjectQuota(max(1, workers // 2)), WriteBatches(self._threads).add
         )
         loops = min(workers, (os.cpu_count() or 1) // _CORES_A_LOOP, _LOOPS_AT_MOST)
         widths = _shares(workers, max(1, loops))
