@@ -35,6 +35,7 @@ _PUBLIC_MODE, _PRIVATE_MODE = 0o666, 0o600  # less the umask: as Mastodon has it
 _FLUSHES_AT_ONCE = 8  # threads; more of them gain nothing, fewer let the disk wait
 _OBJECTS_A_BATCH = 16  # more gain nothing, and keep the first of them waiting
 _CORES_A_BATCH = 2  # the system, and whoever brings the objects, want some too
+_EACH_ALONE = BatchLimits(objects=1, at_once=None)
 _SLOW_SECONDS = 0.01  # to write a file, in the mean: a network lies between, or files are large
 _WEIGHT = 0.2  # of the last batch, in the mean
 _ALONE_FIRST, _ALONE_AT_MOST = 500, 16_000  # files that are written each by a thread of its own, until one is tried
@@ -133,13 +134,14 @@ class FileWriter:
         self._durable, self._keep_free = config.fsync == "always", config.keep_free
         self._flushing = ThreadPoolExecutor(_FLUSHES_AT_ONCE, thread_name_prefix="flush")
         self._pace = _Pace()
+        at_once = max(1, (os.cpu_count() or 1) // _CORES_A_BATCH)
+        self._at_ease = BatchLimits(_OBJECTS_A_BATCH, at_once + self._durable)  # one is flushed, another is written
 
     def limits(self) -> BatchLimits:
         """As `BatchingStore` has it."""
         if self._pace.is_slow:
-            return BatchLimits(objects=1, at_once=None)
-        at_once = max(1, (os.cpu_count() or 1) // _CORES_A_BATCH)
-        return BatchLimits(_OBJECTS_A_BATCH, at_once + self._durable)  # while one is flushed, another is written
+            return _EACH_ALONE
+        return self._at_ease
 
     def write(self, objects: Sequence[NewObject]) -> list[str | MastosyncError]:
         """The ETags of new objects, or why one is not there. Raises: nothing that concerns one of them alone."""
