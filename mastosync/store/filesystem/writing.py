@@ -159,7 +159,7 @@ class FileWriter:
             self.put_in_place([each for each in answers if isinstance(each, NewFile)])
         finally:
             for file in files:
-                file.work.let_go(file.fd, None if file.etag else file.name)
+                self._let_go(file)
         return [each if isinstance(each, MastosyncError) else each.failure or each.etag for each in answers]
 
     def require_room(self, size_bytes: int, path: bytes) -> None:
@@ -189,6 +189,14 @@ class FileWriter:
         files.append(file := NewFile(new.key, path, work, name, fd, work.fd))
         write_all(fd, new.data)
         return file
+
+    def _let_go(self, file: NewFile) -> None:
+        """Close a file, which may tell of bytes that a network disk has not taken; remove it unless it has its name."""
+        try:
+            with file_errors(self._doing(file.key), Target.NEW_OBJECT):
+                file.work.let_go(file.fd, None if file.etag else file.name)
+        except MastosyncError as error:
+            file.failure = file.failure or error
 
     def _rename(self, file: NewFile, folders: OpenFolders) -> None:
         name = file.path.rpartition(b"/")[2]
