@@ -48,7 +48,8 @@ from mastosync.model import Arrival, Claim, Entry, EntryState, Origin, Outcome, 
 from mastosync.progress import CheckProgress, ProgressListener, shown
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.outages import FailureCounter
-from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreSession
+from mastosync.runtime.retry import RetryingStore, StoreSession
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal, waiting
 from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ObjectStore

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from mastosync.copying.copier import CopyOptions
     from mastosync.copying.transfer import TransferOptions
     from mastosync.manifest import Manifest
-    from mastosync.runtime.retry import RetryPolicy, StoreSession
+    from mastosync.runtime.retry import StoreSession
+    from mastosync.runtime.retry_policy import RetryPolicy
     from mastosync.store.base import ObjectStore
 
 _log = logging.getLogger(__name__)  # of which people hear, see `cli.logs`
@@ -233,7 +234,7 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
 
 def retry_policy(config: Config) -> RetryPolicy:
     """How often and how long requests are repeated."""
-    from mastosync.runtime.retry import RetryPolicy
+    from mastosync.runtime.retry_policy import RetryPolicy
 
     return RetryPolicy(config.copy.max_attempts, config.copy.throttle_budget_seconds)
 

@@ -24,16 +24,8 @@ from mastosync.manifest import ACCESS, write_started
 from mastosync.model import ObjectInfo, Outcome
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
-from mastosync.store.base import (
-    STREAM_BYTES,
-    DigestUse,
-    FetchedObject,
-    PutOptions,
-    StreamAnswer,
-    StreamedDigest,
-    StreamedObject,
-    StreamingStore,
-)
+from mastosync.store.abilities import STREAM_BYTES, StreamAnswer, StreamedDigest, StreamedObject, StreamingStore
+from mastosync.store.base import DigestUse, FetchedObject, PutOptions
 
 if TYPE_CHECKING:
     from mastosync.copying.transfer import TransferOptions

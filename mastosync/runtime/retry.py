@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+from tenacity import Retrying, retry_if_exception
 
 from mastosync.errors import (
     BodyInterrupted,
@@ -35,45 +34,13 @@ from mastosync.model import ObjectInfo
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import Reservation
 from mastosync.runtime.outages import Downtime
+from mastosync.runtime.retry_policy import RetryPolicy, _Budget, _WaitUnlessAsked
 from mastosync.runtime.stop import StopSignal, waiting
-from mastosync.store.base import (
-    Buffer,
-    BulkDeletingStore,
-    CachingStore,
-    DigestUse,
-    FetchedObject,
-    ObjectStore,
-    Page,
-    Piece,
-    PutOptions,
-    StreamAnswer,
-    StreamedObject,
-    StreamingStore,
-    UploadedPart,
-)
+from mastosync.store.abilities import BulkDeletingStore, CachingStore, StreamAnswer, StreamedObject, StreamingStore
+from mastosync.store.base import Buffer, DigestUse, FetchedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How much patience one request is given."""
-
-    max_attempts: int = 5
-    throttle_budget_seconds: float = 900.0
-    first_wait_seconds: float = 0.5
-    longest_wait_seconds: float = 30.0
-    deadline: float = math.inf  # by time.monotonic(): no request waits or is repeated after it
-
-    def within(self, seconds: float) -> RetryPolicy:
-        """This policy with a deadline after `seconds` from now, for all its requests together."""
-        return replace(self, deadline=time.monotonic() + seconds)
-
-    def patience_ends(self, throttled_since: float | None) -> float:
-        """Until when, by time.monotonic(), a request may be kept waiting. `throttled_since`: likewise; None: now."""
-        since = time.monotonic() if throttled_since is None else throttled_since
-        return min(since + self.throttle_budget_seconds, self.deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,42 +337,3 @@ def _require_transient(error: ObjectError) -> ObjectError:
     if not error.transient:
         raise error
     return error
-
-
-class _Budget:
-    """Tenacity's `stop`: limits attempts for failures, and time for throttles."""
-
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._failures = 0
-        self.throttled_since: float | None = None
-
-    def __call__(self, state: RetryCallState) -> bool:
-        now = time.monotonic()
-        if isinstance(_failure_of(state), Throttled):
-            if self.throttled_since is None:
-                self.throttled_since = now
-            return now >= self._policy.patience_ends(self.throttled_since)
-        self._failures += 1
-        return self._failures >= self._policy.max_attempts or now >= self._policy.deadline
-
-
-class _WaitUnlessAsked:
-    """Tenacity's `wait`: none if the server says how long to wait, as then the limiter pauses all requests.
-
-    After other throttles the request waits, too: maybe only its key is throttled, and repeating it at once would
-    use up the rate of all others.
-    """
-
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._growing = wait_random_exponential(multiplier=policy.first_wait_seconds, max=policy.longest_wait_seconds)
-
-    def __call__(self, state: RetryCallState) -> float:
-        failure = _failure_of(state)
-        asked = isinstance(failure, Throttled) and failure.retry_after_seconds is not None
-        return 0.0 if asked else min(self._growing(state), max(0.0, self._policy.deadline - time.monotonic()))
-
-
-def _failure_of(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None

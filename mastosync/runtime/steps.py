@@ -1,40 +1,25 @@
-"""Transfers in steps, and the loop that carries on many of them in one thread.
+"""Transfers in steps.
 
 A transfer is a generator: it yields a step, and its driver sends the result back in, or throws the error.
 `run_to_end` drives one alone and waits for each step; `TransferLoop` drives many.
-
-The loop hands small requests to a multiplexer, a few dozen side by side. Work that blocks (retries, large objects, the
-search for what a dead run left) goes to a pool of threads. The loop never waits for one transfer while another could go
-on.
 """
 
 from __future__ import annotations
 
-import heapq
-import threading
-import time
-from collections import defaultdict, deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import count, islice
-from queue import Empty, Queue
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-from mastosync.errors import Interrupted, MastosyncError, ObjectError
+from mastosync.errors import ObjectError
 from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import Multiplexer
 
 C = TypeVar("C")  # what is claimed
 R = TypeVar("R")  # its outcome
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.005  # how long results of other threads may wait, while requests are under way
-_REPORT_SECONDS = 0.02  # how long outcomes may: each report wakes up the copier
-_SIGNAL_SECONDS = 0.1  # how long a wish to stop may
+LOOK_SECONDS = 0.005
+"""How long results of others may wait to be looked at."""
 
 
 class StoreCall(NamedTuple):
@@ -87,7 +72,7 @@ class WaitFor:
     def run(self) -> None:
         """Wait in this thread. Raises: Interrupted; what `reached` raises."""
         while not self.reached():
-            self.stop.sleep(_LOOK_SECONDS)
+            self.stop.sleep(LOOK_SECONDS)
 
 
 Step: TypeAlias = StoreCall | BlockingCall | WaitFor
@@ -116,301 +101,3 @@ class Ended(NamedTuple, Generic[C, R]):
     claim: C
     outcome: R | None
     error: BaseException | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Transfer(Generic[C, R]):
-    """A claim on its way."""
-
-    claim: C
-    steps: Steps[R]
-    step: Step | None = None
-    counts_as_large: bool = False  # in `LargeObjectQuota`
-    paid: bool = False  # the bandwidth for this step is taken
-
-
-class LargeObjectQuota:
-    """Limits how many large objects move at once while small ones wait, so that some workers are left for those."""
-
-    def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
-        self._moving = 0
-        self._lock = threading.Lock()
-
-    def enter(self, *, small_ones_wait: bool) -> bool:
-        """Whether one more may move; if so it counts until `leave`."""
-        with self._lock:
-            if small_ones_wait and self._moving >= self._at_once:
-                return False
-            self._moving += 1
-            return True
-
-    def leave(self) -> None:
-        """One of them has come to its end."""
-        with self._lock:
-            self._moving -= 1
-
-
-@dataclass(slots=True)
-class SharedWork(Generic[C, R]):
-    """What all loops of a run share: the work in steps, and the queues to and from the thread that hands it out."""
-
-    transfer: Callable[[C], Steps[R]]  # or whatever else goes step by step
-    threads: ThreadPoolExecutor  # for steps that wait on their own
-    stop: StopSignal
-    large: LargeObjectQuota
-    inbox: Queue[C | None] = field(default_factory=Queue)  # None: there will be no more
-    ended: Queue[list[Ended[C, R]]] = field(default_factory=Queue)
-    parked: deque[_Transfer[C, R]] = field(default_factory=deque)  # large objects that give way to small ones
-    abandoned: bool = False  # results of transfers under way are not wanted any more
-
-
-class TransferLoop(Generic[C, R]):
-    """Carries on at most `width` transfers."""
-
-    def __init__(self, shared: SharedWork[C, R], width: int, multiplexer: Multiplexer | None) -> None:
-        self._shared = shared
-        self._width = width
-        self._multiplexer = multiplexer
-        self._open = True  # more claims may come
-        self._active = 0  # transfers that have begun, but for those that are parked
-        self._under_way = 0  # requests at the multiplexer
-        self._returned: Queue[tuple[_Transfer[C, R], Future[object]]] = Queue()  # from the threads
-        # a heap: those that wait for others, and the first of each line for an endpoint
-        self._delayed: list[tuple[float, int, _Transfer[C, R]]] = []
-        self._order = count()
-        self._lines: defaultdict[object, deque[_Transfer[C, R]]] = defaultdict(deque)  # by limiter or bandwidth
-        self._ended: list[Ended[C, R]] = []
-        self._reported = 0.0  # when, by the monotonic clock
-
-    def run(self) -> None:
-        """Work until there is no claim any more. Errors are reported with their claim, not raised."""
-        try:
-            while (self._open or self._active or self._shared.parked) and not self._shared.abandoned:
-                self._take_claims()
-                self._take_parked()
-                self._send_those_due()
-                if self._under_way:
-                    self._take_finished()
-                    self._take_returned(0.0)
-                elif self._active:
-                    self._take_returned(self._wait_seconds())
-                elif self._shared.stop.requested:
-                    time.sleep(_LOOK_SECONDS)  # until claims that have not begun are taken back
-                self._report()
-        finally:
-            self._report(at_once=True)
-            if self._multiplexer is not None:
-                self._multiplexer.close()
-
-    def _take_claims(self) -> None:
-        """Begin as many claims as there is room for. With nothing else to do, wait for one."""
-        while self._open and self._active < self._width and not self._shared.stop.requested:
-            nothing_to_do = not (self._active or self._shared.parked or self._ended)
-            try:
-                claim = self._shared.inbox.get(nothing_to_do, _SIGNAL_SECONDS)
-            except Empty:
-                return
-            if claim is None:
-                self._open = False
-                self._shared.inbox.put(None)  # for the other loops
-                return
-            self._active += 1
-            self._advance(_Transfer(claim, self._shared.transfer(claim)), None)
-
-    def _take_parked(self) -> None:
-        while self._shared.parked and self._active < self._width:
-            stopped = self._shared.stop.requested
-            if not stopped and not self._may_move_large():
-                return
-            try:
-                transfer = self._shared.parked.popleft()
-            except IndexError:  # another loop was faster
-                if not stopped:
-                    self._shared.large.leave()
-                return
-            self._active += 1
-            if stopped:
-                self._advance(transfer, None, Interrupted("stopped while waiting"))
-            else:
-                transfer.counts_as_large = True
-                self._begin(transfer)
-
-    def _may_move_large(self) -> bool:
-        return self._shared.large.enter(small_ones_wait=not self._shared.inbox.empty())
-
-    def _send_those_due(self) -> None:
-        if self._shared.stop.requested:
-            waiting = [transfer for _, _, transfer in self._delayed]
-            waiting += [transfer for line in self._lines.values() for transfer in islice(line, 1, None)]
-            self._delayed.clear()
-            self._lines.clear()
-            for transfer in waiting:
-                self._advance(transfer, None, Interrupted("stopped while waiting"))
-        while self._delayed and self._delayed[0][0] <= time.monotonic():
-            _, _, transfer = heapq.heappop(self._delayed)
-            if isinstance(transfer.step, StoreCall):
-                self._send(transfer, transfer.step)
-            else:
-                self._begin(transfer)
-
-    def _wait_seconds(self) -> float:
-        """Seconds to wait for what is under way, before something else has to be looked at."""
-        others = self._active > self._under_way or self._shared.parked or (self._open and self._active < self._width)
-        longest = _LOOK_SECONDS if others else _SIGNAL_SECONDS
-        return max(0.0, min(longest, self._delayed[0][0] - time.monotonic())) if self._delayed else longest
-
-    def _take_returned(self, wait_seconds: float) -> None:
-        """Go on with what the threads have done."""
-        with suppress(Empty):
-            while True:
-                transfer, future = (
-                    self._returned.get(timeout=wait_seconds) if wait_seconds else self._returned.get_nowait()
-                )
-                wait_seconds = 0.0
-                error = future.exception()
-                self._advance(transfer, None if error else future.result(), error)
-
-    def _take_finished(self) -> None:
-        assert self._multiplexer is not None  # noqa: S101 - nothing is under way without one
-        for transfer, result, error in self._multiplexer.finished(self._wait_seconds()):
-            self._under_way -= 1
-            assert isinstance(transfer, _Transfer)  # noqa: S101 - the tag that `_begin` gave
-            self._take_result(transfer, result, error)
-        if self._shared.stop.requested:
-            for transfer, _, error in self._multiplexer.broken_off():
-                self._under_way -= 1
-                assert isinstance(transfer, _Transfer)  # noqa: S101 - as above
-                self._advance(transfer, None, error)
-
-    def _take_result(self, transfer: _Transfer[C, R], result: object, error: MastosyncError | None) -> None:
-        call = transfer.step
-        assert isinstance(call, StoreCall)  # noqa: S101 - nothing else goes to the multiplexer
-        call.store.note(error)
-        if isinstance(error, ObjectError) and error.transient:
-            self._run_in_thread(transfer, partial(call.repeat, error))
-        else:
-            self._advance(transfer, result, error)
-
-    def _advance(self, transfer: _Transfer[C, R], result: object, error: BaseException | None = None) -> None:
-        """Take a transfer to its next step, or to its end."""
-        transfer.paid = False
-        try:
-            transfer.step = transfer.steps.send(result) if error is None else transfer.steps.throw(error)
-        except StopIteration as end:
-            self._end(transfer, Ended(transfer.claim, end.value))
-        except BaseException as uncaught:  # noqa: BLE001 - the copier decides what becomes of the run
-            self._end(transfer, Ended(transfer.claim, None, uncaught))
-        else:
-            self._begin(transfer)
-
-    def _begin(self, transfer: _Transfer[C, R]) -> None:
-        """Begin the step that a transfer wants done."""
-        step = transfer.step
-        assert step is not None  # noqa: S101 - it has begun
-        if isinstance(step, WaitFor):
-            if step.reached():
-                self._advance(transfer, None)
-            else:
-                self._postpone(transfer, _LOOK_SECONDS)
-        elif step.large and not (transfer.counts_as_large or self._may_move_large()):
-            self._park(transfer, step)
-        else:
-            transfer.counts_as_large = transfer.counts_as_large or step.large
-            if isinstance(step, StoreCall):
-                self._begin_call(transfer, step)
-            else:
-                self._run_in_thread(transfer, step.run)
-
-    def _park(self, transfer: _Transfer[C, R], step: StoreCall | BlockingCall) -> None:
-        """Set a transfer aside until fewer large objects are moving. Another loop may take it then."""
-        if isinstance(step, StoreCall):
-            _, source, *_ = step.arguments
-            source.close()  # a connection of this loop, which would be kept idle
-        self._active -= 1
-        self._shared.parked.append(transfer)
-
-    def _begin_call(self, transfer: _Transfer[C, R], call: StoreCall) -> None:
-        multiplexer, store = self._multiplexer, call.store.store_session.store
-        if multiplexer is None or not multiplexer.takes(store, call.operation, call.arguments):
-            answer = call.cached_answer()
-            if answer is None:
-                self._run_in_thread(transfer, call.run)  # which asks limiter and bandwidth itself
-            else:
-                self._advance(transfer, answer)
-            return
-        self._send(transfer, call)
-
-    def _send(self, transfer: _Transfer[C, R], call: StoreCall) -> None:
-        """Send a request by the multiplexer as soon as it may be sent."""
-        multiplexer = self._multiplexer
-        assert multiplexer is not None  # noqa: S101 - it has taken the request
-        if not self._may_send(transfer, call):
-            return
-        store = call.store.store_session.store
-        memory = call.store.memory
-        room = memory.request if memory is not None else _always
-        try:
-            multiplexer.begin(transfer, store, call.operation, call.arguments, room)
-        except MastosyncError as error:
-            call.store.note(error)
-            self._advance(transfer, None, error)
-        else:
-            self._under_way += 1
-
-    def _postpone(self, transfer: _Transfer[C, R], seconds: float) -> None:
-        heapq.heappush(self._delayed, (time.monotonic() + seconds, next(self._order), transfer))
-
-    def _may_send(self, transfer: _Transfer[C, R], call: StoreCall) -> bool:
-        """Whether a request may be sent now. If not, it stands in line for that."""
-        session = call.store.store_session
-        if session.bandwidth is not None and call.operation in {"write", "write_stream"} and not transfer.paid:
-            ask = partial(session.bandwidth.reserve, len(call.arguments[1]))
-            transfer.paid = self._is_let_through(transfer, session.bandwidth, ask)
-            if not transfer.paid:
-                return False
-        return self._is_let_through(transfer, session.limiter, session.limiter.reserve)
-
-    def _is_let_through(self, transfer: _Transfer[C, R], by: object, ask: Callable[[], float]) -> bool:
-        """Whether a limiter or a bandwidth lets a transfer go on; else it stands in line. `ask`: its `reserve`.
-
-        If all in line asked, all would be told the same moment, and all but one would wake up in vain.
-        """
-        line = self._lines[by]
-        if line and line[0] is not transfer:
-            line.append(transfer)
-            return False
-        if wait := ask():
-            if not line:
-                line.append(transfer)
-            self._postpone(transfer, wait)
-            return False
-        if line:
-            line.popleft()
-        if line:
-            self._postpone(line[0], 0.0)
-        return True
-
-    def _run_in_thread(self, transfer: _Transfer[C, R], work: Callable[[], object]) -> None:
-        future = self._shared.threads.submit(work)
-        future.add_done_callback(lambda done: self._returned.put((transfer, done)))
-
-    def _end(self, transfer: _Transfer[C, R], ended: Ended[C, R]) -> None:
-        self._active -= 1
-        if transfer.counts_as_large:
-            self._shared.large.leave()
-        self._ended.append(ended)
-
-    def _report(self, *, at_once: bool = False) -> None:
-        """Report what has ended: many at once, unless the loop may run out of claims meanwhile."""
-        if not self._ended:
-            return
-        now = time.monotonic()
-        if at_once or now - self._reported >= _REPORT_SECONDS or self._shared.inbox.empty():
-            self._shared.ended.put(self._ended)
-            self._ended = []
-            self._reported = now
-
-
-def _always(_: int) -> bool:
-    return True

@@ -1,18 +1,23 @@
-"""Threads that do many things at once: `WorkerPool` for work in steps, `side_by_side` for work that only yields."""
+"""Threads that do many things at once: `WorkerPool` for work in steps, `WriteBatches` for what a store takes
+together, `side_by_side` for work that only yields.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from queue import Empty, Full, Queue
-from threading import Event
+from threading import Event, Lock
 from typing import Generic, Self, TypeVar
 
-from mastosync.runtime.steps import Ended, LargeObjectQuota, SharedWork, Steps, TransferLoop
+from mastosync.runtime.steps import Ended, Steps
 from mastosync.runtime.stop import StopSignal, in_turns
+from mastosync.runtime.transfer_loop import Answered, LargeObjectQuota, SharedWork, TransferLoop
+from mastosync.store.abilities import BatchingStore, BatchLimits, NewObject
 from mastosync.store.base import Multiplexer
 
 C = TypeVar("C")  # what is claimed
@@ -23,6 +28,54 @@ _LOOPS_AT_MOST = 4  # Python's own lock leaves no more to gain
 _CORES_A_LOOP = 2  # the copier, hashing and the system want some too: a loop more would only cost
 _POLL_SECONDS = 0.1
 _RESULTS_AHEAD = 4  # of each thread, that may wait to be taken
+
+
+class WriteBatches:
+    """Small objects on their way to a store that takes several at once. From any thread.
+
+    What comes while a batch is written makes up the next one, so a store that keeps up has one thread, and threads
+    are handed little over. Another batch begins beside it when one is full, as far as the store likes that.
+    """
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+        self._waiting: deque[tuple[BatchingStore, NewObject, Answered]] = deque()
+        self._writers = 0
+        self._lock = Lock()
+
+    def add(self, store: BatchingStore, new: NewObject, answered: Answered) -> None:
+        """Write an object. All of a run go to one store."""
+        limits = store.batch_limits()
+        with self._lock:
+            self._waiting.append((store, new, answered))
+            if self._writers and (len(self._waiting) < limits.objects or self._are_enough(limits)):
+                return
+            self._writers += 1
+        self._threads.submit(self._write)
+
+    def _are_enough(self, limits: BatchLimits) -> bool:
+        return limits.at_once is not None and self._writers >= limits.at_once
+
+    def _write(self) -> None:
+        while batch := self._next():
+            store = batch[0][0]
+            try:
+                answers: Sequence[object] = store.write_batch([new for _, new, _ in batch])
+            except BaseException as error:  # noqa: BLE001 - each of them gets it
+                answers = [error] * len(batch)
+            for (_, _, answered), answer in zip(batch, answers, strict=True):
+                if isinstance(answer, BaseException):
+                    answered(None, answer)
+                else:
+                    answered(answer, None)
+
+    def _next(self) -> list[tuple[BatchingStore, NewObject, Answered]]:
+        with self._lock:
+            if not self._waiting:
+                self._writers -= 1
+                return []
+            at_most = self._waiting[0][0].batch_limits().objects
+            return [self._waiting.popleft() for _ in range(min(at_most, len(self._waiting)))]
 
 
 class WorkerPool(Generic[C, R]):
@@ -38,7 +91,9 @@ class WorkerPool(Generic[C, R]):
         """`multiplexer` makes one for a number of requests at once; None: every request gets a thread of its own."""
         self.workers = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="blocking")
-        self._shared = SharedWork(transfer, self._threads, stop, LargeObjectQuota(max(1, workers // 2)))
+        self._shared = SharedWork(
+            transfer, self._threads, stop, LargeObjectQuota(max(1, workers // 2)), WriteBatches(self._threads).add
+        )
         loops = min(workers, (os.cpu_count() or 1) // _CORES_A_LOOP, _LOOPS_AT_MOST)
         widths = _shares(workers, max(1, loops))
         self._pool = ThreadPoolExecutor(len(widths), thread_name_prefix="copy")

@@ -24,10 +24,10 @@ What every method promises:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from mastosync.errors import ClaimedDigestWrong, MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
@@ -42,10 +42,6 @@ class DigestUse(StrEnum):
     COMPUTED = "computed"  # of the bytes, here; it goes along with a write
     CLAIMED = "claimed"  # the source says so, by an ETag that is an MD5; the write has to prove it
     WITHHELD = "withheld"  # computed, and not sent: only from the bytes can the store make an ETag that equals it
-
-
-STREAM_BYTES = 1024 * 1024
-"""Of one body that is streamed, in memory at once."""
 
 
 class OpenBody(Protocol):
@@ -63,49 +59,6 @@ class FetchedObject(NamedTuple):
     data: bytes | None
     md5: bytes | None  # of `data`: computed, unless it was enough that the ETag claims one
     body: OpenBody | None = None  # of an object that was opened and is to be streamed
-
-
-class Digesting(Protocol):
-    """Takes in the bytes of an object in their order."""
-
-    def update(self, data: Buffer) -> None:
-        """Take in the next bytes."""
-        ...
-
-
-class StreamedDigest(NamedTuple):
-    """What is done about the MD5 of an object that is streamed."""
-
-    sent: bytes | None  # what its source claims, to go along; None: none does
-    digest: Digesting | None  # looks at the bytes as they pass; None: nothing does
-
-
-@dataclass(slots=True)
-class StreamedObject:
-    """The bytes of exactly the object that `info` describes, for one request that sends them on as they come."""
-
-    store: ObjectStore
-    key: str
-    info: ObjectInfo
-    begin: Callable[[], StreamedDigest]  # asked when an attempt begins
-    body: OpenBody | None = None  # which has begun to give the bytes; None: it has to be asked for
-
-    def __len__(self) -> int:
-        """Bytes."""
-        return self.info.size
-
-    def close(self) -> None:
-        """Break off a body that has begun. The next attempt asks for another one."""
-        if self.body is not None:
-            self.body.close()
-            self.body = None
-
-
-class StreamAnswer(NamedTuple):
-    """What the store has made of an object that was streamed."""
-
-    etag: str  # without quotes
-    etag_is_md5: bool  # by its form, and by the headers beside it
 
 
 class PutOptions(NamedTuple):
@@ -318,37 +271,6 @@ class ObjectStore(Protocol):
         ...
 
 
-@runtime_checkable
-class StreamingStore(Protocol):
-    """A store that can send on an object of another such store without holding it in memory."""
-
-    def streams(self, key: str) -> bool:
-        """Whether it can do so for this key."""
-        ...
-
-    def write_stream(self, key: str, source: StreamedObject, options: PutOptions) -> StreamAnswer:
-        """Store an object whole.
-
-        The caller compares the ETag. Raises: BodyInterrupted if the source has not given all of it; CorruptObject if
-        the store has refused the digest; AclUnsupported; ObjectError, StoreUnusable.
-        """
-        ...
-
-
-@runtime_checkable
-class CachingStore(Protocol):
-    """A store whose objects the system may have at hand, as it has the files of a disk that were read before."""
-
-    def read_cached(
-        self, key: str, max_bytes: int, room: Callable[[int], bool], digest: DigestUse = DigestUse.COMPUTED
-    ) -> FetchedObject | None:
-        """What `read` gives, if that keeps nobody waiting; None: it might, or it fails, as `read` will tell.
-
-        Before bytes are taken in, `room` is asked with their number.
-        """
-        ...
-
-
 def require_claimed(key: str, store_name: str, data: bytes, md5: bytes) -> None:
     """Require that bytes have the MD5 that their source says. Raises: ClaimedDigestWrong."""
     computed = hashlib.md5(data, usedforsecurity=False).digest()
@@ -357,19 +279,6 @@ def require_claimed(key: str, store_name: str, data: bytes, md5: bytes) -> None:
             f"cannot write {key!r} at {store_name}: its bytes have the MD5 {computed.hex()}, the ETag of their source "
             f"is {md5.hex()}"
         )
-
-
-@runtime_checkable
-class BulkDeletingStore(Protocol):
-    """A store that may delete many objects in one request."""
-
-    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:
-        """Remove objects of a destination, a thousand at most, and return the keys that the store has confirmed.
-
-        The others may be there or not: `delete` says what is wrong with each.
-        Raises: as `delete`, for all of them, and where the store has no such request.
-        """
-        ...
 
 
 class CompletedRequest(NamedTuple):

@@ -7,7 +7,8 @@ from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.retry import RetryPolicy, StoreSession
+from mastosync.runtime.retry import StoreSession
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from tests.support.memory_store import MemoryStore
 

@@ -55,7 +55,8 @@ from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.retry import RetryPolicy, StoreSession
+from mastosync.runtime.retry import StoreSession
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.http.fetcher import FetchedFile
 from mastosync.verifying import adopter, verifier

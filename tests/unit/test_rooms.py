@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2] / "mastosync"
 MODULES = sorted(ROOT.rglob("*.py"))
 
 _VALUES = {"model", "errors", "units"}
-_RUNNING = {"runtime", "checking", "store.base", "progress"}
+_RUNNING = {"runtime", "checking", "store.base", "store.abilities", "progress"}
 _FILES = {"new_files", "mountinfo"}
 _KEYS = {"mastodon.catalog", "mastodon.paperclip"}
 
@@ -50,7 +50,8 @@ ROOMS: dict[str, set[str]] = {
     # stores
     "store": set(),
     "store.base": {"model", "errors"},
-    "store.probe": {"model", "errors", "store.base", "store.probe"},
+    "store.abilities": {"model", "errors", "store.base"},
+    "store.probe": {"model", "errors", "store.base", "store.abilities", "store.probe"},
     "store.errors": {"errors"},
     "store.media_types": set(),
     "store.http": {"__init__", "model", "errors", "config", "store", "pycurl", "urllib3"},
@@ -60,12 +61,14 @@ ROOMS: dict[str, set[str]] = {
     "store.s3.probe": {"errors", "config", "store", "botocore"},
     "store.s3.curl_handle": {"__init__", "errors", "config", "store", "pycurl"},
     "store.s3.curl_multiplexer": {"errors", "store", "pycurl"},
+    "store.s3.curl_bodies": {"store", "pycurl"},
+    "store.s3.curl_stream": {"model", "errors", "store", "pycurl"},
     "store.s3.curl_requests": {"model", "errors", "config", "store"},
     "store.s3.curl_store": {"model", "errors", "config", "store"},
     "store.filesystem": {"model", "errors", "config", "store", "mountinfo"},
     # how work is carried on
     "runtime.limiter": {"errors", "runtime.stop"},
-    "runtime": {"model", "errors", "units", "runtime", "manifest", "store.base", "tenacity"},
+    "runtime": {"model", "errors", "units", "runtime", "manifest", "store.base", "store.abilities", "tenacity"},
     "checking.public_access": set(),
     "checking": {
         "model",
@@ -74,6 +77,7 @@ ROOMS: dict[str, set[str]] = {
         "runtime",
         "copying.large_objects",
         "store.base",
+        "store.abilities",
         "mastodon.paperclip",
         "mastodon.catalog",
         "manifest",

@@ -20,13 +20,15 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from itertools import count
 from uuid import uuid4
 
 from mastosync.errors import StoreUnusable
 from mastosync.language import tr
 from mastosync.store.base import Buffer, UploadedPart
-from mastosync.store.filesystem.root import RESERVED, WORK, RootFolder
+from mastosync.store.filesystem.root import RESERVED, WORK, RootFolder, names_in
+from mastosync.store.filesystem.writing import OpenFolders, write_all
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LAST_OF_WORK = WORK.split(b"/")[-1]
@@ -49,6 +51,7 @@ class PartialFolder:
         self._name = b""
         self._fd: int | None = None
         self._opening = threading.Lock()
+        self._numbers = count()
         self.folds_names = False  # the disk takes names for the same that differ in case; known once it is open
 
     @property
@@ -60,23 +63,36 @@ class PartialFolder:
                     self._fd = self._opened()
         return self._fd
 
-    @contextmanager
-    def new_file(self, mode: int, folder: int | None = None) -> Iterator[tuple[bytes, int]]:
-        """A new, empty file by its name and descriptor, gone when the block ends unless it was moved away.
+    def create(self, mode: int, folder: int | None = None) -> tuple[bytes, int]:
+        """A new, empty file by its name and descriptor, which `let_go` closes.
 
         `mode` as for any new file: less what the umask takes. `folder`: one in it; None: the folder itself.
         Raises: OSError.
         """
-        place = self.fd if folder is None else folder
-        name = uuid4().hex.encode()
-        fd = os.open(name, _NEW, mode, dir_fd=place)
+        name = b"%x" % next(self._numbers)  # nobody else writes here
+        fd = os.open(name, _NEW, mode, dir_fd=self.fd if folder is None else folder)
         try:
             self._root.owners.give(fd)
+        except BaseException:
+            self.let_go(fd, name, folder)
+            raise
+        return name, fd
+
+    def let_go(self, fd: int, name: bytes | None, folder: int | None = None) -> None:
+        """Close a file, and remove it unless it was moved away (None). Raises: OSError."""
+        os.close(fd)
+        if name is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.fd if folder is None else folder)
+
+    @contextmanager
+    def new_file(self, mode: int, folder: int) -> Iterator[tuple[bytes, int]]:
+        """As `create`, for a block."""
+        name, fd = self.create(mode, folder)
+        try:
             yield name, fd
         finally:
-            os.close(fd)
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=place)
+            self.let_go(fd, name, folder)
 
     def new_folder(self, name: str) -> None:
         """Make a folder in it. Raises: OSError."""
@@ -116,7 +132,8 @@ class PartialFolder:
             ) from error
 
     def _begun(self) -> int:
-        with self._root.folder(self._reserved, make=True) as reserved, suppress(FileExistsError):
+        with closing(OpenFolders(self._root)) as folders, suppress(FileExistsError):
+            reserved = folders.at(b"/".join(self._all))
             self._root.owners.give_of_work(reserved)
             os.mkdir(_LAST_OF_WORK, _PRIVATE_MODE, dir_fd=reserved)
         with self._root.folder(self._all) as all_of_them:
@@ -206,20 +223,6 @@ class PartialFolders:
         """Remove them. Calling it twice is no error."""
         for work in self._made.values():
             work.close()
-
-
-def write_all(fd: int, data: Buffer) -> None:
-    """Write every byte. Raises: OSError."""
-    with memoryview(data) as view:
-        at = 0
-        while at < len(view):
-            at += os.write(fd, view[at:])
-
-
-def names_in(folder: int) -> list[str]:
-    """What lies in an open folder. Raises: OSError."""
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries]
 
 
 def _lock(fd: int) -> bool | None:

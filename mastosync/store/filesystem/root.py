@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.errors import StoreUnusable
+from mastosync.errors import ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.store.errors import LinkInTheWay
 from mastosync.store.filesystem.owners import Owners
@@ -90,7 +90,9 @@ def _can_be(segment: bytes) -> bool:
     return 0 < len(segment) <= _LONGEST_SEGMENT and segment not in (b".", b"..") and segment.lower() != RESERVED
 
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+"""How a folder is opened."""
+
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
 _NO_LINK_FROM = re.compile(rb"(?:\A|/)(?:[0-9]{3}|%s)(?:/|\Z)" % re.escape(RESERVED), re.IGNORECASE)  # ids, and our own
 _LOOKED_INTO_AT_MOST = 1_000  # folders, for a file
@@ -119,7 +121,7 @@ class RootFolder:
 
     def _opened(self) -> int:
         try:
-            fd = os.open(self.path, _FOLDER)
+            fd = os.open(self.path, FOLDER)
         except OSError as error:
             hint = tr("check `path`: it must be a folder that you may read")
             if isinstance(error, FileNotFoundError):
@@ -135,6 +137,13 @@ class RootFolder:
                 os.close(fd)
                 raise mounts_untold(self.name, error) from error
         return fd
+
+    def path_of(self, verb: str, key: str) -> bytes:
+        """The path of a key. `verb`: what for. Raises: ObjectRejected if it is no key."""
+        try:
+            return path_of(key)
+        except ValueError as error:
+            raise ObjectRejected(f"cannot {verb} {key!r} at {self.name}: this is no key ({error})") from error
 
     def require_one_disk(self, path: bytes, folder: int | None = None) -> None:
         """Check a path before it is touched. `folder`: its descriptor, if a folder is open there already.
@@ -164,7 +173,7 @@ class RootFolder:
         while folders and looked_into < _LOOKED_INTO_AT_MOST:
             folder, looked_into = folders.pop(), looked_into + 1
             try:
-                fd = os.open(folder or ".", _FOLDER, dir_fd=self.fd)
+                fd = os.open(folder or ".", FOLDER, dir_fd=self.fd)
             except OSError:
                 if not folder:
                     raise
@@ -179,10 +188,6 @@ class RootFolder:
             finally:
                 os.close(fd)
         return not folders
-
-    def free_bytes(self, folders: bytes) -> int:
-        """How much may still be written to a folder. Raises: StoreUnusable; OSError."""
-        return self.volume(folders).free_bytes()
 
     def require_there(self) -> None:
         """Raises: StoreUnusable if the folder has been removed meanwhile; OSError."""
@@ -239,45 +244,31 @@ class RootFolder:
         return not self.writes or self.volume(os.fsencode(path)).link == os.fsencode(path)
 
     @contextmanager
-    def folder(self, segments: list[bytes], *, make: bool = False, durable: bool = False) -> Iterator[int]:
+    def folder(self, segments: list[bytes]) -> Iterator[int]:
         """A folder, reached without following a link, but for those that may be: see `linked`.
 
-        `make`: with all that is missing on the way; `durable`: what is made outlives a power cut when the block
-        has ended well. Raises: OSError; StoreUnusable if it lies below a mount where objects are written.
+        Raises: OSError; StoreUnusable if it lies below a mount where objects are written.
         """
         start, fd = self._start(segments)
-        way = [fd]
-        changed: list[int] = []
         try:
             for depth, segment in enumerate(segments[start:], start):
-                new = False
                 try:
-                    below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
+                    below = os.open(segment, FOLDER | os.O_NOFOLLOW, dir_fd=fd)
                 except OSError as error:
-                    # what a mount hides is neither missing nor in the way, and nothing is made there
-                    self.require_one_disk(b"/".join(segments[:depth]), way[-1])
-                    if self.writes and error.errno in (errno.ELOOP, errno.ENOTDIR):
-                        self._known_volumes.require_no_new_link(_head(b"/".join(segments)))
-                    if not (make and isinstance(error, FileNotFoundError)):
-                        raise
-                    with suppress(FileExistsError):  # somebody was faster
-                        os.mkdir(segment, dir_fd=way[-1])
-                        new = True
-                    changed.append(way[-1])
-                    below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
-                if way[-1] not in changed:
-                    os.close(way.pop())
-                way.append(below)
-                if new:
-                    self.owners.give(below)
-            self.require_one_disk(b"/".join(segments), way[-1])  # no way leads back from what is mounted
-            yield way[-1]
-            if durable:
-                for fd in reversed(changed):
-                    sync_folder(fd)
-        finally:
-            for fd in way:
+                    self.require_one_disk(b"/".join(segments[:depth]), fd)  # else a mount hides it
+                    self.require_no_new_link(b"/".join(segments[: depth + 1]), error)
+                    raise
                 os.close(fd)
+                fd = below
+            self.require_one_disk(b"/".join(segments), fd)  # no way leads back from what is mounted
+            yield fd
+        finally:
+            os.close(fd)
+
+    def require_no_new_link(self, path: bytes, error: OSError) -> None:
+        """Check why a folder could not be opened. Raises: StoreUnusable for a link that was made since; OSError."""
+        if self.writes and error.errno in (errno.ELOOP, errno.ENOTDIR):
+            self._known_volumes.require_no_new_link(_head(path))
 
     def _start(self, segments: list[bytes]) -> tuple[int, int]:
         """How many folders of a way are reached at once, by links too, and the last of them, open. Raises: OSError."""
@@ -285,7 +276,7 @@ class RootFolder:
             volume = self.volume(b"/".join(segments))
             return (volume.link.count(b"/") + 1 if volume.link else 0), os.dup(volume.fd)
         linked = self.linked(segments)
-        return linked, os.open(b"/".join(segments[:linked]), _FOLDER, dir_fd=self.fd) if linked else os.dup(self.fd)
+        return linked, os.open(b"/".join(segments[:linked]), FOLDER, dir_fd=self.fd) if linked else os.dup(self.fd)
 
     def remove(self, path: bytes, *, durable: bool = False) -> None:
         """Remove a file, if there is one, and the folders that it leaves empty. Raises: OSError; StoreUnusable."""
@@ -346,6 +337,12 @@ def _head(folders: bytes) -> bytes:
     """As much of a way as may be links: what lies above the first folder of an id, or of ours."""
     found = _NO_LINK_FROM.search(folders)
     return folders[: found.start()] if found else folders
+
+
+def names_in(folder: int) -> list[str]:
+    """What lies in an open folder. Raises: OSError."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
 
 
 def sync_file(fd: int) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from itertools import chain, islice
@@ -21,9 +21,10 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Literal, Self
 
 from mastosync.config import FilesystemConfig
-from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
+from mastosync.errors import CorruptObject, MastosyncError, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
+from mastosync.store.abilities import BatchLimits, NewObject
 from mastosync.store.base import (
     Buffer,
     DigestUse,
@@ -34,13 +35,13 @@ from mastosync.store.base import (
     Piece,
     PutOptions,
     UploadedPart,
-    require_claimed,
 )
 from mastosync.store.errors import Target, file_errors
-from mastosync.store.filesystem.partial_files import PartialFolder, PartialFolders, Uploads, names_in, write_all
+from mastosync.store.filesystem.partial_files import PartialFolders, Uploads
 from mastosync.store.filesystem.probe import disks
-from mastosync.store.filesystem.root import PageCache, RootFolder, namesake, path_of, sync_file, sync_folder
+from mastosync.store.filesystem.root import PageCache, RootFolder, path_of
 from mastosync.store.filesystem.walk import Walk, etag_of
+from mastosync.store.filesystem.writing import FileWriter, NewFile, mode_of
 from mastosync.store.media_types import HEAD_BYTES, content_type_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 _PAGE = 1000
 _WALKS = 64  # that somebody may go on with: as many as ranges are listed side by side
 _PIECE = 1024 * 1024  # bytes, of what is read to be hashed
-_PUBLIC_MODE, _PRIVATE_MODE = 0o666, 0o600  # less the umask: as Mastodon has it on a disk
 _READ_BY_OTHERS, _ENTERED_BY_OTHERS = 0o044, 0o055
 
 
@@ -71,6 +71,7 @@ class FilesystemStore:
         self._root = RootFolder(path, self.name, writes=self._writes, owner=config.owner)
         self._cache = PageCache(self._root)
         self._works = PartialFolders(self._root)
+        self._writer = FileWriter(self._root, self._works, config)
         self._walks: dict[tuple[str, str], Iterator[ListedObject]] = {}
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
@@ -116,7 +117,7 @@ class FilesystemStore:
         self, key: str, max_bytes: int, room: Callable[[int], bool], digest: DigestUse = DigestUse.COMPUTED
     ) -> FetchedObject | None:
         with suppress(ObjectError):  # which `read` will tell
-            found = self._cache.read(self._path("read", key), max_bytes, room)
+            found = self._cache.read(self._root.path_of("read", key), max_bytes, room)
             return found and self._fetched(key, *found)
         return None
 
@@ -142,15 +143,18 @@ class FilesystemStore:
     def write(  # noqa: D102
         self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
     ) -> str:
-        with self._writing("write", key, Target.NEW_OBJECT, len(data)) as path:
-            if digest is DigestUse.CLAIMED:
-                require_claimed(key, self.name, data, md5)
-            else:
-                self._require_md5(key, data, md5)
-            work = self._works.at(path)
-            with work.new_file(_mode(options)) as (name, fd):
-                write_all(fd, data)
-                return self._put_in_place(key, path, work, (work.fd, name, fd))
+        (answer,) = self.write_batch([NewObject(key, data, md5, options, digest)])
+        if isinstance(answer, MastosyncError):
+            raise answer
+        return answer
+
+    def write_batch(self, objects: Sequence[NewObject]) -> list[str | MastosyncError]:  # noqa: D102 - see BatchingStore
+        for each in objects:
+            self._require_writable("write", each.key)
+        return self._writer.write(objects)
+
+    def batch_limits(self) -> BatchLimits:  # noqa: D102
+        return self._writer.limits()
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
@@ -168,19 +172,22 @@ class FilesystemStore:
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         with self._writing("begin an upload of", key, Target.NEW_OBJECT, 0) as path:
-            return self._uploads(path).start(key, _mode(options))
+            return self._uploads(path).start(key, mode_of(options))
 
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
         with self._writing(f"write part {number} of", key, Target.UPLOAD, 2 * len(data)) as path:  # again in the whole
-            self._require_md5(key, data, md5)
+            self._writer.require_md5(key, data, md5)
             return self._uploads(path).write_part(upload_id, number, data, md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
         with (
             self._writing("complete the upload of", key, Target.UPLOAD, 0) as path,
-            Uploads(work := self._works.at(path)).assembled(upload_id, parts) as whole,
+            Uploads(work := self._works.at(path)).assembled(upload_id, parts) as (folder, name, fd),
         ):
-            return self._put_in_place(key, path, work, whole)
+            self._writer.put_in_place([whole := NewFile(key, path, work, name, fd, folder)])
+            if whole.failure is not None:
+                raise whole.failure
+            return whole.etag
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
         with self._writing("give up the upload of", key, Target.STORE, 0) as path:
@@ -210,12 +217,13 @@ class FilesystemStore:
 
     def close(self) -> None:  # noqa: D102
         self._walks.clear()
+        self._writer.close()
         self._works.close()
         self._root.close()
 
     @contextmanager
     def _opened(self, verb: str, key: str) -> Iterator[tuple[int, os.stat_result]]:
-        path = self._path(verb, key)
+        path = self._root.path_of(verb, key)
         with file_errors(f"{verb} {key!r} at {self.name}", Target.OBJECT), self._root.opened(path) as found:
             yield found
 
@@ -248,13 +256,16 @@ class FilesystemStore:
     @contextmanager
     def _writing(self, verb: str, key: str, subject: Target, size_bytes: int) -> Iterator[bytes]:
         """The path of a key that something is written for."""
-        if not self._writes:
-            raise StoreUnusable(f"cannot {verb} {key!r} at {self.name}: nothing is ever written or deleted at a source")
-        path = self._path(verb, key)
+        self._require_writable(verb, key)
+        path = self._root.path_of(verb, key)
         with file_errors(f"{verb} {key!r} at {self.name}", subject):
             if size_bytes:
-                self._require_room(size_bytes, path)
+                self._writer.require_room(size_bytes, path)
             yield path
+
+    def _require_writable(self, verb: str, key: str) -> None:
+        if not self._writes:
+            raise StoreUnusable(f"cannot {verb} {key!r} at {self.name}: nothing is ever written or deleted at a source")
 
     def disks(self, pending: Mapping[str, int]) -> list[DiskSpace]:
         """Its disks, and how much may still be written to each. `pending`: bytes, by folders of keys.
@@ -264,65 +275,6 @@ class FilesystemStore:
         with file_errors(f"use the {self.name}", Target.STORE):
             found = disks(self._root, pending)
         return [each._replace(free_bytes=max(0, each.free_bytes - self._config.keep_free)) for each in found]
-
-    def _require_room(self, size_bytes: int, path: bytes) -> None:
-        self._root.require_there()
-        free, keep = self._root.free_bytes(path.rpartition(b"/")[0]), self._config.keep_free
-        if free - size_bytes < keep:
-            kept = tr(", and {keep:,} have to stay free (`keep_free`)", keep=keep) if keep else ""
-            raise StoreUnusable(
-                tr(
-                    "the disk of the {name} is full: {size_bytes:,} bytes are to be written, {free:,} are free{kept}",
-                    name=self.name,
-                    size_bytes=size_bytes,
-                    free=free,
-                    kept=kept,
-                ),
-                hint=tr(
-                    "make room, or lower `keep_free`, then run the same command again: it goes on where it stopped"
-                ),
-            )
-
-    def _put_in_place(self, key: str, path: bytes, work: PartialFolder, whole: tuple[int, bytes, int]) -> str:
-        """Give a file that is whole its name. `whole`: its folder, name and descriptor as yet.
-
-        Returns: its ETag, which a rename does not change.
-        """
-        (folder, name, fd), durable = whole, self._config.fsync == "always"
-        *segments, last = path.split(b"/")
-        with (
-            file_errors(f"write {key!r} at {self.name}", Target.NEW_OBJECT),
-            self._root.folder(segments, make=True, durable=durable) as place,
-        ):
-            if work.folds_names:
-                self._require_own_name(key, place, last)
-            if durable:
-                sync_file(fd)
-            os.rename(name, last, src_dir_fd=folder, dst_dir_fd=place)
-            if durable:
-                sync_folder(place)
-        return etag_of(os.fstat(fd))
-
-    def _require_own_name(self, key: str, place: int, name: bytes) -> None:
-        """Raises: ObjectRejected if the disk takes another object's name for this one."""
-        if other := namesake(os.fsdecode(name), names_in(place)):
-            raise ObjectRejected(
-                f"cannot write {key!r} at {self.name}: this disk takes its name for that of {other!r}, which is there",
-                hint=tr("copy to a disk that distinguishes upper and lower case"),
-            )
-
-    def _require_md5(self, key: str, data: Buffer, md5: bytes) -> None:
-        if _md5(data).digest() != md5:
-            raise CorruptObject(
-                f"cannot write {key!r} at {self.name}: the bytes are not those of the MD5 {md5.hex()}",
-                hint=tr("check the memory of this machine"),
-            )
-
-    def _path(self, verb: str, key: str) -> bytes:
-        try:
-            return path_of(key)
-        except ValueError as error:
-            raise ObjectRejected(f"cannot {verb} {key!r} at {self.name}: this is no key ({error})") from error
 
     def _info(self, key: str, status: os.stat_result, head: bytes) -> ObjectInfo:
         headers = ObjectHeaders(content_type=content_type_of(key, head))
@@ -341,10 +293,6 @@ class FilesystemStore:
             return bool(self._root.folder_status(path_of(key)).st_mode & _ENTERED_BY_OTHERS)
         except OSError:  # nobody can tell
             return True
-
-
-def _mode(options: PutOptions) -> int:
-    return _PRIVATE_MODE if options.acl == "private" else _PUBLIC_MODE
 
 
 def _md5(data: Buffer) -> hashlib._Hash:

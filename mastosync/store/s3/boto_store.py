@@ -39,12 +39,11 @@ from mastosync.store.errors import Target
 from mastosync.store.http.public_site import anonymous_answer, ask_anonymously
 from mastosync.store.probe import NOT_REFUSALS, AnonymousAccess, AnonymousAnswer, ObjectTraits, access_by
 from mastosync.store.s3.boto_client import BotoTranslator, credentials_of, make_client
+from mastosync.store.s3.listing import LISTING_FIELDS, checked_page
 from mastosync.store.s3.protocol import (
-    LISTING_FIELDS,
     arguments_of,
     base64_of,
     checked_object,
-    checked_page,
     confirmed_etag,
     etag_of,
     headers_of,

@@ -10,7 +10,7 @@ from io import BytesIO
 
 import pycurl
 
-from mastosync.store.base import STREAM_BYTES, Digesting
+from mastosync.store.abilities import STREAM_BYTES, Digesting
 
 LONGEST_ERROR_PAGE = 256 * 1024
 """Bytes of an answer that are read whatever the caller wants."""

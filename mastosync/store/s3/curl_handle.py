@@ -25,7 +25,7 @@ from mastosync.store.s3.translation import NotConnected
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
-    from mastosync.store.base import Digesting
+    from mastosync.store.abilities import Digesting
     from mastosync.store.s3.route import Route
 
 T_co = TypeVar("T_co", covariant=True)

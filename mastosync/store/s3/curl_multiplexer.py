@@ -10,7 +10,8 @@ import pycurl
 
 from mastosync.errors import Interrupted, MastosyncError
 from mastosync.language import tr
-from mastosync.store.base import CompletedRequest, ObjectStore, StreamedObject
+from mastosync.store.abilities import StreamedObject
+from mastosync.store.base import CompletedRequest, ObjectStore
 from mastosync.store.s3.curl_bodies import SharedByHandles
 from mastosync.store.s3.curl_handle import Exchange, Handle
 from mastosync.store.s3.curl_store import CurlStore

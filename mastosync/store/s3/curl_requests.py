@@ -11,19 +11,12 @@ from urllib.parse import quote
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected
 from mastosync.language import tr
-from mastosync.store.base import (
-    DigestUse,
-    FetchedObject,
-    Page,
-    PutOptions,
-    StreamAnswer,
-    StreamedObject,
-    require_claimed,
-)
+from mastosync.store.abilities import StreamAnswer, StreamedObject
+from mastosync.store.base import DigestUse, FetchedObject, Page, PutOptions, require_claimed
 from mastosync.store.errors import Target
 from mastosync.store.s3.curl_handle import Credentials, Exchange, HeaderLines, Response
+from mastosync.store.s3.listing import LONGEST_LISTING, listing_query, page_of, require_listing
 from mastosync.store.s3.protocol import (
-    LONGEST_LISTING,
     checked_object,
     confirmed_etag,
     error_response,
@@ -32,9 +25,6 @@ from mastosync.store.s3.protocol import (
     etag_of_copy,
     http_headers_of,
     info_of,
-    listing_query,
-    page_of,
-    require_listing,
     require_no_error,
 )
 from mastosync.store.s3.route import Route

@@ -14,25 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from mastosync.errors import NetworkFailure, ObjectDenied, without_frames
 from mastosync.language import tr
-from mastosync.store.base import (
-    Buffer,
-    DigestUse,
-    FetchedObject,
-    Page,
-    Piece,
-    PutOptions,
-    StreamAnswer,
-    StreamedObject,
-    UploadedPart,
-)
+from mastosync.store.abilities import StreamAnswer, StreamedObject
+from mastosync.store.base import Buffer, DigestUse, FetchedObject, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.errors import Target
 from mastosync.store.s3.curl_bodies import SharedByHandles
 from mastosync.store.s3.curl_handle import Exchange, Handle
 from mastosync.store.s3.curl_requests import CurlRequests
 from mastosync.store.s3.curl_stream import Reading, stream_alone
-from mastosync.store.s3.protocol import (
-    checked_page,
-)
+from mastosync.store.s3.listing import checked_page
 from mastosync.store.s3.route import Route, guarded, plain_route
 from mastosync.store.s3.translation import Request, Translator, name_of, scrubber_of
 

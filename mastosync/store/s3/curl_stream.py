@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pycurl
 
 from mastosync.errors import BodyInterrupted, NetworkFailure, ObjectError
-from mastosync.store.base import StreamAnswer, StreamedObject
+from mastosync.store.abilities import StreamAnswer, StreamedObject
 from mastosync.store.s3.curl_bodies import BodyStream
 from mastosync.store.s3.curl_handle import Exchange, Handle
 

@@ -9,9 +9,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,12 +30,14 @@ from mastosync.errors import (
 )
 from mastosync.mountinfo import iter_mounts
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.retry import RetryPolicy, StoreSession
+from mastosync.runtime.retry import StoreSession
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, volumes
 from mastosync.store.filesystem.root import WORK, RootFolder, path_of
 from mastosync.store.filesystem.walk import Walk
+from mastosync.store.filesystem.writing import OpenFolders
 from tests.support.entries import entry
 from tests.support.folder_stores import (
     ACTS,
@@ -230,17 +231,16 @@ os.kill(os.getpid(), signal.SIGKILL)
     def test_a_store_begins_however_many_others_end_at_that_moment(
         self, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        others, folder = iter(range(20)), RootFolder.folder
+        others, at = iter(range(20)), OpenFolders.at
 
-        @contextmanager
-        def tidied_up(self: RootFolder, segments: list[bytes], *, make: bool = False) -> Iterator[int]:
-            with folder(self, segments, make=make) as fd:
-                if make and next(others, None) is not None:
-                    os.rmdir(segments[-1], dir_fd=self.fd)
-                yield fd
+        def tidied_up(self: OpenFolders, path: bytes) -> int:
+            fd = at(self, path)
+            if next(others, None) is not None:
+                (root / os.fsdecode(path)).parent.rmdir()
+            return fd
 
         with monkeypatch.context() as patched:
-            patched.setattr(RootFolder, "folder", tidied_up)
+            patched.setattr(OpenFolders, "at", tidied_up)
             upload = store.start_multipart("key", PUBLIC)
         assert next(others, None) is None, "all of them ended"
         store.complete_multipart("key", upload, [store.write_part("key", upload, 1, b"x", md5_of(b"x"))])

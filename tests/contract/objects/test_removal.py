@@ -17,7 +17,8 @@ from lab.addresses import S3Address
 from mastosync.config import FilesystemConfig, S3Config, Secret
 from mastosync.errors import ObjectError, ObjectMissing, StoreUnusable
 from mastosync.model import ObjectHeaders
-from mastosync.store.base import BulkDeletingStore, PutOptions
+from mastosync.store.abilities import BulkDeletingStore
+from mastosync.store.base import PutOptions
 from mastosync.store.filesystem import FilesystemStore
 from mastosync.store.s3.protocol import is_plain
 from tests.support.object_stores import (

@@ -23,7 +23,7 @@ from mastosync.errors import (
 )
 from mastosync.model import Claim, Entry, EntryState, Outcome, Presence, Reason
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import RetryPolicy
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from tests.support.clock import Clock

@@ -15,7 +15,7 @@ from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import Interrupted, NetworkFailure, ObjectTooLarge, ServerFailure, StoreUnusable, Throttled
 from mastosync.model import Claim, EntryState, ObjectHeaders, ObjectInfo, Outcome, Reason
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import RetryPolicy
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import Buffer, PutOptions, UploadedPart
 from tests.support.entries import claim, entry

@@ -23,7 +23,8 @@ from mastosync.errors import (
 from mastosync.model import End, EntryState, ObjectHeaders, Reason
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import RetryPolicy, StoreSession
+from mastosync.runtime.retry import StoreSession
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from mastosync.store.s3.curl_store import CurlStore

@@ -33,7 +33,7 @@ from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, Re
 from mastosync.progress import NoProgress
 from mastosync.refetching import Refetcher, RefetchOptions, RefetchResult, RefetchStatus, RefetchTools
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import RetryPolicy
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.http.fetcher import FetchedFile
 from mastosync.store.media_types import is_as_named

@@ -28,7 +28,8 @@ from mastosync.errors import (
 )
 from mastosync.model import ObjectInfo
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.retry import RetryingStore, RetryPolicy
+from mastosync.runtime.retry import RetryingStore
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from tests.support.clock import Clock
 from tests.support.memory_store import MemoryStore

@@ -26,7 +26,8 @@ from mastosync.progress import AnyProgress, CopyProgress, NoProgress
 from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.outages import NO_SUCH_KEY, Downtime
-from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreSession
+from mastosync.runtime.retry import RetryingStore, StoreSession
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import DigestUse, PutOptions
 from tests.support.clock import Clock

@@ -15,7 +15,8 @@ import pytest
 from mastosync.errors import Interrupted
 from mastosync.model import ObjectHeaders
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
-from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreSession
+from mastosync.runtime.retry import RetryingStore, StoreSession
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.steps import Ended, Steps, StoreCall
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool

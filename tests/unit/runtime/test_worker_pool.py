@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -17,10 +17,12 @@ from mastosync.errors import Interrupted, MastosyncError, NetworkFailure, Server
 from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import RetryPolicy, StoreSession
+from mastosync.runtime.retry import StoreSession
+from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.steps import BlockingCall, Ended, Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
+from mastosync.store.abilities import BatchLimits, NewObject
 from mastosync.store.base import Buffer, CompletedRequest, DigestUse, FetchedObject, Multiplexer, ObjectStore
 from tests.support.entries import claim, entry
 from tests.support.memory_store import MemoryStore
@@ -428,3 +430,98 @@ def test_what_the_multiplexer_does_not_take_pays_for_its_bandwidth_once() -> Non
         made.submit([claim(entry(number)) for number in range(1, 20)])
         assert states(all_ended(made, 19)) == {EntryState.DONE}
     assert meter.taken_bytes == sum(len(stored.data) for stored in new.objects.values())
+
+
+class BatchingMemoryStore(MemoryStore):
+    """Takes several objects at once; notes how many came together, and in how many threads."""
+
+    def __init__(self, limits: BatchLimits, gate: threading.Event | None = None) -> None:
+        super().__init__("new")
+        self.limits, self.gate = limits, gate
+        self.batches: list[int] = []
+        self.threads = set[int]()
+        self.under_way = self.most = 0
+        self._counting = threading.Lock()
+
+    def batch_limits(self) -> BatchLimits:
+        return self.limits
+
+    def write_batch(self, objects: Sequence[NewObject]) -> list[str | MastosyncError]:
+        with self._counting:
+            self.batches.append(len(objects))
+            self.threads.add(threading.get_ident())
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+        if self.gate is not None:
+            assert self.gate.wait(PATIENCE_SECONDS)
+        answers = [self._answer(each) for each in objects]
+        with self._counting:
+            self.under_way -= 1
+        return answers
+
+    def _answer(self, each: NewObject) -> str | MastosyncError:
+        try:
+            return self.write(*each)
+        except MastosyncError as error:
+            return error
+
+
+class TestWritesTogether:
+    """A store that takes several objects at once gets them so."""
+
+    def test_what_comes_while_a_batch_is_written_is_the_next_one(self) -> None:
+        """Threads are handed little over: two batches for all objects that are under way."""
+        gate = threading.Event()
+        old, new = objects(*range(1, 17)), BatchingMemoryStore(BatchLimits(objects=16, at_once=1), gate)
+        with pool(transfer(old, new).steps, 16, multiplexer=MemoryReads) as made:
+            made.submit([claim(entry(number)) for number in range(1, 17)])
+            wait_until(lambda: old.count("read") == 16 and len(new.batches) == 1, "the others wait for the first")
+            gate.set()
+            assert states(all_ended(made, 16)) == {EntryState.DONE}
+        assert sum(new.batches) == 16
+        assert len(new.batches) <= 3, "what came last may have missed the second"
+        assert len(new.threads) == 1
+
+    @pytest.mark.parametrize(("limits", "most"), [(BatchLimits(2, 2), 2), (BatchLimits(1, None), 6)])
+    def test_more_batches_are_written_at_once_where_the_store_likes_that(self, limits: BatchLimits, most: int) -> None:
+        gate = threading.Event()
+        old, new = objects(*range(1, 7)), BatchingMemoryStore(limits, gate)
+        with pool(transfer(old, new).steps, 8, multiplexer=MemoryReads) as made:
+            made.submit([claim(entry(number)) for number in range(1, 7)])
+            wait_until(lambda: new.under_way == most, "as many are written as may be")
+            gate.set()
+            assert states(all_ended(made, 6)) == {EntryState.DONE}
+        assert new.most == most
+        assert max(new.batches) <= limits.objects
+
+    def test_a_failure_of_one_is_repeated_and_counted_and_the_others_are_done(self) -> None:
+        old, new = objects(1, 2, 3), BatchingMemoryStore(BatchLimits(16, 1))
+        new.fail("write", ServerFailure("a bad block"))
+        with pool(transfer(old, new).steps, 4, multiplexer=MemoryReads) as made:
+            made.submit([claim(entry(number)) for number in (1, 2, 3)])
+            ended = all_ended(made, 3)
+        assert states(ended) == {EntryState.DONE}
+        assert sum(each.outcome.attempts for each in ended if each.outcome) == 3 + 1
+
+    def test_an_error_that_nobody_foresaw_is_told_with_every_claim(self) -> None:
+        old, new = objects(1, 2), BatchingMemoryStore(BatchLimits(16, 1))
+        new.fail("write", RuntimeError("a bug"), RuntimeError("a bug"))
+        with pool(transfer(old, new).steps, 2, multiplexer=MemoryReads) as made:
+            made.submit([claim(entry(number)) for number in (1, 2)])
+            assert {type(each.error) for each in all_ended(made, 2)} == {RuntimeError}
+
+    def test_bandwidth_is_paid_once(self) -> None:
+        old, new, meter = objects(*range(1, 20)), BatchingMemoryStore(BatchLimits(4, 1)), Meter()
+        paying = store_session(new, bandwidth=meter)
+        moved = Transfer(store_session(old), paying, TransferOptions(), MemoryBudget(1 << 20))
+        with pool(moved.steps, 4, multiplexer=MemoryReads) as made:
+            made.submit([claim(entry(number)) for number in range(1, 20)])
+            assert states(all_ended(made, 19)) == {EntryState.DONE}
+        assert meter.taken_bytes == sum(len(stored.data) for stored in new.objects.values())
+
+
+class MemoryReads(MemoryMultiplexer):
+    """Leaves what is written to the store."""
+
+    def takes(self, store: ObjectStore, operation: str, arguments: tuple[Any, ...]) -> bool:
+        return operation == "read"

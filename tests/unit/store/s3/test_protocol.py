@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mastosync.store.base import ListedObject, Page
 from mastosync.store.s3 import protocol
-from mastosync.store.s3.protocol import decode_metadata, encode_metadata, error_response, is_plain, page_of
+from mastosync.store.s3.listing import page_of
+from mastosync.store.s3.protocol import decode_metadata, encode_metadata, error_response, is_plain
 from mastosync.store.s3.translation import ErrorResponse, InvalidResponse
 
 AWS = "<Key>{key}</Key><LastModified>{modified}</LastModified><ETag>{etag}</ETag><Size>{size}</Size>"

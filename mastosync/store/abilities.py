@@ -1,0 +1,134 @@
+"""What some stores can do beside the contract that all have: see `base`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from mastosync.errors import MastosyncError
+from mastosync.model import ObjectInfo
+from mastosync.store.base import Buffer, DigestUse, FetchedObject, ObjectStore, OpenBody, PutOptions
+
+STREAM_BYTES = 1024 * 1024
+"""Of one body that is streamed, in memory at once."""
+
+
+class Digesting(Protocol):
+    """Takes in the bytes of an object in their order."""
+
+    def update(self, data: Buffer) -> None:
+        """Take in the next bytes."""
+        ...
+
+
+class StreamedDigest(NamedTuple):
+    """What is done about the MD5 of an object that is streamed."""
+
+    sent: bytes | None  # what its source claims, to go along; None: none does
+    digest: Digesting | None  # looks at the bytes as they pass; None: nothing does
+
+
+@dataclass(slots=True)
+class StreamedObject:
+    """The bytes of exactly the object that `info` describes, for one request that sends them on as they come."""
+
+    store: ObjectStore
+    key: str
+    info: ObjectInfo
+    begin: Callable[[], StreamedDigest]  # asked when an attempt begins
+    body: OpenBody | None = None  # which has begun to give the bytes; None: it has to be asked for
+
+    def __len__(self) -> int:
+        """Bytes."""
+        return self.info.size
+
+    def close(self) -> None:
+        """Break off a body that has begun. The next attempt asks for another one."""
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+
+
+class StreamAnswer(NamedTuple):
+    """What the store has made of an object that was streamed."""
+
+    etag: str  # without quotes
+    etag_is_md5: bool  # by its form, and by the headers beside it
+
+
+@runtime_checkable
+class StreamingStore(Protocol):
+    """A store that can send on an object of another such store without holding it in memory."""
+
+    def streams(self, key: str) -> bool:
+        """Whether it can do so for this key."""
+        ...
+
+    def write_stream(self, key: str, source: StreamedObject, options: PutOptions) -> StreamAnswer:
+        """Store an object whole.
+
+        The caller compares the ETag. Raises: BodyInterrupted if the source has not given all of it; CorruptObject if
+        the store has refused the digest; AclUnsupported; ObjectError, StoreUnusable.
+        """
+        ...
+
+
+@runtime_checkable
+class CachingStore(Protocol):
+    """A store whose objects the system may have at hand, as it has the files of a disk that were read before."""
+
+    def read_cached(
+        self, key: str, max_bytes: int, room: Callable[[int], bool], digest: DigestUse = DigestUse.COMPUTED
+    ) -> FetchedObject | None:
+        """What `read` gives, if that keeps nobody waiting; None: it might, or it fails, as `read` will tell.
+
+        Before bytes are taken in, `room` is asked with their number.
+        """
+        ...
+
+
+@runtime_checkable
+class BulkDeletingStore(Protocol):
+    """A store that may delete many objects in one request."""
+
+    def delete_objects(self, keys: Sequence[str]) -> frozenset[str]:
+        """Remove objects of a destination, a thousand at most, and return the keys that the store has confirmed.
+
+        The others may be there or not: `delete` says what is wrong with each.
+        Raises: as `delete`, for all of them, and where the store has no such request.
+        """
+        ...
+
+
+class NewObject(NamedTuple):
+    """The arguments of `write`."""
+
+    key: str
+    data: bytes
+    md5: bytes
+    options: PutOptions
+    digest: DigestUse = DigestUse.COMPUTED
+
+
+class BatchLimits(NamedTuple):
+    """How a store takes small objects best."""
+
+    objects: int  # in one batch, at most; 1: each by itself
+    at_once: int | None  # batches; None: as many as there are threads
+
+
+@runtime_checkable
+class BatchingStore(Protocol):
+    """A store that takes several small objects for less than one by one, as a disk flushes many files at once."""
+
+    def batch_limits(self) -> BatchLimits:
+        """As they are now: a store may turn out to be slow."""
+        ...
+
+    def write_batch(self, objects: Sequence[NewObject]) -> list[str | MastosyncError]:
+        """`write` for each of them.
+
+        Returns: in their order what `write` returns, or the error that it raises.
+        """
+        ...
