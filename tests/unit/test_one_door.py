@@ -63,7 +63,7 @@ DOORS = {"cli/output.py", "progress.py"}
 """Where text leaves: what people read, each of these sends through `plain`."""
 
 NO_TEXT = {
-    ("store/filesystem/partial_files.py", "os.write(fd, view[at:])"): "an object's bytes, into its file",
+    ("store/filesystem/writing.py", "os.write(fd, view[at:])"): "an object's bytes, into its file",
     ("cli/logs.py", "os.write(self._fd, data[written:])"): "a record, which its formatter has made plain",
     ("cli/signals.py", "os.write(writing, _NO_SIGNAL)"): "a byte from one thread to another",
 }

@@ -318,8 +318,8 @@ def mode_of(options: PutOptions) -> int:
 
 def write_all(fd: int, data: Buffer) -> None:
     """Write every byte. Raises: OSError."""
-    at = os.write(fd, data)
     with memoryview(data) as view:
+        at = 0
         while at < len(view):
             at += os.write(fd, view[at:])
 
