@@ -51,7 +51,7 @@ class TestDefaults:
         assert config.manifest.path == Path("mastosync.db")
         assert (config.plan.only, config.plan.types, config.plan.limit) == ("all", TABLES, None)
         assert (config.copy.workers, config.copy.max_attempts, config.copy.throttle_budget_seconds) == (8, 5, 900)
-        assert (config.copy.multipart_threshold, config.copy.part_size) == (16 * 1024**2, 16 * 1024**2)
+        assert (config.copy.multipart_threshold, config.copy.part_size) == (200 * 1024**2, 16 * 1024**2)
         assert config.copy.private_objects == "skip"
 
     def test_without_an_endpoint_the_sdk_decides_on_the_addressing(self, load: Load) -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mastosync.store.base import ListedObject, Page
-from mastosync.store.s3 import protocol
+from mastosync.store.s3 import listing
 from mastosync.store.s3.listing import page_of
 from mastosync.store.s3.protocol import decode_metadata, encode_metadata, error_response, is_plain
 from mastosync.store.s3.translation import ErrorResponse, InvalidResponse
@@ -45,7 +45,7 @@ def no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         pytest.fail("a parser was needed")
 
-    monkeypatch.setattr(protocol, "_parsed", refuse)
+    monkeypatch.setattr(listing, "document_of", refuse)
 
 
 @pytest.mark.parametrize("form", FORMS)
