@@ -391,7 +391,7 @@ class TestDestination:
         plan = always(answer(501, "NotImplemented"), operation="CreateMultipartUpload")
         found = self.through(tmp_path, buckets, fault_proxy(buckets.address.endpoint_url, plan)).destination
         assert found["multipart"].grade is WARNING
-        assert "16.0 MiB" in found["multipart"].message
+        assert "200.0 MiB" in found["multipart"].message
         assert "multipart_threshold" in found["multipart"].remedy
 
     def test_uploads_in_parts_that_cannot_be_given_up(
