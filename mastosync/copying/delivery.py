@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mastosync.checking.object_check import is_composite
 from mastosync.checking.privacy_proof import WriteMethod
@@ -42,6 +42,8 @@ class Delivery:
         self, options: TransferOptions, acl: AclRule, trust: DigestTrust, memory: MemoryBudget, note: NoteAccess | None
     ) -> None:
         """`note`: as `Transfer` has it."""
+        self._whole_bytes = min(options.multipart_threshold, options.whole_bytes)
+        self._can_stream: bool | None = None  # both stores can, and there is something to stream; None: not looked at
         self._options = options
         self._acl = acl
         self._trust = trust
@@ -55,11 +57,22 @@ class Delivery:
 
     def read(self, job: Job, source_key: str, use: DigestUse = DigestUse.COMPUTED) -> StoreCall:
         """The step that fetches an object, or describes it if it is large, and may leave its body open."""
-        most = self._options.multipart_threshold
-        whole = min(most, self._options.whole_bytes)
-        if whole < most and streams(job, source_key):
-            return StoreCall(job.source, "open", (source_key, whole, use, most))
-        return StoreCall(job.source, "read", (source_key, whole, use))
+        if self._streams(job, source_key):
+            return StoreCall(
+                job.source, "open", (source_key, self._whole_bytes, use, self._options.multipart_threshold)
+            )
+        return StoreCall(job.source, "read", (source_key, self._whole_bytes, use))
+
+    def _streams(self, job: Job, source_key: str) -> bool:
+        """Whether this object can go from store to store without being held in memory."""
+        source, destination = job.source.store_session.store, job.destination.store_session.store
+        if self._can_stream is None:  # to ask for a protocol takes longer than the rest of a step
+            are_able = isinstance(source, StreamingStore) and isinstance(destination, StreamingStore)
+            self._can_stream = are_able and self._whole_bytes < self._options.multipart_threshold
+        if not self._can_stream or job.is_only_copy:
+            return False
+        ends = cast("StreamingStore", source), cast("StreamingStore", destination)
+        return ends[0].streams(source_key) and ends[1].streams(job.key)
 
     def deliver(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
         """Store a fetched object. If it was replaced at the source or damaged on the way, read it again.
@@ -157,7 +170,7 @@ class Delivery:
     def _is_to_be_streamed(self, job: Job, source_key: str, info: ObjectInfo) -> bool:
         """Whether a large object goes in one request. Its digest has to be known before, or be proved afterwards."""
         is_proved = info.etag_is_md5 or self._trust.may_prove
-        return is_proved and info.size <= self._options.multipart_threshold and streams(job, source_key)
+        return is_proved and info.size <= self._options.multipart_threshold and self._streams(job, source_key)
 
     def _deliver_streamed(self, job: Job, source_key: str, fetched: FetchedObject, *, again: bool) -> Steps[Outcome]:
         """`again`: an attempt at this object was in vain, so its bytes are hashed."""
@@ -214,14 +227,6 @@ class Delivery:
         if self._options.cache_control and not headers.cache_control:
             headers = headers._replace(cache_control=self._options.cache_control)
         return PutOptions(headers, storage_class=self._options.storage_class)
-
-
-def streams(job: Job, source_key: str) -> bool:
-    """Whether both stores can move this object in one go without holding it in memory."""
-    source, destination = job.source.store_session.store, job.destination.store_session.store
-    if job.is_only_copy or not (isinstance(source, StreamingStore) and isinstance(destination, StreamingStore)):
-        return False
-    return source.streams(source_key) and destination.streams(job.key)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -95,7 +95,7 @@ class TransferLoop(Generic[C, R]):
         # a heap: those that wait for others, and the first of each line for an endpoint
         self._delayed: list[tuple[float, int, _Transfer[C, R]]] = []
         self._order = count()
-        self._lines: defaultdict[object, deque[_Transfer[C, R]]] = defaultdict(deque)  # by limiter or bandwidth
+        self._lines: dict[object, deque[_Transfer[C, R]]] = {}  # none is empty; by limiter or bandwidth
         self._ended: list[Ended[C, R]] = []
         self._reported = 0.0  # when, by the monotonic clock
 
@@ -242,25 +242,18 @@ class TransferLoop(Generic[C, R]):
         self._shared.parked.append(transfer)
 
     def _begin_call(self, transfer: _Transfer[C, R], call: StoreCall) -> None:
-        begin = self._together(transfer, call)
-        if begin is None:
-            answer = call.cached_answer()
-            if answer is None:
-                self._run_in_thread(transfer, call.run)  # which asks limiter and bandwidth itself
-            else:
-                self._advance(transfer, answer)
-        elif self._may_send(transfer, call):
-            begin()
-
-    def _together(self, transfer: _Transfer[C, R], call: StoreCall) -> Callable[[], None] | None:
-        """What begins a request beside others, or together with them; None: it has to run by itself."""
         multiplexer, store = self._multiplexer, call.store.store_session.store
         if multiplexer is not None and multiplexer.takes(store, call.operation, call.arguments):
-            return partial(self._multiplex, multiplexer, transfer, call)
-        if call.operation == "write" and isinstance(store, BatchingStore):
-            answered = partial(self._note_answer, transfer)
-            return partial(self._shared.write_together, store, NewObject(*call.arguments), answered)
-        return None
+            if self._may_send(transfer, call):
+                self._multiplex(multiplexer, transfer, call)
+        elif call.operation == "write" and isinstance(store, BatchingStore):
+            if self._may_send(transfer, call):
+                answered = partial(self._note_answer, transfer)
+                self._shared.write_together(store, NewObject(*call.arguments), answered)
+        elif (answer := call.cached_answer()) is None:
+            self._run_in_thread(transfer, call.run)  # which asks limiter and bandwidth itself
+        else:
+            self._advance(transfer, answer)
 
     def _note_answer(self, transfer: _Transfer[C, R], result: object, error: BaseException | None) -> None:
         self._returned.put(partial(self._take_result, transfer, result, error))
@@ -294,19 +287,21 @@ class TransferLoop(Generic[C, R]):
 
         If all in line asked, all would be told the same moment, and all but one would wake up in vain.
         """
-        line = self._lines[by]
-        if line and line[0] is not transfer:
+        line = self._lines.get(by)  # None: nobody waits, as usual
+        if line is not None and line[0] is not transfer:
             line.append(transfer)
             return False
         if wait := ask():
-            if not line:
-                line.append(transfer)
+            if line is None:
+                self._lines[by] = deque((transfer,))
             self._postpone(transfer, wait)
             return False
-        if line:
+        if line is not None:
             line.popleft()
-        if line:
-            self._postpone(line[0], 0.0)
+            if line:
+                self._postpone(line[0], 0.0)
+            else:
+                del self._lines[by]
         return True
 
     def _run_in_thread(self, transfer: _Transfer[C, R], work: Callable[[], object]) -> None:

@@ -217,7 +217,9 @@ class CurlStore:
 
     def _is_for_libcurl(self, key: str) -> bool:
         """Whether libcurl asks for this very key: it folds segments of dots, and has no option against it."""
-        return self._signs_as_asked and bool(key) and not _DOTS.intersection(key.split("/"))
+        if "/." in key or key.startswith("."):  # few have any
+            return self._signs_as_asked and not _DOTS.intersection(key.split("/"))
+        return self._signs_as_asked and bool(key)
 
     def _found_credentials(self, request: Request) -> ReadOnlyCredentials:
         return self.boto.credentials(request)
