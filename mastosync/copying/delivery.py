@@ -19,11 +19,18 @@ from mastosync.copying.acl import AclRule, NoteAccess
 from mastosync.copying.digests import DigestTrust
 from mastosync.copying.job import Job
 from mastosync.copying.large_objects import LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
-from mastosync.errors import BodyInterrupted, ClaimedDigestWrong, CorruptObject, ObjectChanged, ObjectRejected
+from mastosync.errors import (
+    BodyInterrupted,
+    ClaimedDigestWrong,
+    CorruptObject,
+    ObjectChanged,
+    ObjectError,
+    ObjectRejected,
+)
 from mastosync.manifest import ACCESS, write_started
 from mastosync.model import ObjectInfo, Outcome
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
+from mastosync.runtime.steps import BlockingCall, LargeTurn, Steps, StoreCall, WaitFor
 from mastosync.store.abilities import STREAM_BYTES, StreamAnswer, StreamedDigest, StreamedObject, StreamingStore
 from mastosync.store.base import DigestUse, FetchedObject, PutOptions
 
@@ -79,33 +86,38 @@ class Delivery:
 
         Raises: ObjectError; PrivateKeptBack; PrivacyUnknown; StoreUnusable; Interrupted.
         """
-        restarts = interruptions = 0
+        tries = _Tries()
         while True:
             try:
                 yield from self.hide_as_source_does(job, fetched.info)
                 yield from self._record_access(job)
-                if fetched.data is not None:
-                    return (yield from self._deliver_whole(job, source_key, fetched, use))
-                if self._is_to_be_streamed(job, source_key, fetched.info):
-                    return (yield from self._deliver_streamed(job, source_key, fetched, again=restarts > 0))
-                return (yield from self._deliver_in_parts(job, source_key, fetched.info))
-            except (ObjectChanged, SourceDamaged, UploadDamaged):
-                restarts += 1
-                if restarts == _RESTARTS_AT_MOST:
-                    raise
+                outcome = yield from self._delivered(job, source_key, fetched, use, tries.failed)
+                if outcome is not None:
+                    return outcome
+            except (ObjectChanged, SourceDamaged, UploadDamaged, BodyInterrupted) as error:
+                yield from tries.go_on(job, error)
+                if isinstance(tries.failed, SourceDamaged) and fetched.info.etag_is_md5:
+                    self._trust.hash_all()
                 use = DigestUse.COMPUTED
-            except BodyInterrupted as interrupted:
-                interruptions += 1
-                attempts = job.source.store_session.policy.max_attempts
-                if not interrupted.failure.transient or interruptions == attempts:
-                    raise interrupted.failure from interrupted
-                job.source.note(interrupted.failure)
-                yield BlockingCall(partial(job.source.pause, interruptions - 1))
             finally:
                 if fetched.body is not None:
                     fetched.body.close()
-            job.restart()
             fetched = yield self.read(job, source_key, use)
+
+    def _delivered(
+        self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse, failed: ObjectError | None
+    ) -> Steps[Outcome | None]:
+        """`failed`: the attempt before. Gives: None, if the object had to wait and has to be read again."""
+        if fetched.data is not None:
+            return (yield from self._deliver_whole(job, source_key, fetched, use))
+        if self._is_to_be_streamed(job, source_key, fetched.info, failed):
+            if (yield LargeTurn(partial(_set_aside, job, fetched))):
+                return None
+            return (yield from self._deliver_streamed(job, source_key, fetched, failed))
+        outcome = yield from self._deliver_in_parts(job, source_key, fetched.info)
+        if isinstance(failed, _DigestDoubtful):
+            self._trust.note(DigestUse.COMPUTED, fetched.info.size, proved=False)
+        return outcome
 
     def hide_as_source_does(self, job: Job, info: ObjectInfo) -> Steps[None]:
         """Treat an entry as private if the source itself hides the object.
@@ -167,18 +179,20 @@ class Delivery:
         self._trust.hash_all()
         return etag
 
-    def _is_to_be_streamed(self, job: Job, source_key: str, info: ObjectInfo) -> bool:
+    def _is_to_be_streamed(self, job: Job, source_key: str, info: ObjectInfo, failed: ObjectError | None) -> bool:
         """Whether a large object goes in one request. Its digest has to be known before, or be proved afterwards."""
-        is_proved = info.etag_is_md5 or self._trust.may_prove
+        is_proved = info.etag_is_md5 or (self._trust.may_prove and failed is None)
         return is_proved and info.size <= self._options.multipart_threshold and self._streams(job, source_key)
 
-    def _deliver_streamed(self, job: Job, source_key: str, fetched: FetchedObject, *, again: bool) -> Steps[Outcome]:
-        """`again`: an attempt at this object was in vain, so its bytes are hashed."""
-        info = fetched.info
-        check = _StreamCheck(self._trust, SourceCheck(job.source, source_key, info), info, hashes=again)
+    def _deliver_streamed(
+        self, job: Job, source_key: str, fetched: FetchedObject, failed: ObjectError | None
+    ) -> Steps[Outcome]:
+        info, stop = fetched.info, job.source.store_session.stop
+        check = _StreamCheck(self._trust, SourceCheck(job.source, source_key, info), info, failed)
         if fetched.body is None:
-            yield BlockingCall(partial(job.memory.wait, STREAM_BYTES, job.source.store_session.stop))
-        source = StreamedObject(job.source.store_session.store, source_key, info, check.begin, fetched.body)
+            yield BlockingCall(partial(job.memory.wait, STREAM_BYTES, stop))
+        store = job.source.store_session.store
+        source = StreamedObject(store, source_key, info, check.begin, lambda: stop.requested, fetched.body)
 
         def send(options: PutOptions) -> Steps[StreamAnswer]:
             return job.send(StoreCall(job.destination, "write_stream", (job.key, source, options)))
@@ -187,28 +201,24 @@ class Delivery:
             answer: StreamAnswer = yield from self._acl.write(
                 job.entry, self.put_options(info), send, WriteMethod.WHOLE
             )
-            if not check.is_claimed:
-                check.computed = yield BlockingCall(check.of_source.require)
-            md5 = check.computed or info.md5
-            assert md5 is not None  # noqa: S101 - it was claimed or computed
-            is_proved = check.note(answer, md5)
-        except (CorruptObject, ObjectRejected) as refused:  # which end was wrong? Or is there no way without an MD5?
+            md5: bytes = info.md5 if check.is_claimed and info.md5 else (yield BlockingCall(check.of_source.require))
+        except CorruptObject as refused:
             if isinstance(refused, SourceDamaged):
                 raise
-            self._trust.note(DigestUse.COMPUTED, info.size, proved=False)
             raise UploadDamaged(refused.message, hint=refused.hint, store=refused.store) from refused
+        except ObjectRejected as refused:
+            if check.sent is not None or failed is not None:
+                raise
+            raise _DigestDoubtful(refused.message, is_wanted=True, store=refused.store) from refused
         finally:
             source.close()
             check.close()
-        if is_proved and check.is_claimed:
-            yield WaitFor(lambda: self._trust.is_settled, job.source.store_session.stop)
-            is_proved = self._trust.believes
-        if not is_proved and (check.is_claimed or answer.etag_is_md5 or check.sent is None):
-            raise UploadDamaged(
-                f"cannot write {job.key!r} at {job.destination.name}: sent bytes with the MD5 {md5.hex()}, the store"
-                f" answers with the ETag {answer.etag}",
-                store=job.destination.name,
-            )
+        if not check.learns(answer, md5):
+            raise check.damaged(job, answer, md5)
+        if check.is_claimed:
+            yield WaitFor(lambda: self._trust.is_settled, stop)
+            if not self._trust.believes:
+                raise check.damaged(job, answer, md5)
         return job.done(source_key, info.size, md5, answer.etag, believed=check.is_claimed)
 
     def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
@@ -229,6 +239,47 @@ class Delivery:
         return PutOptions(headers, storage_class=self._options.storage_class)
 
 
+def _set_aside(job: Job, fetched: FetchedObject) -> None:
+    """Hold nothing of an object that waits for its turn: what others need for theirs may be just that."""
+    if fetched.body is not None:
+        fetched.body.close()
+    job.memory.release()
+
+
+class _DigestDoubtful(UploadDamaged):
+    """A store was sent no MD5, and has refused that, or answers another one: was the object damaged on its way?"""
+
+    def __init__(self, message: str, *, is_wanted: bool = False, store: str) -> None:
+        """`is_wanted`: it has refused."""
+        super().__init__(message, store=store)
+        self.is_wanted = is_wanted
+
+
+@dataclass(slots=True)
+class _Tries:
+    """The attempts at one delivery that were in vain."""
+
+    failed: ObjectError | None = None  # the last one that cast doubt on the bytes
+    restarts: int = 0
+    interruptions: int = 0
+
+    def go_on(self, job: Job, error: ObjectError) -> Steps[None]:
+        """Get ready for another attempt. Raises: the failure, if there have been enough."""
+        failure = error.failure if isinstance(error, BodyInterrupted) else error
+        if isinstance(failure, (ObjectChanged, SourceDamaged, UploadDamaged)):
+            self.failed = failure
+            self.restarts += 1
+            if self.restarts == _RESTARTS_AT_MOST:
+                raise failure
+        else:
+            self.interruptions += 1
+            if not failure.transient or self.interruptions == job.source.store_session.policy.max_attempts:
+                raise failure
+            job.source.note(failure)
+            yield BlockingCall(partial(job.source.pause, self.interruptions - 1))
+        job.restart()
+
+
 @dataclass(slots=True)
 class _StreamCheck:
     """How the MD5 of one object that is streamed is proved. Decided when its request begins: it may wait before."""
@@ -236,33 +287,48 @@ class _StreamCheck:
     trust: DigestTrust
     of_source: SourceCheck
     info: ObjectInfo
-    hashes: bool  # whatever the trust
+    failed: ObjectError | None  # the delivery before
     is_claimed: bool = False
     sent: bytes | None = None
-    computed: bytes | None = None
+    _has_begun: bool = False
     _counts: bool = False  # as one that is hashed to earn trust
 
     def begin(self) -> StreamedDigest:
         """See `StreamedObject.begin`."""
         self.close()
-        use = DigestUse.COMPUTED
-        if not self.hashes:
-            use = self.trust.use_next_large()
+        use = DigestUse.COMPUTED  # of what has failed: it may have been the bytes
+        if isinstance(self.failed, _DigestDoubtful) and not self.failed.is_wanted:
+            use = DigestUse.WITHHELD  # of damage on the way there will be none this time
+        elif self.failed is None and not self._has_begun:
+            use = self.trust.use_next_large(self.info.size)
             self._counts = use is not DigestUse.CLAIMED
+        self._has_begun = True
         self.is_claimed = use is DigestUse.CLAIMED and self.info.etag_is_md5
         self.sent = None if use is DigestUse.WITHHELD else self.info.md5
         self.of_source = self.of_source.anew()
         return StreamedDigest(self.sent, None if self.is_claimed else self.of_source)
 
-    def note(self, answer: StreamAnswer, md5: bytes) -> bool:
-        """Whether the ETag of the answer is this MD5, which the trust learns too."""
+    def learns(self, answer: StreamAnswer, md5: bytes) -> bool:
+        """Whether an answer is good enough. The trust learns from it, unless bytes may have been damaged on the way."""
         is_proved = answer.etag.lower() == md5.hex()
+        if not is_proved and answer.etag_is_md5 and self.failed is None:
+            return False
         use = DigestUse.CLAIMED if self.is_claimed else DigestUse.COMPUTED if self.sent else DigestUse.WITHHELD
-        self.trust.note(use, self.info.size, proved=is_proved)
-        return is_proved
+        is_wanted = isinstance(self.failed, _DigestDoubtful) and self.failed.is_wanted
+        self.trust.note(use, self.info.size, proved=is_proved and not is_wanted)
+        return is_proved or (use is DigestUse.COMPUTED and not answer.etag_is_md5)
+
+    def damaged(self, job: Job, answer: StreamAnswer, md5: bytes) -> UploadDamaged:
+        """The error for an answer that is not good enough."""
+        message = (
+            f"cannot write {job.key!r} at {job.destination.name}: sent bytes with the MD5 {md5.hex()}, the store"
+            f" answers with the ETag {answer.etag}"
+        )
+        kind = _DigestDoubtful if self.sent is None and self.failed is None and answer.etag_is_md5 else UploadDamaged
+        return kind(message, store=job.destination.name)
 
     def close(self) -> None:
         """The attempt has ended."""
         if self._counts:
-            self.trust.large_ended()
+            self.trust.large_ended(self.info.size)
             self._counts = False

@@ -18,7 +18,6 @@ _EARNED_OBJECTS = 64  # hashed here and proved by the destination, before it is 
 _EARNED_BYTES = 256 * 1024 * 1024  # or so much of fewer objects
 _WITHHELD_AT_FIRST = 16  # one in so many, until one is proved: a private bucket may insist on Content-MD5
 _SAMPLED = 256  # one in so many, from then on
-_LARGE_AT_ONCE = 2  # that are hashed to earn trust: the others wait for that with their outcome
 
 
 class DigestMode(StrEnum):
@@ -41,7 +40,7 @@ class DigestTrust:
         self._earned_objects = self._earned_bytes = 0
         self._computed_by_store = False  # an ETag was right without a Content-MD5
         self._believes = self._is_unproved = False
-        self._hashing_large = 0  # that are under way
+        self._hashing_objects = self._hashing_bytes = 0  # of large objects under way, which may earn trust
 
     @property
     def may_prove(self) -> bool:
@@ -60,31 +59,39 @@ class DigestTrust:
         is_withheld = not self._computed_by_store and number % _WITHHELD_AT_FIRST == 0
         return DigestUse.WITHHELD if is_withheld else DigestUse.COMPUTED
 
-    def use_next_large(self) -> DigestUse:
-        """As `use_next`, for one that is streamed, when its request begins; CLAIMED or not, as long as it takes.
+    def use_next_large(self, size_bytes: int) -> DigestUse:
+        """As `use_next`, for one that is streamed, when its request begins.
 
         If it is not CLAIMED, its end has to be told (`large_ended`). If it is, the outcome has to wait until trust
-        `is_settled`.
+        `is_settled`: as many are hashed as it takes to earn trust, and those beside them wait for that.
         """
         with self._earning:
             is_open = not (self._hashes_all or self._believes)
-            if is_open and self._hashing_large >= _LARGE_AT_ONCE:
+            if is_open and self._hashing_objects and self._is_enough(self._hashing_objects, self._hashing_bytes):
                 return DigestUse.CLAIMED
             use = self.use_next()
             if is_open:
                 use = DigestUse.COMPUTED if self._computed_by_store else DigestUse.WITHHELD
-            self._hashing_large += use is not DigestUse.CLAIMED
+            if use is not DigestUse.CLAIMED:
+                self._hashing_objects += 1
+                self._hashing_bytes += size_bytes
             return use
 
-    def large_ended(self) -> None:
+    def large_ended(self, size_bytes: int) -> None:
         """An object has come to its end, well or not, for which `use_next_large` was not CLAIMED."""
         with self._earning:
-            self._hashing_large -= 1
+            self._hashing_objects -= 1
+            self._hashing_bytes -= size_bytes
+
+    def _is_enough(self, more_objects: int, more_bytes: int) -> bool:
+        """Whether trust is earned if these are proved, too."""
+        objects, size_bytes = self._earned_objects + more_objects, self._earned_bytes + more_bytes
+        return objects >= _EARNED_OBJECTS or size_bytes >= _EARNED_BYTES
 
     @property
     def is_settled(self) -> bool:
         """Whether the destination is believed, or nobody is about to find out that it can be."""
-        return self._believes or self._hashes_all or not self._hashing_large
+        return self._believes or self._hashes_all or not self._hashing_objects
 
     @property
     def believes(self) -> bool:
@@ -104,8 +111,7 @@ class DigestTrust:
                 self._earned_objects += 1
                 self._earned_bytes += size_bytes
                 self._computed_by_store = self._computed_by_store or use is DigestUse.WITHHELD
-                is_earned = self._earned_objects >= _EARNED_OBJECTS or self._earned_bytes >= _EARNED_BYTES
-                self._believes = self._computed_by_store and is_earned
+                self._believes = self._computed_by_store and self._is_enough(0, 0)
 
     def hash_all(self) -> None:
         """Hash every object here from now on: some bytes were not those of their ETag."""

@@ -278,6 +278,16 @@ class SourceCheck:
         self.update(data)
         self.require()
 
+    def require_plausible(self) -> None:
+        """Require that the ETag, where it tells something, fits what was taken in. Raises: SourceDamaged.
+
+        One that was made of parts of an unusual size fits nothing: `require` can tell more.
+        """
+        if self._info.md5 is not None:
+            self.require()
+        elif self._composite.applies:
+            self._decide(self._composite.fits(), "no usual size of parts makes it of them")
+
     def require(self) -> bytes:
         """The MD5 of everything that was taken in, once it has proved to be the object's.
 

@@ -29,11 +29,6 @@ class StoreCall(NamedTuple):
     operation: Literal["read", "open", "write", "write_stream", "head", "copy_from"]  # a method of `RetryingStore`
     arguments: tuple[Any, ...]
 
-    @property
-    def large(self) -> bool:
-        """Whether it moves a large object, which must not keep small ones waiting."""
-        return self.operation == "write_stream"
-
     def run(self) -> object:
         """Make the request and wait for the answer. Raises: ObjectError, StoreUnusable, Interrupted."""
         return getattr(self.store, self.operation)(*self.arguments)
@@ -60,6 +55,17 @@ class BlockingCall:
 
 
 @dataclass(frozen=True, slots=True)
+class LargeTurn:
+    """Wait until a large object may move: it must not keep small ones waiting. Gives: whether it was set aside."""
+
+    set_aside: Callable[[], None]  # lets go of what should not be held meanwhile
+
+    def run(self) -> bool:
+        """There is nobody to wait for here."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
 class WaitFor:
     """Wait, without a thread, for another transfer that is under way.
 
@@ -75,7 +81,7 @@ class WaitFor:
             self.stop.sleep(LOOK_SECONDS)
 
 
-Step: TypeAlias = StoreCall | BlockingCall | WaitFor
+Step: TypeAlias = StoreCall | BlockingCall | LargeTurn | WaitFor
 Steps: TypeAlias = Generator[Step, Any, T]
 
 

@@ -20,7 +20,7 @@ from queue import Empty, Queue
 from typing import Generic, TypeAlias
 
 from mastosync.errors import Interrupted, MastosyncError, ObjectError
-from mastosync.runtime.steps import LOOK_SECONDS, BlockingCall, C, Ended, R, Step, Steps, StoreCall, WaitFor
+from mastosync.runtime.steps import LOOK_SECONDS, BlockingCall, C, Ended, LargeTurn, R, Step, Steps, StoreCall, WaitFor
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.abilities import BatchingStore, NewObject
 from mastosync.store.base import Multiplexer
@@ -38,6 +38,7 @@ class _Transfer(Generic[C, R]):
     step: Step | None = None
     counts_as_large: bool = False  # in `LargeObjectQuota`
     paid: bool = False  # the bandwidth for this step is taken
+    was_parked: bool = False  # before this step
 
 
 class LargeObjectQuota:
@@ -205,7 +206,7 @@ class TransferLoop(Generic[C, R]):
 
     def _advance(self, transfer: _Transfer[C, R], result: object, error: BaseException | None = None) -> None:
         """Take a transfer to its next step, or to its end."""
-        transfer.paid = False
+        transfer.paid = transfer.was_parked = False
         try:
             transfer.step = transfer.steps.send(result) if error is None else transfer.steps.throw(error)
         except StopIteration as end:
@@ -224,20 +225,24 @@ class TransferLoop(Generic[C, R]):
                 self._advance(transfer, None)
             else:
                 self._postpone(transfer, LOOK_SECONDS)
-        elif step.large and not (transfer.counts_as_large or self._may_move_large()):
+        elif isinstance(step, StoreCall):
+            self._begin_call(transfer, step)
+        elif isinstance(step, BlockingCall) and not step.large:
+            self._run_in_thread(transfer, step.run)
+        elif not (transfer.counts_as_large or self._may_move_large()):
             self._park(transfer, step)
         else:
-            transfer.counts_as_large = transfer.counts_as_large or step.large
-            if isinstance(step, StoreCall):
-                self._begin_call(transfer, step)
+            transfer.counts_as_large = True
+            if isinstance(step, LargeTurn):
+                self._advance(transfer, transfer.was_parked)
             else:
                 self._run_in_thread(transfer, step.run)
 
-    def _park(self, transfer: _Transfer[C, R], step: StoreCall | BlockingCall) -> None:
+    def _park(self, transfer: _Transfer[C, R], step: LargeTurn | BlockingCall) -> None:
         """Set a transfer aside until fewer large objects are moving. Another loop may take it then."""
-        if isinstance(step, StoreCall):
-            _, source, *_ = step.arguments
-            source.close()  # a connection of this loop, which would be kept idle
+        if isinstance(step, LargeTurn):
+            step.set_aside()  # in this loop, which may have opened a connection for it
+        transfer.was_parked = True
         self._active -= 1
         self._shared.parked.append(transfer)
 

@@ -21,6 +21,10 @@ class Digesting(Protocol):
         """Take in the next bytes."""
         ...
 
+    def require_plausible(self) -> None:
+        """Asked once all bytes have come, and before the last ones are sent on. Raises: ObjectError if they are wrong."""
+        ...
+
 
 class StreamedDigest(NamedTuple):
     """What is done about the MD5 of an object that is streamed."""
@@ -37,6 +41,7 @@ class StreamedObject:
     key: str
     info: ObjectInfo
     begin: Callable[[], StreamedDigest]  # asked when an attempt begins
+    is_stopped: Callable[[], bool]  # asked again and again: whether to break off
     body: OpenBody | None = None  # which has begun to give the bytes; None: it has to be asked for
 
     def __len__(self) -> int:

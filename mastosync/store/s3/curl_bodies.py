@@ -175,7 +175,8 @@ class BodyStream:
 
     def give(self, at_most: int) -> bytes | int:
         """Bytes to send on; none if there will be no more."""
-        if not self._pieces:
+        at_most = min(at_most, self._sendable)
+        if not at_most:
             self.reader_waits = not self.ended
             return pycurl.READFUNC_PAUSE if self.reader_waits else b""
         given, size = [], 0
@@ -190,11 +191,22 @@ class BodyStream:
         return given[0] if len(given) == 1 else b"".join(given)
 
     def begin(self, digest: Digesting | None) -> None:
-        """Somebody takes the bytes. `digest` looks at all of them, those included that have come."""
+        """Somebody takes the bytes. `digest` looks at all of them, those included that have come.
+
+        Raises: what `digest` makes of them.
+        """
         self.taken, self._digest = True, digest
         if digest is not None:
             for piece in self._pieces:
                 digest.update(piece)
+            if self.ended:
+                digest.require_plausible()
+
+    def end(self) -> None:
+        """All bytes have come. Raises: what `digest` makes of them."""
+        if self._digest is not None:
+            self._digest.require_plausible()
+        self.ended = True
 
     @property
     def may_take(self) -> bool:
@@ -204,7 +216,12 @@ class BodyStream:
     @property
     def may_give(self) -> bool:
         """Whether there is something for what waits for bytes."""
-        return self.reader_waits and (self._buffered > 0 or self.ended)
+        return self.reader_waits and (self._sendable > 0 or self.ended)
+
+    @property
+    def _sendable(self) -> int:
+        """Bytes that may be sent on. Without the last one nothing is stored: it waits until all are known to be right."""
+        return self._buffered - (self.came == self.size and not self.ended)
 
 
 def _status(lines: list[bytes]) -> int:

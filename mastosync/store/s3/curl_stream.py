@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pycurl
 
-from mastosync.errors import BodyInterrupted, NetworkFailure, ObjectError
+from mastosync.errors import BodyInterrupted, Interrupted, NetworkFailure, ObjectError
+from mastosync.language import tr
 from mastosync.store.abilities import StreamAnswer, StreamedObject
 from mastosync.store.s3.curl_bodies import BodyStream
 from mastosync.store.s3.curl_handle import Exchange, Handle
@@ -19,7 +20,7 @@ from mastosync.store.s3.curl_handle import Exchange, Handle
 if TYPE_CHECKING:
     from mastosync.store.s3.curl_store import CurlStore
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.1  # how long a wish to stop may wait
 
 
 class Reading(NamedTuple):
@@ -75,10 +76,10 @@ class Flow:
         if curl is not self.reading.handle.curl:
             return self.writing.concluded(self._exchange, failure)
         stream = self.reading.handle.stream
-        if failure is None and stream is not None and stream.came == stream.size:
-            stream.ended = True
-            return None
         with self._interrupting():
+            if failure is None and stream is not None and stream.came == stream.size:
+                stream.end()
+                return None
             self.reading.handle.concluded(self.reading.exchange, failure)
             raise NetworkFailure(
                 f"cannot read {self._source.key!r} at {self.reading.store.name}: {len(self._source)} bytes were"
@@ -96,7 +97,7 @@ class Flow:
     def _begin_to_write(self, stream: BodyStream) -> None:
         with self._interrupting():  # it may be an error, or another object
             self.reading.exchange.conclude(self.reading.handle.head())
-        stream.begin(self._exchange.digest)
+            stream.begin(self._exchange.digest)
         self.writing.begin(self._exchange)
         self.writing.send_from(stream)
         self._multi.add_handle(self.writing.curl)
@@ -114,13 +115,15 @@ class Flow:
 def stream_alone(
     source: StreamedObject, reading: Reading, writing: Handle, exchange: Exchange[StreamAnswer]
 ) -> StreamAnswer:
-    """Move one object in this thread. Raises: as `Flow`."""
+    """Move one object in this thread. Raises: as `Flow`; Interrupted."""
     multi = pycurl.CurlMulti()
     reading.handle.begin(reading.exchange)
     multi.add_handle(reading.handle.curl)
     flow = Flow(multi, source, reading, writing, exchange)
     try:
         while True:
+            if source.is_stopped():
+                raise Interrupted(tr("stopped while waiting"))
             multi.perform()
             _, ended = ended_in(multi, 2)
             for curl, failure in ended:
