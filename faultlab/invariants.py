@@ -220,7 +220,8 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
     """Keys of bytes that were sent although a client had been told that the object is there.
 
     What a process did with its knowledge before it died is its own affair: the next one has to find out.
-    A client that was told nothing, or something else than the store said, may have to send again; so has one
+    A client that was told nothing, or something else than the store said, may have to send again; so has one that has
+    sent on what was damaged on its way from the source, and one
     that has looked for the object, and was told that there is none or was given other bytes, or has removed it.
     """
     known: dict[str, float] = {}
@@ -233,7 +234,7 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
             known.pop(key, None)
         for removed in each.keys_to_delete:  # what nobody could prove to be private
             known.pop(removed, None)
-        if each.stored and each.told:
+        if each.stored and each.told and each.request.fits_md5:
             known[key] = min(each.answered, known.get(key, each.answered))
     return again
 

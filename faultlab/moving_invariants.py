@@ -154,7 +154,7 @@ class Deliveries:
         if each.stored:
             self.ours.add(key)
         if each.request.operation in SENDING - {"UploadPart"}:
-            if each.stored and each.told:
+            if each.stored and each.told and each.request.fits_md5:
                 self.held[key] = Held(fingerprint, each.answered, place)
             else:
                 self.held.pop(key, None)  # nobody knows what became of it

@@ -145,6 +145,7 @@ class Request:
     nth: int  # from 1: among requests of this operation on this key (and part number)
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
     named: tuple[str, ...] = ()  # keys in the body of a DeleteObjects, once it is there
+    fits_md5: bool = True  # the body has the MD5 that its headers say, as far as they say one
 
 
 FaultPlan = Callable[[Request], Fault | None]

@@ -6,7 +6,9 @@ stay valid. HTTP/1.1 with keep-alive on both sides; a request's body needs a Con
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import http.client
 import os
 import select
@@ -203,6 +205,9 @@ class _Handler(BaseHTTPRequestHandler):
             if len(body) < length:  # the client is gone: a store would wait for the rest
                 self.close_connection = True
                 return
+        if "content-md5" in headers and len(body) == length:
+            md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+            request = replace(request, fits_md5=md5 == headers["content-md5"])
         if request.operation == "DeleteObjects" and len(body) == length:
             request = replace(request, named=keys_named(body))
         started = time.monotonic()
