@@ -30,9 +30,8 @@ from mastosync.errors import (
 from mastosync.manifest import ManifestReader
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import End, EntryState, ObjectInfo, Outcome, Reason
-from mastosync.store.abilities import StreamAnswer, StreamedObject
+from mastosync.store.abilities import StreamAnswer
 from mastosync.store.base import DigestUse, PutOptions
-from tests.support.copy_world import World
 from tests.support.entries import claim, entry
 from tests.support.memory_store import MemoryStore
 from tests.support.transfers import transfer
