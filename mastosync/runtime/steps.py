@@ -37,6 +37,11 @@ class StoreCall(NamedTuple):
         """The answer, if the store has it without keeping anybody waiting; else None, and the request has to run."""
         return self.store.read_cached(*self.arguments[:3]) if self.operation in {"read", "open"} else None
 
+    def let_go(self) -> None:
+        """Break off the body that is to be sent on, if one has begun: the request will ask for it again."""
+        if self.operation == "write_stream":
+            self.arguments[1].close()
+
     def repeat(self, failure: ObjectError) -> object:
         """As `run`, when a first attempt has failed in a way that may pass."""
         return self.store.repeat(failure, self.operation, self.arguments)

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, islice
+from itertools import chain, count, islice
 from queue import Empty, Queue
 from typing import Generic, TypeAlias
 
@@ -27,6 +27,7 @@ from mastosync.store.base import Multiplexer
 
 _REPORT_SECONDS = 0.02  # how long outcomes may: each report wakes up the copier
 _SIGNAL_SECONDS = 0.1  # how long a wish to stop may
+_OPEN_SECONDS = 5.0  # how long a body may wait to be sent on: servers close what is idle, some after 15 seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +40,7 @@ class _Transfer(Generic[C, R]):
     counts_as_large: bool = False  # in `LargeObjectQuota`
     paid: bool = False  # the bandwidth for this step is taken
     was_parked: bool = False  # before this step
+    waits_since: float | None = None  # in a line for an endpoint, by the monotonic clock
 
 
 class LargeObjectQuota:
@@ -99,6 +101,7 @@ class TransferLoop(Generic[C, R]):
         self._lines: dict[object, deque[_Transfer[C, R]]] = {}  # none is empty; by limiter or bandwidth
         self._ended: list[Ended[C, R]] = []
         self._reported = 0.0  # when, by the monotonic clock
+        self._look_at = 0.0  # when to look for bodies that wait, by the same
 
     def run(self) -> None:
         """Work until there is no claim any more. Errors are reported with their claim, not raised."""
@@ -164,9 +167,19 @@ class TransferLoop(Generic[C, R]):
             self._lines.clear()
             for transfer in waiting:
                 self._advance(transfer, None, Interrupted("stopped while waiting"))
+        now = time.monotonic()
+        if self._lines and now >= self._look_at:
+            self._look_at = now + _OPEN_SECONDS / 10
+            self._close_old_bodies(now)
         while self._delayed and self._delayed[0][0] <= time.monotonic():
             _, _, transfer = heapq.heappop(self._delayed)
             self._begin(transfer)
+
+    def _close_old_bodies(self, now: float) -> None:
+        for transfer in chain.from_iterable(self._lines.values()):
+            waits_long = transfer.waits_since is not None and now - transfer.waits_since >= _OPEN_SECONDS
+            if waits_long and isinstance(transfer.step, StoreCall):
+                transfer.step.let_go()
 
     def _wait_seconds(self) -> float:
         """Seconds to wait for what is under way, before something else has to be looked at."""
@@ -207,6 +220,7 @@ class TransferLoop(Generic[C, R]):
     def _advance(self, transfer: _Transfer[C, R], result: object, error: BaseException | None = None) -> None:
         """Take a transfer to its next step, or to its end."""
         transfer.paid = transfer.was_parked = False
+        transfer.waits_since = None
         try:
             transfer.step = transfer.steps.send(result) if error is None else transfer.steps.throw(error)
         except StopIteration as end:
@@ -251,6 +265,8 @@ class TransferLoop(Generic[C, R]):
         if multiplexer is not None and multiplexer.takes(store, call.operation, call.arguments):
             if self._may_send(transfer, call):
                 self._multiplex(multiplexer, transfer, call)
+            elif transfer.waits_since is None:
+                transfer.waits_since = time.monotonic()
         elif call.operation == "write" and isinstance(store, BatchingStore):
             if self._may_send(transfer, call):
                 answered = partial(self._note_answer, transfer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import socket
 import ssl
 import threading
 import time
@@ -656,6 +657,35 @@ def test_a_wish_to_stop_breaks_off(ends: Ends, move: Move, stalls: str) -> None:
         over.set()
     wait_until(lambda: not ends.new.requests or ends.new.cut == 1, "the destination has noticed")
     assert not ends.stored
+    assert_still_usable(ends)
+
+
+def test_both_ends_may_break_off_at_once(ends: Ends) -> None:
+    """Both are told together, the one after the other."""
+    arrived, over = threading.Barrier(3), threading.Barrier(3)
+
+    def give(talk: Talk) -> None:
+        talk.answer(200, DATA[:1000], ETAG, len(DATA))
+        arrived.wait(PATIENCE_SECONDS)
+        talk.reset()
+        talk.connection.shutdown(socket.SHUT_RDWR)
+        over.wait(PATIENCE_SECONDS)
+
+    def take(talk: Talk) -> None:
+        talk.receive(100)
+        arrived.wait(PATIENCE_SECONDS)
+        talk.reset()
+        talk.connection.shutdown(socket.SHUT_RDWR)
+        over.wait(PATIENCE_SECONDS)
+
+    ends.old.talk, ends.new.talk = give, take
+    source = Stream().source(ends.source)
+    ends.multiplexer.begin("write", ends.destination, "write_stream", ("object", source, PLAIN), always)
+    while arrived.n_waiting < 2:
+        assert not ends.multiplexer.finished(0.01)
+    arrived.wait(PATIENCE_SECONDS)
+    over.wait(PATIENCE_SECONDS)
+    assert isinstance(results(ends.multiplexer, 1)["write"], ObjectError)
     assert_still_usable(ends)
 
 

@@ -189,8 +189,9 @@ class CurlMultiplexer:
             self._take_end_of_request(curl, failure, results)
         elif curl in self._transits:
             self._take_end_in_transit(self._transits[curl], curl, failure, results)
-        else:  # of a body that nobody has taken yet: whoever does asks for it again
+        elif curl in self._open:  # nobody has taken the body yet: whoever does asks for it again
             self._open[curl].close()
+        # else its flow has ended with the other request, a moment before
 
     def _take_end_of_request(
         self, curl: pycurl.Curl, failure: pycurl.error | None, results: list[CompletedRequest]
