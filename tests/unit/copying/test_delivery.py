@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from hashlib import md5
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +12,6 @@ from mastosync.copying.digests import DigestMode
 from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import (
     AclUnsupported,
-    BodyInterrupted,
     CorruptObject,
     NetworkFailure,
     ObjectDenied,
@@ -27,8 +23,6 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.manifest import ManifestReader
-from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import End, EntryState, ObjectInfo, Outcome, Reason
 from mastosync.store.abilities import StreamAnswer
 from mastosync.store.base import DigestUse, PutOptions
