@@ -247,7 +247,7 @@ def _set_aside(job: Job, fetched: FetchedObject) -> None:
 
 
 class _DigestDoubtful(UploadDamaged):
-    """A store was sent no MD5, and has refused that, or answers another one: was the object damaged on its way?"""
+    """A store was sent no MD5, and has refused that, or answers another one. Damage on the way may be the reason."""
 
     def __init__(self, message: str, *, is_wanted: bool = False, store: str) -> None:
         """`is_wanted`: it has refused."""
@@ -309,7 +309,7 @@ class _StreamCheck:
         return StreamedDigest(self.sent, None if self.is_claimed else self.of_source)
 
     def learns(self, answer: StreamAnswer, md5: bytes) -> bool:
-        """Whether an answer is good enough. The trust learns from it, unless bytes may have been damaged on the way."""
+        """Whether an answer is a proof, or as good as one. The trust learns it, unless damage may be the reason."""
         is_proved = answer.etag.lower() == md5.hex()
         if not is_proved and answer.etag_is_md5 and self.failed is None:
             return False

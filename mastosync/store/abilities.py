@@ -22,7 +22,7 @@ class Digesting(Protocol):
         ...
 
     def require_plausible(self) -> None:
-        """Asked once all bytes have come, and before the last ones are sent on. Raises: ObjectError if they are wrong."""
+        """All bytes have come, and the last ones are not sent on yet. Raises: ObjectError if they are wrong."""
         ...
 
 

@@ -6,7 +6,6 @@ Whatever happens: it ends, it says who is at fault, nothing but the whole object
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import socket
 import ssl
@@ -89,6 +88,10 @@ class Stream:
 
     def source(self, store: CurlStore, info: ObjectInfo = INFO, key: str = "object") -> StreamedObject:
         return StreamedObject(store, key, info, self.begin, lambda: self.stopped)
+
+    def stop_after(self, event: threading.Event) -> None:
+        event.wait(PATIENCE_SECONDS)
+        self.stopped = True
 
     def begin(self) -> StreamedDigest:
         self.begun += 1
@@ -203,7 +206,7 @@ def open_sockets() -> int:
     count = 0
     for each in Path("/proc/self/fd").iterdir():
         try:
-            count += os.readlink(each).startswith("socket:")
+            count += str(each.readlink()).startswith("socket:")
         except OSError:  # the listing's own
             continue
     return count
@@ -268,11 +271,13 @@ def test_many_objects_travel_side_by_side_and_connections_are_used_again(
             kept.clear()
             for key in bodies:
                 ends.multiplexer.begin(key, ends.source, "open", (key, WHOLE, DigestUse.CLAIMED, MOST), always)
-            for key, fetched in results(ends.multiplexer, 16).items():
+            opened_bodies = results(ends.multiplexer, 16)
+            for key, body in bodies.items():
+                fetched = opened_bodies[key]
                 assert isinstance(fetched, FetchedObject)
                 assert fetched.body is not None
-                stream = Stream(Digest() if digest else None, md5_of(bodies[str(key)]))
-                source = replace(stream.source(ends.source, fetched.info, str(key)), body=fetched.body)
+                stream = Stream(Digest() if digest else None, md5_of(body))
+                source = replace(stream.source(ends.source, fetched.info, key), body=fetched.body)
                 ends.multiplexer.begin(key, ends.destination, "write_stream", (key, source, PLAIN), always)
             answers = results(ends.multiplexer, 16)
             assert {key: cast("StreamAnswer", each).etag for key, each in answers.items()} == {
@@ -284,9 +289,8 @@ def test_many_objects_travel_side_by_side_and_connections_are_used_again(
 
 def test_small_objects_overtake_a_body_that_nobody_takes(ends: Ends) -> None:
     def give(talk: Talk) -> None:
-        talk.answer(
-            200, *((DATA, ETAG) if talk.key == "object" else (AFTER_IT, f'ETag: "{md5_of(AFTER_IT).hex()}"\r\n'))
-        )
+        body = DATA if talk.key == "object" else AFTER_IT
+        talk.answer(200, body, f'ETag: "{md5_of(body).hex()}"\r\n')
 
     ends.old.talk = give
     fetched = opened_body(ends)
@@ -636,9 +640,7 @@ def test_a_wish_to_stop_breaks_off(ends: Ends, move: Move, stalls: str) -> None:
     stream = Stream()
     try:
         if move is alone:
-            stopping = threading.Thread(
-                target=lambda: arrived.wait(PATIENCE_SECONDS) and setattr(stream, "stopped", True)
-            )
+            stopping = threading.Thread(target=stream.stop_after, args=(arrived,))
             stopping.start()
             began = time.monotonic()
             with pytest.raises(Interrupted):

@@ -6,8 +6,8 @@ Every test has a deadline: a run that waits for something that never comes is th
 from __future__ import annotations
 
 import base64
-import os
 import random
+import socket
 import threading
 import time
 from collections import Counter
@@ -121,7 +121,7 @@ class Site:
 
     old: Bucket
     new: Bucket
-    servers: tuple[TalkingServer, TalkingServer]
+    servers: list[TalkingServer]
     source: CurlStore
     destination: CurlStore
     stop: StopSignal = field(default_factory=StopSignal)
@@ -135,15 +135,13 @@ class Site:
             self.old.objects[key_of(number)] = bytes_of(number, size)
 
     def transfer(self, options: TransferOptions = OPTIONS) -> Transfer:
-        sessions: list[StoreSession] = []
-        for store in (self.source, self.destination):
-            limiter = EndpointLimiter(self.stop)
-            limiter.has_answered = True
-            bandwidth = self.bandwidth if store is self.destination else None
-            sessions.append(
-                StoreSession(store, limiter, self.policy, self.stop, bandwidth, Downtime(limiter, self.stop, 0))
-            )
-        return Transfer(*sessions, options, self.budget)
+        return Transfer(self._session(self.source), self._session(self.destination), options, self.budget)
+
+    def _session(self, store: CurlStore) -> StoreSession:
+        limiter = EndpointLimiter(self.stop)
+        limiter.has_answered = True
+        bandwidth = self.bandwidth if store is self.destination else None
+        return StoreSession(store, limiter, self.policy, self.stop, bandwidth, Downtime(limiter, self.stop, 0))
 
     def copied(
         self,
@@ -192,13 +190,13 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     old, new = Bucket(), Bucket()
     before = open_sockets()
     with ExitStack() as stack:
-        servers = tuple(stack.enter_context(TalkingServer(bucket.talk)) for bucket in (old, new))
+        servers = [stack.enter_context(TalkingServer(bucket.talk)) for bucket in (old, new)]
         config = replace(MADE_UP, read_timeout_seconds=20)
-        stores = [
+        source, destination = (
             cast("CurlStore", stack.enter_context(opened(at(server.endpoint_url, config), kind=CurlStore)))
             for server in servers
-        ]
-        yield Site(old, new, cast("tuple[TalkingServer, TalkingServer]", servers), *stores)
+        )
+        yield Site(old, new, servers, source, destination)
     wait_until(lambda: open_sockets() <= before, "all connections are closed")
 
 
@@ -207,7 +205,7 @@ def open_sockets() -> int:
     count = 0
     for each in Path("/proc/self/fd").iterdir():
         try:
-            count += os.readlink(each).startswith("socket:")
+            count += str(each.readlink()).startswith("socket:")
         except OSError:  # the listing's own
             continue
     return count
@@ -314,6 +312,7 @@ def test_what_waits_for_its_turn_is_not_claimed_by_a_source_that_closes_what_is_
     site.bandwidth = Bandwidth(lambda _: 2 * MIB, site.stop)
 
     def pieces(talk: Talk, body: bytes) -> None:
+        talk.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * KIB)
         talk.connection.settimeout(0.6)
         try:
             talk.send(body)
@@ -322,7 +321,7 @@ def test_what_waits_for_its_turn_is_not_claimed_by_a_source_that_closes_what_is_
             talk.reset()
 
     site.old.pieces = pieces
-    sizes = dict.fromkeys(range(1, 5), 2 * MIB + 500 * KIB)
+    sizes = dict.fromkeys(range(1, 7), 3 * MIB)
     site.lay_down(sizes)
     ended = site.copied(list(sizes))
     site.assert_all_done(ended)

@@ -35,9 +35,8 @@ class Talk:
 
     def answer(self, status: int, body: bytes = b"", headers: str = "", length: int | None = None) -> None:
         announced = len(body) if length is None else length
-        self.send(
-            f"HTTP/1.1 {status} Whatever\r\nContent-Length: {announced}\r\n{headers}\r\n".encode("latin-1") + body
-        )
+        head = f"HTTP/1.1 {status} Whatever\r\nContent-Length: {announced}\r\n{headers}\r\n"
+        self.send(head.encode("latin-1") + body)
 
     def receive(self, at_most: int | None = None) -> bytes:
         """What comes of the body; all of it, unless a number of bytes is given."""
@@ -113,10 +112,8 @@ class _Server(socketserver.ThreadingTCPServer):
     def shutdown_request(self, request: object) -> None:
         connection = cast("socket.socket", request)
         self.open.discard(connection)
-        if (
-            connection.fileno() >= 0
-            and connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == _AT_ONCE_NOTHING
-        ):
+        lingers = connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+        if lingers == _AT_ONCE_NOTHING:
             connection.close()  # a shutdown would be polite
         else:
             super().shutdown_request(connection)

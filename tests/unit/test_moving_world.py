@@ -88,12 +88,13 @@ from tests.support.memory_store import MemoryStore
 AT_ONCE = RetryPolicy(max_attempts=3, throttle_budget_seconds=0, first_wait_seconds=0, longest_wait_seconds=0)
 ALWAYS = AT_ONCE.max_attempts
 ENDLESS = 1_000
+STREAMED_BYTES = 1_000
 EVERY_ROW = PlanOptions().as_details()
 
 errors = st.sampled_from([NetworkFailure, ServerFailure, ObjectDenied, Death])
 lost_answers = st.sampled_from([NetworkFailure, Death])
-reads = st.sampled_from([EVERYTHING, "head", "read", "digest"])
-writes = st.sampled_from([WRITES, WRITES, "start_multipart", "anybody_reads", "withdraw"])
+reads = st.sampled_from([EVERYTHING, "head", "read", "streamed", "digest"])
+writes = st.sampled_from([WRITES, WRITES, "write_stream", "start_multipart", "anybody_reads", "withdraw"])
 
 
 def troubles(methods: st.SearchStrategy[str], *, applied: bool = False) -> st.SearchStrategy[Trouble]:
@@ -178,6 +179,8 @@ class MovingWorld(RuleBasedStateMachine):
         optional=st.sets(places),
         unsized=st.sets(places),
         within=st.sampled_from([False, False, True]),
+        streaming=st.booleans(),
+        whole_etags=st.booleans(),
         is_copied=st.sampled_from([True, True, False]),
     )
     def begin(
@@ -187,11 +190,14 @@ class MovingWorld(RuleBasedStateMachine):
         optional: set[Place],
         unsized: set[Place],
         within: bool,
+        streaming: bool,
+        whole_etags: bool,
         is_copied: bool,
     ) -> None:
         rows = {each: Row(1, each in private, each in optional, each not in unsized) for each in WHERE}
-        self.world = World(rows, frozenset(acls))
-        self.within = within
+        self.world = World(rows, frozenset(acls), whole_etags=whole_etags)
+        self.within, self.streaming = within, streaming
+        self.world.old.streaming = self.world.new.streaming = streaming
         self._plan()
         if is_copied:
             self.copy_all()
@@ -326,7 +332,11 @@ class MovingWorld(RuleBasedStateMachine):
         queue.start_run(1)
         self.world.runs()
         work = islice(queue.iter_claimable(), limit)
-        options = TransferOptions(multipart_threshold=LARGE_BYTES, source_bucket="old" if self.within else None)
+        options = TransferOptions(
+            whole_bytes=LARGE_BYTES,
+            multipart_threshold=STREAMED_BYTES if self.streaming else LARGE_BYTES,
+            source_bucket="old" if self.within else None,
+        )
         memory = MemoryBudget(1 << 28)
         with closing(
             Transfer(self._store_session(self.world.old), self._store_session(self.world.new), options, memory)
@@ -551,7 +561,14 @@ def test_an_upload_in_parts_that_never_began_leaves_what_lay_there_as_it_was_kno
     world = MovingWorld()
     try:
         world.begin(
-            acls={PRIVATE, PUBLIC}, optional=set(), is_copied=True, unsized=set(), within=False, private={"large"}
+            acls={PRIVATE, PUBLIC},
+            optional=set(),
+            is_copied=True,
+            unsized=set(),
+            within=False,
+            streaming=False,
+            whole_etags=False,
+            private={"large"},
         )
         world.copy_all()
         world.a_row_changes_and_is_copied_in_bad_weather(change="leave", place="large", seen_by="plan", weather=calm)

@@ -220,7 +220,7 @@ class BodyStream:
 
     @property
     def _sendable(self) -> int:
-        """Bytes that may be sent on. Without the last one nothing is stored: it waits until all are known to be right."""
+        """Bytes that may be sent on. The last one waits for the digest: without it nothing is stored."""
         return self._buffered - (self.came == self.size and not self.ended)
 
 
