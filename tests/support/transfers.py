@@ -30,6 +30,11 @@ def store_session(
 
 
 def transfer(
-    old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None, note: NoteAccess | None = None
+    old: MemoryStore,
+    new: MemoryStore,
+    options: TransferOptions | None = None,
+    note: NoteAccess | None = None,
+    policy: RetryPolicy = IMPATIENT,
 ) -> Transfer:
-    return Transfer(store_session(old), store_session(new), options or TransferOptions(), MemoryBudget(1 << 30), note)
+    ends = store_session(old, policy=policy), store_session(new, policy=policy)
+    return Transfer(*ends, options or TransferOptions(), MemoryBudget(1 << 30), note)
