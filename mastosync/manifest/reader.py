@@ -102,7 +102,7 @@ _SELECT_RUN_OF_KIND = f"""
 SELECT {{columns}} FROM entries
 WHERE kind = ? AND (id, name) >= (?, ?) AND (id, name) <= (?, ?) AND reason <> {GONE} {{conditions}} ORDER BY id, name
 """
-_SELECT_SPAN = "SELECT min(id) FROM entries WHERE kind = ?1 UNION ALL SELECT max(id) FROM entries WHERE kind = ?1"
+_SELECT_SPAN = "SELECT min(id) FROM entries WHERE kind = ? UNION ALL SELECT max(id) FROM entries WHERE kind = ?"
 _SELECT_AFTER = f"""
 SELECT id, name FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND reason <> {GONE} {{states}}
 ORDER BY id, name LIMIT 1 OFFSET ?
@@ -236,7 +236,7 @@ class SegmentReader:
     def span(self, kind: int) -> tuple[int, int] | None:
         """The lowest and the highest id of a kind, in whatever state; None: it has no lines."""
         with translated(self._manifest.path):
-            (lowest,), (highest,) = self._manifest.connection.execute(_SELECT_SPAN, (kind,)).fetchall()
+            (lowest,), (highest,) = self._manifest.connection.execute(_SELECT_SPAN, (kind, kind)).fetchall()
         return None if lowest is None else (lowest, highest)
 
     def iter_runs(
