@@ -268,6 +268,11 @@ class ClaimedDigestWrong(CorruptObject):
 
     transient = False
 
+    def __init__(self, message: str, *, md5: bytes) -> None:
+        """`md5`: what they have."""
+        super().__init__(message)
+        self.md5 = md5
+
 
 class NetworkFailure(ObjectError):
     """The connection failed or stalled before an answer was complete.

@@ -225,13 +225,15 @@ class Copier:
 
     def _begin_anew(self, reopened: int, progress: CopyProgress) -> None:
         """Take in that what this run has believed is to be copied again."""
+        assert self.trust is not None  # noqa: S101 - it has said so
         self._believed.clear()
         self._disbelieved += reopened
         if self.options.limit is None:
             progress.total += reopened
         _log.warning(
-            "the destination makes its ETags of something else than the bytes: from now on every object is hashed here,"
-            " and %d that were believed are copied again",
+            "%s makes its ETags of something else than the bytes: from now on every object is hashed here, and %d that"
+            " were believed are copied again",
+            self.trust.destination,
             reopened,
         )
 

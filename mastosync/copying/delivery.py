@@ -1,14 +1,13 @@
 """How an object that was found at the source is stored at the destination, and how its bytes are proved.
 
-A small object was fetched whole, and is written whole. A large one travels in parts. Bytes are proved by a digest at
-both ends (see `digests`). What turns out to be damaged, or was replaced meanwhile, is read again.
+A small object was fetched whole, and is written whole. A large one is streamed, or travels in parts. A digest at both
+ends proves the bytes (see `digests`). What turns out to be damaged, or was replaced meanwhile, is read again.
 """
 
 from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -27,12 +26,13 @@ from mastosync.errors import (
     ObjectError,
     ObjectRejected,
 )
+from mastosync.language import say
 from mastosync.manifest import ACCESS, write_started
 from mastosync.model import ObjectInfo, Outcome
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.steps import BlockingCall, LargeTurn, Steps, StoreCall, WaitFor
 from mastosync.store.abilities import STREAM_BYTES, StreamAnswer, StreamedDigest, StreamedObject, StreamingStore
-from mastosync.store.base import DigestUse, FetchedObject, PutOptions
+from mastosync.store.base import DAMAGED_AT_SOURCE, DAMAGED_ON_THE_WAY, DigestUse, FetchedObject, PutOptions
 
 if TYPE_CHECKING:
     from mastosync.copying.transfer import TransferOptions
@@ -147,7 +147,7 @@ class Delivery:
             yield BlockingCall(partial(check.require_whole, data))
         if use is DigestUse.CLAIMED and not info.etag_is_md5:
             use = DigestUse.COMPUTED  # as nothing was claimed
-        elif job.source.read_damaged:
+        if job.source.read_damaged:
             self._trust.hash_all()
 
         def send(options: PutOptions) -> Steps[str]:
@@ -160,7 +160,10 @@ class Delivery:
         except ClaimedDigestWrong as wrong:
             self._trust.hash_all()
             raise SourceDamaged(
-                f"cannot read {source_key!r} at {job.source.name}: {wrong.message}", store=job.source.name
+                f"cannot read {source_key!r} at {job.source.name}: its bytes have the MD5 {wrong.md5.hex()}, its ETag"
+                f" says {info.etag}",
+                hint=say(DAMAGED_AT_SOURCE),
+                store=job.source.name,
             ) from wrong
         if use is not DigestUse.WITHHELD:
             self._trust.note(use, len(data), proved=etag.lower() == md5.hex())
@@ -168,15 +171,23 @@ class Delivery:
 
     def _send_withheld(self, job: Job, data: bytes, md5: bytes, options: PutOptions) -> Steps[str]:
         """Write without the MD5; once more with it, if that proves nothing or the store insists on one."""
-        with suppress(ObjectRejected):
+        is_insisting = False
+        try:
             etag: str = yield from job.send(
                 StoreCall(job.destination, "write", (job.key, data, md5, options, DigestUse.WITHHELD))
             )
-            self._trust.note(DigestUse.WITHHELD, len(data), proved=etag.lower() == md5.hex())
             if etag.lower() == md5.hex():
+                self._trust.note(DigestUse.WITHHELD, len(data), proved=True)
                 return etag
+        except ObjectRejected:
+            is_insisting = True
+        except CorruptObject:  # each attempt was answered with another MD5: of the bytes, or of nothing
+            pass
         etag = yield from job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
-        self._trust.hash_all()
+        if is_insisting:
+            self._trust.hash_all()
+        else:
+            self._trust.note(DigestUse.WITHHELD, len(data), proved=False)
         return etag
 
     def _is_to_be_streamed(self, job: Job, source_key: str, info: ObjectInfo, failed: ObjectError | None) -> bool:
@@ -209,7 +220,7 @@ class Delivery:
         except ObjectRejected as refused:
             if check.sent is not None or failed is not None:
                 raise
-            raise _DigestDoubtful(refused.message, is_wanted=True, store=refused.store) from refused
+            raise _DigestDoubtful(refused.message, is_wanted=True, hint=refused.hint, store=refused.store) from refused
         finally:
             source.close()
             check.close()
@@ -249,9 +260,9 @@ def _set_aside(job: Job, fetched: FetchedObject) -> None:
 class _DigestDoubtful(UploadDamaged):
     """A store was sent no MD5, and has refused that, or answers another one. Damage on the way may be the reason."""
 
-    def __init__(self, message: str, *, is_wanted: bool = False, store: str) -> None:
+    def __init__(self, message: str, *, is_wanted: bool = False, hint: str = "", store: str) -> None:
         """`is_wanted`: it has refused."""
-        super().__init__(message, store=store)
+        super().__init__(message, hint=hint, store=store)
         self.is_wanted = is_wanted
 
 
@@ -325,7 +336,7 @@ class _StreamCheck:
             f" answers with the ETag {answer.etag}"
         )
         kind = _DigestDoubtful if self.sent is None and self.failed is None and answer.etag_is_md5 else UploadDamaged
-        return kind(message, store=job.destination.name)
+        return kind(message, hint=say(DAMAGED_ON_THE_WAY), store=job.destination.name)
 
     def close(self) -> None:
         """The attempt has ended."""

@@ -12,7 +12,7 @@ import threading
 from enum import StrEnum
 from itertools import count
 
-from mastosync.store.base import DigestUse
+from mastosync.store.base import DigestUse, ObjectStore
 
 _EARNED_OBJECTS = 64  # hashed here and proved by the destination, before it is believed
 _EARNED_BYTES = 256 * 1024 * 1024  # or so much of fewer objects
@@ -30,11 +30,11 @@ class DigestMode(StrEnum):
 class DigestTrust:
     """Decides for each object of a run where its MD5 comes from. Shared by all workers."""
 
-    def __init__(self, mode: DigestMode, *, destination_computes: bool) -> None:
-        """`destination_computes`: see `ObjectStore.computes_digests`."""
+    def __init__(self, mode: DigestMode, destination: ObjectStore) -> None:
+        self.destination = destination.name
         self.disproved = False  # the ETags that objects were believed by were not made of their bytes
         self._hashes_all = mode is DigestMode.ALWAYS
-        self._destination_computes = destination_computes
+        self._destination_computes = destination.computes_digests
         self._numbers = count(1)
         self._earning = threading.Lock()
         self._earned_objects = self._earned_bytes = 0

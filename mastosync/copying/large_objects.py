@@ -30,12 +30,12 @@ from mastosync.errors import (
     ObjectTooLarge,
     StoreUnusable,
 )
-from mastosync.language import tr
+from mastosync.language import say, tr
 from mastosync.model import ObjectInfo
 from mastosync.runtime.memory import MemoryBudget, Reservation
 from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import Buffer, ObjectStore, PutOptions, UploadedPart
+from mastosync.store.base import DAMAGED_AT_SOURCE, Buffer, ObjectStore, PutOptions, UploadedPart
 
 _log = logging.getLogger(__name__)
 
@@ -307,5 +307,5 @@ class SourceCheck:
             raise SourceDamaged(
                 f"cannot read {self._key!r} at {self._store.name}: the bytes that came are not those of the object, "
                 f"whose ETag is {self._info.etag}: {found}",
-                hint="if every attempt fails, the object is damaged at the source",
+                hint=say(DAMAGED_AT_SOURCE),
             )

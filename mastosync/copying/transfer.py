@@ -85,7 +85,7 @@ class Transfer:
         self._destination = destination
         self._options = options
         self._memory = memory
-        self.trust = DigestTrust(options.digest, destination_computes=destination.store.computes_digests)
+        self.trust = DigestTrust(options.digest, destination.store)
         self._acl = AclRule.of_run(destination, self._destination_key, options)
         self._delivery = Delivery(options, self._acl, self.trust, memory, note)
         self._copies = options.destination_prefix if options.one_bucket else None

@@ -30,10 +30,18 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from mastosync.errors import ClaimedDigestWrong, MastosyncError
+from mastosync.language import deferred
 from mastosync.model import ObjectHeaders, ObjectInfo
 
 Buffer: TypeAlias = bytes | bytearray
 """Bytes of an object. A part of a large one is read into the very memory that it is sent from."""
+
+
+DAMAGED_AT_SOURCE = deferred("if every attempt fails, the object is damaged at the source")
+DAMAGED_ON_THE_WAY = deferred(
+    "bytes were changed on the way: if it happens again, check the network and this machine's memory"
+)
+"""Hints for bytes that do not have the MD5 that they should have."""
 
 
 class DigestUse(StrEnum):
@@ -277,7 +285,8 @@ def require_claimed(key: str, store_name: str, data: bytes, md5: bytes) -> None:
     if computed != md5:
         raise ClaimedDigestWrong(
             f"cannot write {key!r} at {store_name}: its bytes have the MD5 {computed.hex()}, the ETag of their source "
-            f"is {md5.hex()}"
+            f"is {md5.hex()}",
+            md5=computed,
         )
 
 

@@ -33,6 +33,7 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates
 from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
 from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.runtime.memory import collecting_rarely
 from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import side_by_side
@@ -42,7 +43,6 @@ from mastosync.verifying.listing_merge import (
     KeySpace,
     Listing,
     ListingLookup,
-    collecting_rarely,
 )
 
 _log = logging.getLogger(__name__)

@@ -11,11 +11,9 @@ takes the entry in. Memory is that of the sample. The design is in docs/design/v
 
 from __future__ import annotations
 
-import gc
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import count, product, takewhile
 from operator import itemgetter
 from typing import NamedTuple, Protocol, TypeAlias
@@ -31,7 +29,6 @@ from mastosync.store.base import ListedObject, Page
 _SAMPLES_A_RANGE = 16  # of which every sixteenth is where the space is cut
 _LEAST_ENTRIES = 2_000  # in a range: two pages of a listing
 _FEW = 512  # lines of a segment that are left: then more are read
-_GROWTH = 500_000  # of tuples and the like: far more than there ever are at once
 _NO_RANK = 1 << 64
 _ID, _NAME, _FALLBACK = map(itemgetter, range(3))  # of a line
 _KEY = itemgetter(ListedObject._fields.index("key"))
@@ -285,20 +282,6 @@ def _windows_up_to(key: str | None, segments: list[_OpenSegment], objects: list[
         if up_to == key:
             return
         first = end
-
-
-@contextmanager
-def collecting_rarely() -> Iterator[None]:
-    """With a garbage collector that runs only if something grows: what is read is bounded, and in no cycle.
-
-    As it is set by default, it looks at all that is read, over and over: that takes longer than the merge.
-    """
-    usual = gc.get_threshold()
-    gc.set_threshold(_GROWTH, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
 
 
 class SampleRank(NamedTuple):

@@ -32,11 +32,12 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import KeyRange, iter_candidates, root_of
 from mastosync.model import Entry, Record
 from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.runtime.memory import collecting_rarely
 from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import side_by_side
 from mastosync.store.base import ListedObject
-from mastosync.verifying.listing_merge import EntryRun, KeySpace, Listing, Window, collecting_rarely
+from mastosync.verifying.listing_merge import EntryRun, KeySpace, Listing, Window
 
 _BATCH = 5_000  # objects whose results a range yields at once, about: to hand them over costs as much as a page
 _COLUMNS = "id, name, fallback"

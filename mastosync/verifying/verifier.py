@@ -42,6 +42,7 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import KeyRange, canonical_key
 from mastosync.model import Entry, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.runtime.memory import collecting_rarely
 from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool, side_by_side
@@ -53,7 +54,6 @@ from mastosync.verifying.listing_merge import (
     Listing,
     Sample,
     Window,
-    collecting_rarely,
     drawn,
 )
 from mastosync.verifying.public_check import store_gives, was_removed

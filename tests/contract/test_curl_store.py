@@ -31,7 +31,7 @@ from mastosync.store.s3.curl_store import CurlStore
 from tests.support.object_stores import ODD_KEYS
 from tests.support.raw_server import RawRequest, RawServer, answer
 from tests.support.s3_clients import DATA, MADE_UP, PLAIN, STORES, StoreClass, at, md5_of, opened
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import PATIENCE_SECONDS, open_sockets, wait_until
 
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
 FULL = PutOptions(
@@ -394,14 +394,3 @@ def end_of_all_but(sockets: int) -> bool:
     """Whether no more than these are open after a while: the other ends are ours too, and go when they notice."""
     wait_until(lambda: open_sockets() <= sockets, "the others are closed")
     return True
-
-
-def open_sockets() -> int:
-    return sum(map(is_socket, Path("/proc/self/fd").iterdir()))
-
-
-def is_socket(link: Path) -> bool:
-    try:
-        return str(link.readlink()).startswith("socket:")
-    except OSError:
-        return False  # what listed the folder

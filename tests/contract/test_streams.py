@@ -44,7 +44,7 @@ from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
 from mastosync.store.s3.curl_store import CurlStore
 from tests.support.s3_clients import MADE_UP, PLAIN, at, config_of, md5_of, opened
 from tests.support.talking_server import Talk, TalkingServer
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import PATIENCE_SECONDS, open_sockets, wait_until
 
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(90)]
 
@@ -199,17 +199,6 @@ def _ends(read_timeout_seconds: float, tls: ssl.SSLContext | None = None, ca: Pa
         assert not multiplexer._open
         assert not multiplexer._under_way
     wait_until(lambda: open_sockets() <= before, "all connections are closed")
-
-
-def open_sockets() -> int:
-    """Of this process, both ends of a connection among them."""
-    count = 0
-    for each in Path("/proc/self/fd").iterdir():
-        try:
-            count += str(each.readlink()).startswith("socket:")
-        except OSError:  # the listing's own
-            continue
-    return count
 
 
 def assert_still_usable(ends: Ends) -> None:

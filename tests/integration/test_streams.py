@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from hashlib import md5
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -38,7 +37,7 @@ from mastosync.store.s3.curl_store import CurlStore
 from tests.support.entries import claim, entry
 from tests.support.s3_clients import MADE_UP, at, opened
 from tests.support.talking_server import Talk, TalkingServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import open_sockets, wait_until
 
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
@@ -198,17 +197,6 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         )
         yield Site(old, new, servers, source, destination)
     wait_until(lambda: open_sockets() <= before, "all connections are closed")
-
-
-def open_sockets() -> int:
-    """Of this process, both ends of a connection among them."""
-    count = 0
-    for each in Path("/proc/self/fd").iterdir():
-        try:
-            count += str(each.readlink()).startswith("socket:")
-        except OSError:  # the listing's own
-            continue
-    return count
 
 
 LARGE = {number: 200 * KIB + number * 5_000 for number in range(1, 41)}

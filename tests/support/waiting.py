@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 PATIENCE_SECONDS = 60.0
 """What passes until a test gives up. It lengthens no test that passes."""
@@ -20,6 +21,18 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIEN
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds:g} s still waiting until {what}"
         time.sleep(_POLL_SECONDS)
+
+
+def open_sockets() -> int:
+    """Of this process; both ends of a connection, where it has both."""
+    return sum(map(_is_socket, Path("/proc/self/fd").iterdir()))
+
+
+def _is_socket(descriptor: Path) -> bool:
+    try:
+        return str(descriptor.readlink()).startswith("socket:")
+    except OSError:  # it was that of the listing
+        return False
 
 
 @dataclass(slots=True)

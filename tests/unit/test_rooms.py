@@ -84,7 +84,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "findings": _VALUES | {"findings", "checking.public_access", "manifest", "mastodon.catalog"},
     # what mastosync can do
-    "planning": _VALUES | _KEYS | {"planning", "manifest", "progress"},
+    "planning": _VALUES | _KEYS | {"planning", "manifest", "progress", "runtime.memory"},
     "copying": _VALUES | _KEYS | _RUNNING | {"copying", "manifest"},
     "verifying": _VALUES | _KEYS | _RUNNING | {"verifying", "manifest", "store.probe"},
     "applying": _VALUES | _KEYS | _RUNNING | {"applying", "copying", "findings", "manifest"},

@@ -16,9 +16,9 @@ from http.client import responses
 from typing import TYPE_CHECKING, Any, cast
 
 from mastosync.errors import CorruptObject
-from mastosync.language import tr
+from mastosync.language import say
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
-from mastosync.store.base import DigestUse, FetchedObject, require_claimed
+from mastosync.store.base import DAMAGED_AT_SOURCE, DAMAGED_ON_THE_WAY, DigestUse, FetchedObject, require_claimed
 from mastosync.store.s3.translation import ErrorResponse, InvalidResponse
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def require_own_md5(key: str, store_name: str, info: ObjectInfo, md5: bytes) -> 
     if info.md5 is not None and info.md5 != md5:
         raise CorruptObject(
             f"cannot read {key!r} at {store_name}: its bytes have the MD5 {md5.hex()}, its ETag says {info.etag}",
-            hint=tr("if every attempt fails, the object is damaged at the source"),
+            hint=say(DAMAGED_AT_SOURCE),
         )
 
 
@@ -179,7 +179,7 @@ def confirmed_etag(
     if etag_is_md5(etag, headers):
         raise CorruptObject(
             f"cannot write {key!r} at {store_name}: sent bytes with the MD5 {md5.hex()}, the store took in {etag}",
-            hint=tr("bytes were changed on the way: if it happens again, check the network and this machine's memory"),
+            hint=say(DAMAGED_ON_THE_WAY),
         )
     return etag
 

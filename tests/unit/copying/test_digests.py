@@ -11,7 +11,7 @@ import pytest
 
 from mastosync.copying.digests import DigestMode, DigestTrust
 from mastosync.copying.transfer import TransferOptions
-from mastosync.errors import ObjectRejected
+from mastosync.errors import CorruptObject, ObjectRejected
 from mastosync.model import EntryState, Outcome, Reason
 from mastosync.store.base import DigestUse, FetchedObject, PutOptions
 from tests.support.copy_world import World
@@ -166,6 +166,23 @@ def test_with_another_etag_once_the_store_is_believed_the_bytes_are_hashed_after
     assert set(new.digests[-8:]) == {COMPUTED}
 
 
+@pytest.mark.parametrize("since", [1, 100], ids=["ever", "since it was believed"])
+def test_a_store_that_makes_up_an_md5_unless_it_is_told_one_is_not_believed(since: int) -> None:
+    """What it answers looks like an MD5, so the object that is sent without one has to be sent once more."""
+
+    class Repeating(MemoryStore):
+        def write(self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = COMPUTED) -> str:
+            if len(self.digests) < since or digest is not WITHHELD:
+                return super().write(key, data, md5, options, digest)
+            self.digests.append(digest)
+            raise CorruptObject(f"cannot write {key!r}: the store took in {bytes(16).hex()}")
+
+    old, new = MemoryStore("old"), Repeating("new")
+    assert_all_is_well(old, new, copied(old, new, 300))
+    assert (CLAIMED in new.digests) == (since > 1)
+    assert set(new.digests[-30:]) == {COMPUTED}
+
+
 @pytest.mark.parametrize("workers", [1, 16])
 def test_what_was_believed_is_copied_again_when_the_store_is_found_to_repeat_what_it_is_told(
     tmp_path: Path, workers: int
@@ -202,6 +219,6 @@ def test_what_was_believed_is_copied_again_when_the_store_is_found_to_repeat_wha
     ],
 )
 def test_trust_takes_objects_that_prove_it(note: Callable[[DigestTrust], object], uses: set[DigestUse]) -> None:
-    trust = DigestTrust(DigestMode.PROOF, destination_computes=False)
+    trust = DigestTrust(DigestMode.PROOF, MemoryStore("new"))
     note(trust)
     assert {trust.use_next() for _ in range(100)} == uses

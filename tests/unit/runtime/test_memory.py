@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mastosync.errors import Interrupted
-from mastosync.runtime.memory import MemoryBudget, Reservation
+from mastosync.runtime.memory import MemoryBudget, Reservation, collecting_rarely
 from mastosync.runtime.stop import StopSignal
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -197,3 +198,12 @@ def test_who_waits_is_served_as_soon_as_there_is_enough() -> None:
         assert first.request(50)
         thread.join(PATIENCE_SECONDS)
     assert (first.reserved_bytes, second.reserved_bytes) == (50, 50)
+
+
+def test_the_garbage_collector_rests_unless_something_grows() -> None:
+    usual = gc.get_threshold()
+    with suppress(KeyError), collecting_rarely():
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] > 100 * usual[0]
+        raise KeyError
+    assert gc.get_threshold() == usual

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from mastosync.manifest import RawRow, SegmentReader
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates, root_of
 from mastosync.model import Entry, Kind
 from mastosync.runtime.retry import RetryingStore
-from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, ListingLookup, Window, collecting_rarely
+from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, ListingLookup, Window
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
 from tests.support.transfers import store_session
@@ -232,12 +231,3 @@ def test_windows_are_small_however_little_is_listed(tmp_path: Path, where: str) 
     assert sum(len(placed_in(window)) for window in windows) == 6_000
     assert max(len(placed_in(window)) for window in windows) <= 2_000
     assert read <= 6_000 + len(ranges)
-
-
-def test_the_garbage_collector_rests_unless_something_grows() -> None:
-    usual = gc.get_threshold()
-    with suppress(KeyError), collecting_rarely():
-        assert gc.isenabled()
-        assert gc.get_threshold()[0] > 100 * usual[0]
-        raise KeyError
-    assert gc.get_threshold() == usual
