@@ -243,14 +243,16 @@ def transfer_options(config: Config) -> TransferOptions:
     """How objects are written."""
     from mastosync.copying.acl import AclMode
     from mastosync.copying.digests import DigestMode
-    from mastosync.copying.transfer import TransferOptions
+    from mastosync.copying.transfer import WHOLE_BYTES, TransferOptions
 
+    is_streamed = not (config.source_folder.path or config.destination_folder.path)
     source, destination, copy = config.source, config.destination, config.copy
     return TransferOptions(
         source_prefix=source.key_prefix,
         destination_prefix=destination.key_prefix,
         source_tells_access=bool(config.source_folder.path),
-        multipart_threshold=copy.multipart_threshold,
+        whole_bytes=min(copy.multipart_threshold, WHOLE_BYTES),
+        multipart_threshold=copy.multipart_threshold if is_streamed else min(copy.multipart_threshold, WHOLE_BYTES),
         part_size=max(copy.part_size, destination.known.least_part_size),
         parts_at_most=destination.known.parts_at_most,
         acl=AclMode(destination.acl),

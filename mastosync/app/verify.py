@@ -10,7 +10,14 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mastosync.app.stores import open_stores, require_folder, retry_policy, settings_of, stores_to_write
+from mastosync.app.stores import (
+    open_stores,
+    require_folder,
+    retry_policy,
+    settings_of,
+    stores_to_write,
+    transfer_options,
+)
 from mastosync.checking.object_check import DeepCheck
 from mastosync.checking.public_access import Audience, audience_of
 from mastosync.checking.row_check import RowCheck
@@ -109,8 +116,8 @@ def _read_back(context: Context, verifier: Verifier, drawn: list[Record] | None)
     """Read objects and compare their digests. `drawn`: a sample; None: everything that is done."""
     config = context.config
     return_large_blocks()
-    memory, threshold = MemoryBudget(config.copy.memory), config.copy.multipart_threshold
-    check = DeepCheck(verifier.store_session, memory, verifier.prefix, threshold)
+    memory, whole_bytes = MemoryBudget(config.copy.memory), transfer_options(config).whole_bytes
+    check = DeepCheck(verifier.store_session, memory, verifier.prefix, whole_bytes)
     with WorkerPool(check.steps, verifier.options.workers, context.stop, CurlMultiplexer) as pool:
         if drawn is None:
             verifier.by_reading(pool, verifier.iter_done(), verifier.entries())

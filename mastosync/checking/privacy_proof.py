@@ -30,7 +30,7 @@ from mastosync.language import deferred, english, say, tr
 from mastosync.model import Entry, ObjectInfo
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.retry import RetryingStore, StoreSession
-from mastosync.runtime.steps import BlockingCall, Steps, T, WaitFor
+from mastosync.runtime.steps import BlockingCall, LargeTurn, Steps, T, WaitFor
 from mastosync.runtime.stop import FirstAlone, StopSignal
 
 _log = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class PrivacyProof:
         """
         if method is WriteMethod.IN_PARTS:
             # take a place among the large objects before the turn: objects that wait for this one keep their places
-            yield BlockingCall(_nothing, large=True)
+            yield LargeTurn(lambda: None)  # nothing is held yet
         proof = self._proofs[method]
         yield WaitFor(lambda: self._refusal is not None or proof.may_go(entry), self._destination.stop)
         try:
@@ -268,6 +268,3 @@ class PrivacyProof:
         if stays:
             return _STILL_READ
         return _REMOVED if wholly else _KEPT_AS_OLD
-
-
-def _nothing() -> None: ...

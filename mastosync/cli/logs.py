@@ -29,14 +29,15 @@ _ALWAYS_SHOWN = (
     "mastosync.app.stores",
     "mastosync.app.copy.room",
     "mastosync.app.mastodon_settings",
+    "mastosync.copying.copier.trust",
     "mastosync.copying.same_store",
     "mastosync.runtime.outages",
     "mastosync.store.filesystem.owners",
 )
 """Loggers whose warnings are shown also without a log.
 
-They are about: a sound manifest, a standby that lags, two stores that are one, a store that is down, a full disk,
-owners of files.
+They are about: a sound manifest, a standby that lags, two stores that are one, a store that is down, ETags that prove
+nothing, a full disk, owners of files.
 """
 
 

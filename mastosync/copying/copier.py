@@ -40,6 +40,7 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
+_trust_log = logging.getLogger(f"{__name__}.trust")  # of which people hear, see `cli.logs`
 
 COMMIT_SECONDS = 0.5  # outcomes wait this long at most, half of what is promised
 COMMIT_OUTCOMES = 1_000
@@ -230,11 +231,14 @@ class Copier:
         self._disbelieved += reopened
         if self.options.limit is None:
             progress.total += reopened
-        _log.warning(
-            "%s makes its ETags of something else than the bytes: from now on every object is hashed here, and %d that"
-            " were believed are copied again",
-            self.trust.destination,
-            reopened,
+        _trust_log.warning(
+            "%s",
+            tr(
+                "the ETags of the {store} prove nothing: every object is hashed here from now on, and {entries} entries"
+                " that may have been done by such a proof are pending again, for this copy or the next",
+                store=self.trust.destination,
+                entries=reopened,
+            ),
         )
 
     def _show(self, progress: CopyProgress) -> None:

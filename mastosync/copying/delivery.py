@@ -31,8 +31,22 @@ from mastosync.manifest import ACCESS, write_started
 from mastosync.model import ObjectInfo, Outcome
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.steps import BlockingCall, LargeTurn, Steps, StoreCall, WaitFor
-from mastosync.store.abilities import STREAM_BYTES, StreamAnswer, StreamedDigest, StreamedObject, StreamingStore
-from mastosync.store.base import DAMAGED_AT_SOURCE, DAMAGED_ON_THE_WAY, DigestUse, FetchedObject, PutOptions
+from mastosync.store.abilities import (
+    STREAM_BYTES,
+    StreamAnswer,
+    StreamedDigest,
+    StreamedObject,
+    StreamingStore,
+    is_streaming,
+)
+from mastosync.store.base import (
+    DAMAGED_AT_SOURCE,
+    DAMAGED_ON_THE_WAY,
+    DigestUse,
+    FetchedObject,
+    ObjectStore,
+    PutOptions,
+)
 
 if TYPE_CHECKING:
     from mastosync.copying.transfer import TransferOptions
@@ -46,14 +60,20 @@ class Delivery:
     """Stores objects that were found. Shared by all transfers of a run."""
 
     def __init__(
-        self, options: TransferOptions, acl: AclRule, trust: DigestTrust, memory: MemoryBudget, note: NoteAccess | None
+        self,
+        stores: tuple[ObjectStore, ObjectStore],
+        options: TransferOptions,
+        acl: AclRule,
+        memory: MemoryBudget,
+        note: NoteAccess | None,
     ) -> None:
-        """`note`: as `Transfer` has it."""
+        """`stores`: source and destination. `note`: as `Transfer` has it."""
+        self.trust = DigestTrust(options.digest, stores[1])
         self._whole_bytes = min(options.multipart_threshold, options.whole_bytes)
-        self._can_stream: bool | None = None  # both stores can, and there is something to stream; None: not looked at
+        has_some_to_stream = self._whole_bytes < options.multipart_threshold
+        self._can_stream = has_some_to_stream and all(is_streaming(each) for each in stores)
         self._options = options
         self._acl = acl
-        self._trust = trust
         self._note = note
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
         self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
@@ -72,14 +92,12 @@ class Delivery:
 
     def _streams(self, job: Job, source_key: str) -> bool:
         """Whether this object can go from store to store without being held in memory."""
-        source, destination = job.source.store_session.store, job.destination.store_session.store
-        if self._can_stream is None:  # to ask for a protocol takes longer than the rest of a step
-            are_able = isinstance(source, StreamingStore) and isinstance(destination, StreamingStore)
-            self._can_stream = are_able and self._whole_bytes < self._options.multipart_threshold
         if not self._can_stream or job.is_only_copy:
             return False
-        ends = cast("StreamingStore", source), cast("StreamingStore", destination)
-        return ends[0].streams(source_key) and ends[1].streams(job.key)
+        source, destination = job.source.store_session.store, job.destination.store_session.store
+        return cast("StreamingStore", source).streams(source_key) and cast("StreamingStore", destination).streams(
+            job.key
+        )
 
     def deliver(self, job: Job, source_key: str, fetched: FetchedObject, use: DigestUse) -> Steps[Outcome]:
         """Store a fetched object. If it was replaced at the source or damaged on the way, read it again.
@@ -97,7 +115,7 @@ class Delivery:
             except (ObjectChanged, SourceDamaged, UploadDamaged, BodyInterrupted) as error:
                 yield from tries.go_on(job, error)
                 if isinstance(tries.failed, SourceDamaged) and fetched.info.etag_is_md5:
-                    self._trust.hash_all()
+                    self.trust.hash_all()
                 use = DigestUse.COMPUTED
             finally:
                 if fetched.body is not None:
@@ -116,7 +134,7 @@ class Delivery:
             return (yield from self._deliver_streamed(job, source_key, fetched, failed))
         outcome = yield from self._deliver_in_parts(job, source_key, fetched.info)
         if isinstance(failed, _DigestDoubtful):
-            self._trust.note(DigestUse.COMPUTED, fetched.info.size, proved=False)
+            self.trust.note(DigestUse.COMPUTED, fetched.info.size, proved=False)
         return outcome
 
     def hide_as_source_does(self, job: Job, info: ObjectInfo) -> Steps[None]:
@@ -148,7 +166,7 @@ class Delivery:
         if use is DigestUse.CLAIMED and not info.etag_is_md5:
             use = DigestUse.COMPUTED  # as nothing was claimed
         if job.source.read_damaged:
-            self._trust.hash_all()
+            self.trust.hash_all()
 
         def send(options: PutOptions) -> Steps[str]:
             if use is DigestUse.WITHHELD:
@@ -158,7 +176,7 @@ class Delivery:
         try:
             etag = yield from self._acl.write(job.entry, self.put_options(info), send, WriteMethod.WHOLE)
         except ClaimedDigestWrong as wrong:
-            self._trust.hash_all()
+            self.trust.hash_all()
             raise SourceDamaged(
                 f"cannot read {source_key!r} at {job.source.name}: its bytes have the MD5 {wrong.md5.hex()}, its ETag"
                 f" says {info.etag}",
@@ -166,7 +184,7 @@ class Delivery:
                 store=job.source.name,
             ) from wrong
         if use is not DigestUse.WITHHELD:
-            self._trust.note(use, len(data), proved=etag.lower() == md5.hex())
+            self.trust.note(use, len(data), proved=etag.lower() == md5.hex())
         return job.done(source_key, len(data), md5, etag, believed=use is DigestUse.CLAIMED)
 
     def _send_withheld(self, job: Job, data: bytes, md5: bytes, options: PutOptions) -> Steps[str]:
@@ -177,7 +195,7 @@ class Delivery:
                 StoreCall(job.destination, "write", (job.key, data, md5, options, DigestUse.WITHHELD))
             )
             if etag.lower() == md5.hex():
-                self._trust.note(DigestUse.WITHHELD, len(data), proved=True)
+                self.trust.note(DigestUse.WITHHELD, len(data), proved=True)
                 return etag
         except ObjectRejected:
             is_insisting = True
@@ -185,21 +203,21 @@ class Delivery:
             pass
         etag = yield from job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
         if is_insisting:
-            self._trust.hash_all()
+            self.trust.hash_all()
         else:
-            self._trust.note(DigestUse.WITHHELD, len(data), proved=False)
+            self.trust.note(DigestUse.WITHHELD, len(data), proved=False)
         return etag
 
     def _is_to_be_streamed(self, job: Job, source_key: str, info: ObjectInfo, failed: ObjectError | None) -> bool:
         """Whether a large object goes in one request. Its digest has to be known before, or be proved afterwards."""
-        is_proved = info.etag_is_md5 or (self._trust.may_prove and failed is None)
+        is_proved = info.etag_is_md5 or (self.trust.may_prove and failed is None)
         return is_proved and info.size <= self._options.multipart_threshold and self._streams(job, source_key)
 
     def _deliver_streamed(
         self, job: Job, source_key: str, fetched: FetchedObject, failed: ObjectError | None
     ) -> Steps[Outcome]:
         info, stop = fetched.info, job.source.store_session.stop
-        check = _StreamCheck(self._trust, SourceCheck(job.source, source_key, info), info, failed)
+        check = _StreamCheck(self.trust, SourceCheck(job.source, source_key, info), info, failed)
         if fetched.body is None:
             yield BlockingCall(partial(job.memory.wait, STREAM_BYTES, stop))
         store = job.source.store_session.store
@@ -227,8 +245,8 @@ class Delivery:
         if not check.learns(answer, md5):
             raise check.damaged(job, answer, md5)
         if check.is_claimed:
-            yield WaitFor(lambda: self._trust.is_settled, stop)
-            if not self._trust.believes:
+            yield WaitFor(lambda: self.trust.is_settled, stop)
+            if not self.trust.believes:
                 raise check.damaged(job, answer, md5)
         return job.done(source_key, info.size, md5, answer.etag, believed=check.is_claimed)
 

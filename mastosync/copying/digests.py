@@ -69,9 +69,10 @@ class DigestTrust:
             is_open = not (self._hashes_all or self._believes)
             if is_open and self._hashing_objects and self._is_enough(self._hashing_objects, self._hashing_bytes):
                 return DigestUse.CLAIMED
-            use = self.use_next()
             if is_open:
                 use = DigestUse.COMPUTED if self._computed_by_store else DigestUse.WITHHELD
+            else:
+                use = self.use_next()
             if use is not DigestUse.CLAIMED:
                 self._hashing_objects += 1
                 self._hashing_bytes += size_bytes

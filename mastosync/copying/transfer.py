@@ -1,12 +1,12 @@
 """One entry from source to destination: what becomes of a claim, step by step.
 
-Bytes are checked when they come in (length, and MD5 where the ETag is one) and go out with their
-Content-MD5, so that the destination itself refuses a damaged upload. Only then is an entry done.
+An entry is done when the digests at both ends are known to agree (`delivery`, `digests`).
 
 A claim goes from the manifest to a store and back by these hops: `WorkQueue` → `Copier` → `WorkerPool` →
-`TransferLoop` → `Transfer` → `AclRule.write` → `Job.send` → the store, by the loop's multiplexer or `RetryingStore`.
-Where the store copies by itself, `Transfer` calls `ServerSide.copy`, which calls `AclRule.write`. For a large object
-`AclRule.write` calls `Job.begin_upload`, which sends, and `Job.fill_upload`, which lets `LargeObject` move the parts.
+`TransferLoop` → `Transfer` → `Delivery` → `AclRule.write` → `Job.send` → the store, by the loop's multiplexer or
+`RetryingStore`. Where the store copies by itself, `Transfer` calls `ServerSide.copy`, which calls `AclRule.write`. For
+an object in parts `AclRule.write` calls `Job.begin_upload`, which sends, and `Job.fill_upload`, which has the parts
+moved.
 The outcome goes back by the pool to the copier, which has `manifest/entry_writer.py` write it. docs/architecture.md
 says what each of them decides.
 """
@@ -46,6 +46,10 @@ _log = logging.getLogger(__name__)
 _BUCKET_EXISTS_SECONDS = 10.0  # for which an answer is believed
 
 
+WHOLE_BYTES = 16 * MIB
+"""Objects up to this size are held in memory, each as a whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class TransferOptions:
     """How objects are written."""
@@ -54,7 +58,7 @@ class TransferOptions:
     destination_prefix: str = ""
     one_bucket: bool = False  # both stores are one: objects under the destination's prefix are no source
     source_tells_access: bool = False  # whether it hides an object, as a disk does by modes
-    whole_bytes: int = 16 * MIB  # larger objects are streamed, where both stores can do that
+    whole_bytes: int = WHOLE_BYTES  # larger objects are streamed, where both stores can do that
     multipart_threshold: int = 200 * MIB  # bytes; larger objects travel in parts, as do those that are not streamed
     part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
     parts_at_most: int = 10_000  # that the destination takes for one object
@@ -85,12 +89,16 @@ class Transfer:
         self._destination = destination
         self._options = options
         self._memory = memory
-        self.trust = DigestTrust(options.digest, destination.store)
         self._acl = AclRule.of_run(destination, self._destination_key, options)
-        self._delivery = Delivery(options, self._acl, self.trust, memory, note)
+        self._delivery = Delivery((source.store, destination.store), options, self._acl, memory, note)
         self._copies = options.destination_prefix if options.one_bucket else None
         self._source_bucket = BucketCheck()
         self._server_side = ServerSide(options.source_bucket, self._acl, self._delivery.put_options)
+
+    @property
+    def trust(self) -> DigestTrust:
+        """In the ETags of the destination."""
+        return self._delivery.trust
 
     @property
     def finding(self) -> str | None:
@@ -216,7 +224,7 @@ class Transfer:
         return outcome
 
     def _copy(self, job: Job) -> Steps[Outcome]:
-        missing, in_doubt, use = None, False, self.trust.use_next()
+        missing, in_doubt, use = None, False, self._delivery.trust.use_next()
         for source_key in self._iter_candidates(job):
             try:
                 if self._server_side.on and job.claim.arrival.presence & Presence.STALE:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from mastosync.doctor.checks import STORE_ERRORS, Findings, OneRetry, Reporter, is_this_machine
+from mastosync.doctor.checks import IN_ONE_PIECE, STORE_ERRORS, Findings, OneRetry, Reporter, is_this_machine
 from mastosync.errors import ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
 from mastosync.findings import Finding
-from mastosync.language import joined, tr
+from mastosync.language import joined, say, tr
 from mastosync.mastodon.paperclip import iter_candidates
 from mastosync.model import Entry, ObjectInfo
 from mastosync.store.base import ObjectStore
@@ -364,7 +364,11 @@ def _check_known(end: CheckedStore, known: FoundObject) -> Findings[None]:
             end.ask(end.store.read_range, known.key, known.info, 0, min(_RANGE_BYTES, known.info.size))
         yield reporter.ok("ranges", tr("large objects can be read in ranges, pinned to their ETag"))
     except STORE_ERRORS as error:
-        yield reporter.warning("ranges", error.message, tr("raise `multipart_threshold` above the largest object"))
+        yield reporter.warning(
+            "ranges",
+            error.message,
+            say(IN_ONE_PIECE),
+        )
     try:
         public = end.ask(end.probe.is_public, known.key, known.info.etag)
     except STORE_ERRORS as error:

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from mastosync.errors import ConfigError, ExitCode, Interrupted, MastosyncError, ObjectError, StoreUnusable, Throttled
 from mastosync.findings import CheckSubject, Finding, Grade
-from mastosync.language import tr
+from mastosync.language import deferred, tr
 from mastosync.runtime.stop import StopSignal
 
 P = ParamSpec("P")
@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 Findings = Generator[Finding, None, T]
 """Checks of one subject, one after the other; they return what later checks need to know."""
+
+IN_ONE_PIECE = deferred("between two buckets, raise `multipart_threshold` above the largest object (5 GiB at most)")
+"""A remedy where a store cannot do with parts or ranges."""
 
 STORE_ERRORS = (ObjectError, StoreUnusable)
 """What a store may answer with. The wish to stop is not among them."""

@@ -13,7 +13,7 @@ from mastosync.checking.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY, WriteMeth
 from mastosync.copying.acl import AclMode, AclRule, PrivateKeptBack
 from mastosync.copying.transfer import TransferOptions
 from mastosync.doctor.buckets import ACCESS_CHECKS, CheckedStore, check_access, check_missing_key
-from mastosync.doctor.checks import STORE_ERRORS, Findings
+from mastosync.doctor.checks import IN_ONE_PIECE, STORE_ERRORS, Findings
 from mastosync.doctor.probes import DATA, FOLDER, MD5, ComparedStore, ProbeObjects, check_apart, put_options
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.findings import Finding, Grade
@@ -188,7 +188,9 @@ def _check_multipart(end: CheckedStore, probes: ProbeObjects, options: TransferO
             message=error.message,
         )
         yield reporter.warning(
-            "multipart", said, tr("raise `multipart_threshold` above the largest object (5 GiB at most)")
+            "multipart",
+            said,
+            say(IN_ONE_PIECE),
         )
         return
     if size != len(DATA):
@@ -198,7 +200,9 @@ def _check_multipart(end: CheckedStore, probes: ProbeObjects, options: TransferO
             size=size,
         )
         yield reporter.failure(
-            "multipart", said, tr("raise `multipart_threshold` above the largest object, and ask the provider")
+            "multipart",
+            said,
+            say(IN_ONE_PIECE),
         )
         return
     try:

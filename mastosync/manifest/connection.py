@@ -32,6 +32,8 @@ from mastosync.model import Kind
 from mastosync.mountinfo import is_network, kind_of_disk, real_path
 from mastosync.new_files import opened_or_made
 
+_log = logging.getLogger(__name__)
+
 _BUSY_SECONDS = 5.0
 _CACHE_KIB = 65_536
 _PAGE_BYTES = 16_384  # entries are written side by side: fewer and larger pages than SQLite's own make less work
@@ -291,9 +293,6 @@ def _prepare(path: Path, connection: sqlite3.Connection, *, writing: bool) -> No
             hint=say(NOT_OURS),
         )
     bring_up_to_date(path, connection, locked=writing)
-
-
-_log = logging.getLogger(__name__)
 
 
 def require_local_disk(manifest: Path, *, allow_network: bool) -> None:

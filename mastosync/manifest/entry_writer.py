@@ -84,11 +84,11 @@ _COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entri
 _REOPEN = f"""
 UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL WHERE {_OF_REASON}
 """
-_IS_BELIEVED = f"kind = ? AND id BETWEEN ? AND ? AND state = {DONE} AND origin IS NULL"
-_COUNT_BELIEVED = f"SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE {_IS_BELIEVED}"
+_IS_COPIED_BETWEEN = f"kind = ? AND id BETWEEN ? AND ? AND state = {DONE} AND origin IS NULL"
+_COUNT_COPIED_BETWEEN = f"SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE {_IS_COPIED_BETWEEN}"
 _DISBELIEVE = f"""
 UPDATE entries SET state = {PENDING}, arrived = {Presence.STALE.value} | iif(flags & {PRIVATE_FLAG},
-    {Presence.AS_PRIVATE.value}, {Presence.AS_PUBLIC.value}) WHERE {_IS_BELIEVED}
+    {Presence.AS_PRIVATE.value}, {Presence.AS_PUBLIC.value}) WHERE {_IS_COPIED_BETWEEN}
 """
 _ACCEPT = f"UPDATE entries INDEXED BY entries_open SET accepted = reason WHERE {_OF_REASON}"
 _IS_ACCEPTED = "accepted IS NOT NULL AND kind = ? AND accepted = ?"
@@ -315,7 +315,7 @@ def disbelieve(manifest: Manifest, believed: Mapping[Kind, tuple[int, int]]) -> 
     reopened = 0
     for kind, ids in believed.items():
         number = manifest.kind_id(kind)
-        objects, size_bytes = manifest.connection.execute(_COUNT_BELIEVED, (number, *ids)).fetchone()
+        objects, size_bytes = manifest.connection.execute(_COUNT_COPIED_BETWEEN, (number, *ids)).fetchone()
         manifest.connection.execute(_DISBELIEVE, (number, *ids))
         manifest.count(number, DONE, NO_REASON, -objects, -size_bytes)
         manifest.count(number, PENDING, NO_REASON, objects, size_bytes)

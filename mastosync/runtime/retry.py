@@ -34,9 +34,16 @@ from mastosync.model import ObjectInfo
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import Reservation
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.retry_policy import RetryPolicy, _Budget, _WaitUnlessAsked
+from mastosync.runtime.retry_policy import AttemptBudget, RetryPolicy, WaitUnlessAsked
 from mastosync.runtime.stop import StopSignal, waiting
-from mastosync.store.abilities import BulkDeletingStore, CachingStore, StreamAnswer, StreamedObject, StreamingStore
+from mastosync.store.abilities import (
+    BulkDeletingStore,
+    StreamAnswer,
+    StreamedObject,
+    StreamingStore,
+    is_caching,
+    is_streaming,
+)
 from mastosync.store.base import Buffer, DigestUse, FetchedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
 
 P = ParamSpec("P")
@@ -62,7 +69,13 @@ class RetryingStore:
     """
 
     __slots__ = (
-        *("_counting", "_looks_first", "memory", "read_damaged", "retries", "retries_in_outages", "store_session"),
+        "_counting",
+        "_looks_first",
+        "memory",
+        "read_damaged",
+        "retries",
+        "retries_in_outages",
+        "store_session",
     )
 
     def __init__(
@@ -125,7 +138,7 @@ class RetryingStore:
     def read_cached(self, key: str, max_bytes: int, digest: DigestUse = DigestUse.COMPUTED) -> FetchedObject | None:
         """The result of `read`, or None if store, limiter or memory would have to be waited for. Raises: nothing."""
         store, memory = self.store_session.store, self.memory
-        if not isinstance(store, CachingStore) or self.store_session.limiter.reserve():
+        if not is_caching(store) or self.store_session.limiter.reserve():
             return None
         fetched = store.read_cached(key, max_bytes, memory.request if memory is not None else lambda _: True, digest)
         if fetched is not None:
@@ -239,7 +252,7 @@ class RetryingStore:
         store, bandwidth = self.store_session.store, self.store_session.bandwidth
         if bandwidth is None or (isinstance(failure, NetworkFailure) and failure.nothing_sent):
             return
-        if request == store.write or (isinstance(store, StreamingStore) and request == store.write_stream):
+        if request == store.write or (is_streaming(store) and request == store.write_stream):
             bandwidth.take(len(args[1]))
         elif request == store.write_part:
             bandwidth.take(len(args[3]))
@@ -279,7 +292,7 @@ class RetryingStore:
     ) -> T:
         last, is_first = failure, True  # the first call raises the failure anew, so that tenacity counts it
         policy = self.store_session.policy
-        budget = _Budget(policy)
+        budget = AttemptBudget(policy)
 
         def attempt() -> T:
             nonlocal last, is_first
@@ -302,7 +315,7 @@ class RetryingStore:
         repeated = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, ObjectError) and error.transient),
             stop=budget,
-            wait=_WaitUnlessAsked(policy),
+            wait=WaitUnlessAsked(policy),
             sleep=self.store_session.stop.sleep,
             reraise=True,
         )

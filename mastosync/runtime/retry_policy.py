@@ -33,7 +33,7 @@ class RetryPolicy:
         return min(since + self.throttle_budget_seconds, self.deadline)
 
 
-class _Budget:
+class AttemptBudget:
     """Tenacity's `stop`: limits attempts for failures, and time for throttles."""
 
     def __init__(self, policy: RetryPolicy) -> None:
@@ -41,7 +41,7 @@ class _Budget:
         self._failures = 0
         self.throttled_since: float | None = None
 
-    def __call__(self, state: RetryCallState) -> bool:
+    def __call__(self, state: RetryCallState) -> bool:  # noqa: D102 - see tenacity
         now = time.monotonic()
         if isinstance(_failure_of(state), Throttled):
             if self.throttled_since is None:
@@ -51,7 +51,7 @@ class _Budget:
         return self._failures >= self._policy.max_attempts or now >= self._policy.deadline
 
 
-class _WaitUnlessAsked:
+class WaitUnlessAsked:
     """Tenacity's `wait`: none if the server says how long to wait, as then the limiter pauses all requests.
 
     After other throttles the request waits, too: maybe only its key is throttled, and repeating it at once would
@@ -62,7 +62,7 @@ class _WaitUnlessAsked:
         self._policy = policy
         self._growing = wait_random_exponential(multiplier=policy.first_wait_seconds, max=policy.longest_wait_seconds)
 
-    def __call__(self, state: RetryCallState) -> float:
+    def __call__(self, state: RetryCallState) -> float:  # noqa: D102 - see tenacity
         failure = _failure_of(state)
         asked = isinstance(failure, Throttled) and failure.retry_after_seconds is not None
         return 0.0 if asked else min(self._growing(state), max(0.0, self._policy.deadline - time.monotonic()))

@@ -22,7 +22,7 @@ from typing import Generic, TypeAlias
 from mastosync.errors import Interrupted, MastosyncError, ObjectError
 from mastosync.runtime.steps import LOOK_SECONDS, BlockingCall, C, Ended, LargeTurn, R, Step, Steps, StoreCall, WaitFor
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.abilities import BatchingStore, NewObject
+from mastosync.store.abilities import BatchingStore, NewObject, is_batching
 from mastosync.store.base import Multiplexer
 
 _REPORT_SECONDS = 0.02  # how long outcomes may: each report wakes up the copier
@@ -267,7 +267,7 @@ class TransferLoop(Generic[C, R]):
                 self._multiplex(multiplexer, transfer, call)
             elif transfer.waits_since is None:
                 transfer.waits_since = time.monotonic()
-        elif call.operation == "write" and isinstance(store, BatchingStore):
+        elif call.operation == "write" and is_batching(store):
             if self._may_send(transfer, call):
                 answered = partial(self._note_answer, transfer)
                 self._shared.write_together(store, NewObject(*call.arguments), answered)

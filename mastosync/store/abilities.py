@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from functools import cache
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectInfo
@@ -137,3 +138,23 @@ class BatchingStore(Protocol):
         Returns: in their order what `write` returns, or the error that it raises.
         """
         ...
+
+
+def is_streaming(store: ObjectStore) -> TypeGuard[StreamingStore]:
+    """Whether a store streams. To ask its protocol each time would take longer than the rest of a step."""
+    return _is_able(type(store), StreamingStore)
+
+
+def is_caching(store: ObjectStore) -> TypeGuard[CachingStore]:
+    """Whether a store may have objects at hand."""
+    return _is_able(type(store), CachingStore)
+
+
+def is_batching(store: ObjectStore) -> TypeGuard[BatchingStore]:
+    """Whether a store takes several objects at once."""
+    return _is_able(type(store), BatchingStore)
+
+
+@cache
+def _is_able(kind: type, ability: type) -> bool:
+    return issubclass(kind, ability)

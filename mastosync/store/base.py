@@ -14,7 +14,7 @@ What every method promises:
   else gets out.
 * **Checked bytes.** Bytes handed out have the announced length and, where the ETag is an MD5,
   that digest, unless the caller will have it proved by a write (`DigestUse.CLAIMED`). Bytes handed
-  in are sent with their Content-MD5, so that a store refuses a damaged upload.
+  in are sent with their Content-MD5, unless it is `WITHHELD`, so that a store refuses a damaged upload.
 * **Headers as text.** What headers and user metadata say is handed out and taken in as people wrote
   it, not in the form in which HTTP carries it. Names of metadata are in lower case.
 * **Idempotent.** Every method may be called again after any error.
@@ -299,7 +299,7 @@ class CompletedRequest(NamedTuple):
 
 
 class Multiplexer(Protocol):
-    """Makes small requests of several stores side by side, in the one thread that owns it."""
+    """Makes requests of several stores side by side, in the one thread that owns it."""
 
     def takes(self, store: ObjectStore, operation: str, arguments: tuple[Any, ...]) -> bool:
         """Whether it can make this request; if not, the store has to be called."""
@@ -308,7 +308,9 @@ class Multiplexer(Protocol):
     def begin(
         self, tag: object, store: ObjectStore, operation: str, arguments: tuple[Any, ...], room: Callable[[int], bool]
     ) -> None:
-        """Send the request that `operation` (read, write, head, copy_from) makes; `finished` gives its result.
+        """Send the request that `operation` (read, open, write, write_stream, head, copy_from) makes.
+
+        `finished` gives its result.
 
         Before a body is taken in, `room` is asked with its size in bytes; the request waits, and asks
         again, until it says yes. Raises: ObjectError, StoreUnusable if none can be made.

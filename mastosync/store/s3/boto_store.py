@@ -365,7 +365,7 @@ class S3Store:
         if sent != expected or answer["ContentLength"] != length:
             raise ObjectRejected(
                 f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {sent[:80]!r}",
-                hint=tr("this store does not serve ranges: raise `multipart_threshold` above the size of the object"),
+                hint=tr("this store serves no ranges: to a bucket, raise `multipart_threshold` above this size"),
             )
 
 

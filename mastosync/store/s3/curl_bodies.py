@@ -36,20 +36,18 @@ class Received:
     """What libcurl hands over while a request is under way."""
 
     __slots__ = (
-        *(
-            "_first",
-            "_rest",
-            "_is_looked_at",
-            "_shared",
-            "_taken",
-            "dead",
-            "head",
-            "limits",
-            "paused",
-            "room",
-            "sent",
-            "stream",
-        ),
+        "_first",
+        "_is_looked_at",
+        "_rest",
+        "_shared",
+        "_taken",
+        "dead",
+        "head",
+        "limits",
+        "paused",
+        "room",
+        "sent",
+        "stream",
         "too_long",
     )
 

@@ -92,8 +92,7 @@ class CurlMultiplexer:
         return results
 
     def broken_off(self) -> list[CompletedRequest]:  # noqa: D102
-        transits = {id(transit): transit for transit in self._transits.values()}
-        return [self._ended(each, None, Interrupted(tr("stopped while waiting"))) for each in transits.values()]
+        return [self._ended(each, None, Interrupted(tr("stopped while waiting"))) for each in self._every_transit()]
 
     def drop(self, body: _OpenBody) -> None:
         """Break off a body that nobody takes."""
@@ -176,13 +175,16 @@ class CurlMultiplexer:
 
     def _attend(self, results: list[CompletedRequest]) -> bool:
         goes_on = False
-        for curl, transit in list(self._transits.items()):
-            if curl is transit.flow.writing.curl and curl in self._transits:  # each once
-                try:
-                    goes_on = transit.flow.attend() or goes_on
-                except MastosyncError as error:
-                    results.append(self._ended(transit, None, error))
+        for transit in self._every_transit():
+            try:
+                goes_on = transit.flow.attend() or goes_on
+            except MastosyncError as error:
+                results.append(self._ended(transit, None, error))
         return goes_on
+
+    def _every_transit(self) -> list[_Transit]:
+        """Each once."""
+        return [each for curl, each in self._transits.items() if curl is each.flow.writing.curl]
 
     def _take_end(self, curl: pycurl.Curl, failure: pycurl.error | None, results: list[CompletedRequest]) -> None:
         if curl in self._under_way:

@@ -110,7 +110,9 @@ class CurlRequests:
             with self._translated(request):
                 info = info_of(_successful(response).headers)
             if (info.etag, info.size) != (source.info.etag, source.info.size):
-                raise ObjectChanged(f"cannot read {source.key!r} at {self._name}: it was replaced")
+                raise ObjectChanged(
+                    f"cannot read {source.key!r} at {self._name}: it was replaced", hint=tr("it is read again")
+                )
             return info
 
         credentials = self._credentials(request)
@@ -121,8 +123,7 @@ class CurlRequests:
         self, key: str, source: StreamedObject, options: PutOptions
     ) -> Exchange[StreamAnswer]:
         md5, digest = source.begin()
-        lines = self._lines("write", key, options)
-        request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
+        request, credentials, lines = self._new_object(key, options, md5)
 
         def conclude(response: Response | OSError) -> StreamAnswer:
             with self._translated(request):
@@ -130,10 +131,7 @@ class CurlRequests:
                 etag = etag_of(headers)
                 return StreamAnswer(etag, etag_is_md5(etag, headers))
 
-        credentials = self._credentials(request)
-        checksum = () if md5 is None else (b"content-md5: " + base64.b64encode(md5),)
-        sent = HeaderLines((*credentials.lines, *lines, *checksum))
-        return Exchange("STREAM", self._url(key), credentials, conclude, sent, digest=digest)
+        return Exchange("STREAM", self._url(key), credentials, conclude, lines, digest=digest)
 
     def head(self, key: str) -> Exchange[ObjectInfo]:  # noqa: D102
         request = Request("describe", key)
@@ -159,8 +157,8 @@ class CurlRequests:
         self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
     ) -> Exchange[str]:
         claimed = data if digest is DigestUse.CLAIMED else None
-        lines = self._lines("write", key, options)
-        request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
+        sent = None if digest is DigestUse.WITHHELD else md5
+        request, credentials, lines = self._new_object(key, options, sent)
 
         def conclude(response: Response | OSError) -> str:
             try:
@@ -171,10 +169,7 @@ class CurlRequests:
                     require_claimed(key, self._name, claimed, md5)
                 raise
 
-        credentials = self._credentials(request)
-        checksum = () if digest is DigestUse.WITHHELD else (b"content-md5: " + base64.b64encode(md5),)
-        sent = HeaderLines((*credentials.lines, *lines, *checksum))
-        return Exchange("PUT", self._url(key), credentials, conclude, sent, data)
+        return Exchange("PUT", self._url(key), credentials, conclude, lines, data)
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
@@ -194,6 +189,13 @@ class CurlRequests:
         )
         sent = HeaderLines((*credentials.lines, *lines, *(line.encode() for line in of_source)))
         return Exchange("PUT", self._url(key), credentials, conclude, sent, b"")
+
+    def _new_object(self, key: str, options: PutOptions, md5: bytes | None) -> tuple[Request, Credentials, HeaderLines]:
+        """What a request for a new object is made of. `md5`: to go along. Raises: ObjectRejected."""
+        request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
+        credentials, described = self._credentials(request), self._lines("write", key, options)
+        checksum = () if md5 is None else (b"content-md5: " + base64.b64encode(md5),)
+        return request, credentials, HeaderLines((*credentials.lines, *described, *checksum))
 
     def _lines(self, verb: str, key: str, options: PutOptions) -> tuple[bytes, ...]:
         """The headers of a new object. Raises: ObjectRejected."""

@@ -1,4 +1,4 @@
-"""The contract of `ObjectStore` for many small objects: libcurl makes their requests, boto3 does the rest.
+"""The contract of `ObjectStore` by libcurl, for whole objects; boto3 does the rest.
 
 libcurl takes a fraction of boto3's processor time. boto3 is loaded, and its client made, when something needs it.
 """

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pycurl
 
-from mastosync.errors import BodyInterrupted, Interrupted, NetworkFailure, ObjectError
+from mastosync.errors import BodyInterrupted, Interrupted, ObjectError
 from mastosync.language import tr
 from mastosync.store.abilities import StreamAnswer, StreamedObject
+from mastosync.store.errors import network_failure
 from mastosync.store.s3.curl_bodies import BodyStream
 from mastosync.store.s3.curl_handle import Exchange, Handle
 
@@ -81,9 +82,10 @@ class Flow:
                 stream.end()
                 return None
             self.reading.handle.concluded(self.reading.exchange, failure)
-            raise NetworkFailure(
-                f"cannot read {self._source.key!r} at {self.reading.store.name}: {len(self._source)} bytes were"
-                f" announced, {stream.came if stream is not None else 0} came"
+            came = stream.came if stream is not None else 0
+            raise network_failure(
+                f"read {self._source.key!r} at {self.reading.store.name}",
+                f"{len(self._source)} bytes were announced, {came} came",
             )
 
     def break_off(self) -> None:
