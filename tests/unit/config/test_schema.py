@@ -193,24 +193,6 @@ class TestDefaults:
         assert found is not None
         assert (found.cache_control, transfer_options(config).cache_control) == (expected or None,) * 2
 
-
-@pytest.mark.parametrize(
-    ("sections", "threshold", "whole", "parts_above"),
-    [
-        ("", 200, 16, 200),
-        ("[filesystem.source]\npath = /somewhere\n", 200, 16, 16),  # a disk streams nothing
-        ("[filesystem.destination]\npath = /somewhere\n", 200, 16, 16),
-        ("", 8, 8, 8),
-        ("[filesystem.source]\npath = /somewhere\n", 8, 8, 8),
-    ],
-)
-def test_what_is_held_whole_and_what_travels_in_parts(
-    load: Load, sections: str, threshold: int, whole: int, parts_above: int
-) -> None:
-    """Whatever the threshold, 16 MiB of an object are in memory at most: `verify --deep` reserves as much before."""
-    options = transfer_options(load(f"{sections}[copy]\nmultipart_threshold = {threshold}MiB\n"))
-    assert (options.whole_bytes, options.multipart_threshold) == (whole << 20, parts_above << 20)
-
     @pytest.mark.parametrize(
         ("lines", "acl"),
         [("", "auto"), ("acl = public-read", "auto"), ("acl = private", "private"), ("provider = r2", "none")],
@@ -326,3 +308,21 @@ class TestFolders:
     def test_an_empty_section_as_in_the_sample_says_nothing(self, load: Load) -> None:
         config = load("[s3.source]\nbucket = a\n[filesystem.source]\n[s3.destination]\nbucket = b")
         assert config.require_stores() == (config.source, config.destination)
+
+
+@pytest.mark.parametrize(
+    ("sections", "threshold", "whole", "parts_above"),
+    [
+        ("", 200, 16, 200),
+        ("[filesystem.source]\npath = /somewhere\n", 200, 16, 16),  # a disk streams nothing
+        ("[filesystem.destination]\npath = /somewhere\n", 200, 16, 16),
+        ("", 8, 8, 8),
+        ("[filesystem.source]\npath = /somewhere\n", 8, 8, 8),
+    ],
+)
+def test_what_is_held_whole_and_what_travels_in_parts(
+    load: Load, sections: str, threshold: int, whole: int, parts_above: int
+) -> None:
+    """Whatever the threshold, 16 MiB of an object are in memory at most: `verify --deep` reserves as much before."""
+    options = transfer_options(load(f"{sections}[copy]\nmultipart_threshold = {threshold}MiB\n"))
+    assert (options.whole_bytes, options.multipart_threshold) == (whole << 20, parts_above << 20)
