@@ -179,7 +179,7 @@ def _believe_soon() -> None:
     """Let a run believe the stores' digests after a few objects: a day has too few to earn that as in life."""
     from mastosync.copying import digests  # noqa: PLC0415 - only here
 
-    digests._EARNED_OBJECTS, digests._WITHHELD_AT_FIRST, digests._SAMPLED = 4, 4, 16
+    digests._EARNED_OBJECTS, digests._CONTRADICTED_AT_FIRST, digests._SAMPLED = 4, 4, 16
 
 
 def _make_haste() -> None:

@@ -18,13 +18,16 @@ from mastosync.copying.acl import AclRule, NoteAccess
 from mastosync.copying.digests import DigestTrust
 from mastosync.copying.job import Job
 from mastosync.copying.large_objects import LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
+from mastosync.copying.stream_check import DigestDoubtful, StreamCheck
 from mastosync.errors import (
     BodyInterrupted,
     ClaimedDigestWrong,
     CorruptObject,
+    NetworkFailure,
     ObjectChanged,
     ObjectError,
     ObjectRejected,
+    ServerFailure,
 )
 from mastosync.language import say
 from mastosync.manifest import ACCESS, write_started
@@ -34,14 +37,12 @@ from mastosync.runtime.steps import BlockingCall, LargeTurn, Steps, StoreCall, W
 from mastosync.store.abilities import (
     STREAM_BYTES,
     StreamAnswer,
-    StreamedDigest,
     StreamedObject,
     StreamingStore,
     is_streaming,
 )
 from mastosync.store.base import (
     DAMAGED_AT_SOURCE,
-    DAMAGED_ON_THE_WAY,
     DigestUse,
     FetchedObject,
     ObjectStore,
@@ -104,6 +105,9 @@ class Delivery:
 
         Raises: ObjectError; PrivateKeptBack; PrivacyUnknown; StoreUnusable; Interrupted.
         """
+        if fetched.data is None:
+            self.trust.not_used(use)
+            use = DigestUse.COMPUTED  # a stream decides when it begins
         tries = _Tries()
         while True:
             try:
@@ -133,7 +137,7 @@ class Delivery:
                 return None
             return (yield from self._deliver_streamed(job, source_key, fetched, failed))
         outcome = yield from self._deliver_in_parts(job, source_key, fetched.info)
-        if isinstance(failed, _DigestDoubtful):
+        if isinstance(failed, DigestDoubtful):
             self.trust.note(DigestUse.COMPUTED, fetched.info.size, proved=False)
         return outcome
 
@@ -169,8 +173,8 @@ class Delivery:
             self.trust.hash_all()
 
         def send(options: PutOptions) -> Steps[str]:
-            if use is DigestUse.WITHHELD:
-                return self._send_withheld(job, data, md5, options)
+            if use is DigestUse.CONTRADICTED:
+                return self._send_contradicted(job, data, md5, options)
             return job.send(StoreCall(job.destination, "write", (job.key, data, md5, options, use)))
 
         try:
@@ -183,29 +187,27 @@ class Delivery:
                 hint=say(DAMAGED_AT_SOURCE),
                 store=job.source.name,
             ) from wrong
-        if use is not DigestUse.WITHHELD:
+        if use is not DigestUse.CONTRADICTED:
             self.trust.note(use, len(data), proved=etag.lower() == md5.hex())
         return job.done(source_key, len(data), md5, etag, believed=use is DigestUse.CLAIMED)
 
-    def _send_withheld(self, job: Job, data: bytes, md5: bytes, options: PutOptions) -> Steps[str]:
-        """Write without the MD5; once more with it, if that proves nothing or the store insists on one."""
-        is_insisting = False
+    def _send_contradicted(self, job: Job, data: bytes, md5: bytes, options: PutOptions) -> Steps[str]:
+        """Write with a wrong MD5, to see whether the store looks at the bytes; and as it should be, unless it has.
+
+        Whatever the store makes of it, the bytes that it keeps are right.
+        """
         try:
-            etag: str = yield from job.send(
-                StoreCall(job.destination, "write", (job.key, data, md5, options, DigestUse.WITHHELD))
+            shown: str = yield from job.send(
+                StoreCall(job.destination, "write", (job.key, data, md5, options, DigestUse.CONTRADICTED))
             )
-            if etag.lower() == md5.hex():
-                self.trust.note(DigestUse.WITHHELD, len(data), proved=True)
-                return etag
-        except ObjectRejected:
-            is_insisting = True
-        except CorruptObject:  # each attempt was answered with another MD5: of the bytes, or of nothing
-            pass
-        etag = yield from job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
-        if is_insisting:
-            self.trust.hash_all()
+        except (ObjectRejected, NetworkFailure, ServerFailure):
+            self.trust.note_failure()
         else:
-            self.trust.note(DigestUse.WITHHELD, len(data), proved=False)
+            self.trust.note_contradicted(shown, md5, len(data))
+            if shown.lower() == md5.hex():
+                return shown
+        etag: str = yield from job.send(StoreCall(job.destination, "write", (job.key, data, md5, options)))
+        self.trust.note(DigestUse.COMPUTED, len(data), proved=etag.lower() == md5.hex())
         return etag
 
     def _is_to_be_streamed(self, job: Job, source_key: str, info: ObjectInfo, failed: ObjectError | None) -> bool:
@@ -217,32 +219,36 @@ class Delivery:
         self, job: Job, source_key: str, fetched: FetchedObject, failed: ObjectError | None
     ) -> Steps[Outcome]:
         info, stop = fetched.info, job.source.store_session.stop
-        check = _StreamCheck(self.trust, SourceCheck(job.source, source_key, info), info, failed)
+        check = StreamCheck(self.trust, SourceCheck(job.source, source_key, info), info, failed)
         if fetched.body is None:
             yield BlockingCall(partial(job.memory.wait, STREAM_BYTES, stop))
         store = job.source.store_session.store
         source = StreamedObject(store, source_key, info, check.begin, lambda: stop.requested, fetched.body)
 
         def send(options: PutOptions) -> Steps[StreamAnswer]:
-            return job.send(StoreCall(job.destination, "write_stream", (job.key, source, options)))
+            step = StoreCall(job.destination, "write_stream", (job.key, source, options))
+            try:
+                answer: StreamAnswer = yield from job.send(step)
+                if not check.is_contradicted or check.is_proved_by(answer):
+                    return answer
+            except (ObjectRejected, NetworkFailure, ServerFailure):
+                if not check.is_contradicted:
+                    raise
+                check.note_failure()
+            answer = yield from job.send(step)  # with the MD5 that it has
+            return answer
 
         try:
             answer: StreamAnswer = yield from self._acl.write(
                 job.entry, self.put_options(info), send, WriteMethod.WHOLE
             )
             md5: bytes = info.md5 if check.is_claimed and info.md5 else (yield BlockingCall(check.of_source.require))
-        except CorruptObject as refused:
-            if isinstance(refused, SourceDamaged):
-                raise
-            raise UploadDamaged(refused.message, hint=refused.hint, store=refused.store) from refused
-        except ObjectRejected as refused:
-            if check.sent is not None or failed is not None:
-                raise
-            raise _DigestDoubtful(refused.message, is_wanted=True, hint=refused.hint, store=refused.store) from refused
+        except (CorruptObject, ObjectRejected) as refused:
+            raise check.doubtful(refused) from refused
         finally:
             source.close()
             check.close()
-        if not check.learns(answer, md5):
+        if not (check.is_contradicted or check.learns(answer, md5)):
             raise check.damaged(job, answer, md5)
         if check.is_claimed:
             yield WaitFor(lambda: self.trust.is_settled, stop)
@@ -275,15 +281,6 @@ def _set_aside(job: Job, fetched: FetchedObject) -> None:
     job.memory.release()
 
 
-class _DigestDoubtful(UploadDamaged):
-    """A store was sent no MD5, and has refused that, or answers another one. Damage on the way may be the reason."""
-
-    def __init__(self, message: str, *, is_wanted: bool = False, hint: str = "", store: str) -> None:
-        """`is_wanted`: it has refused."""
-        super().__init__(message, hint=hint, store=store)
-        self.is_wanted = is_wanted
-
-
 @dataclass(slots=True)
 class _Tries:
     """The attempts at one delivery that were in vain."""
@@ -307,57 +304,3 @@ class _Tries:
             job.source.note(failure)
             yield BlockingCall(partial(job.source.pause, self.interruptions - 1))
         job.restart()
-
-
-@dataclass(slots=True)
-class _StreamCheck:
-    """How the MD5 of one object that is streamed is proved. Decided when its request begins: it may wait before."""
-
-    trust: DigestTrust
-    of_source: SourceCheck
-    info: ObjectInfo
-    failed: ObjectError | None  # the delivery before
-    is_claimed: bool = False
-    sent: bytes | None = None
-    _has_begun: bool = False
-    _counts: bool = False  # as one that is hashed to earn trust
-
-    def begin(self) -> StreamedDigest:
-        """See `StreamedObject.begin`."""
-        self.close()
-        use = DigestUse.COMPUTED  # of what has failed: it may have been the bytes
-        if isinstance(self.failed, _DigestDoubtful) and not self.failed.is_wanted:
-            use = DigestUse.WITHHELD  # of damage on the way there will be none this time
-        elif self.failed is None and not self._has_begun:
-            use = self.trust.use_next_large(self.info.size)
-            self._counts = use is not DigestUse.CLAIMED
-        self._has_begun = True
-        self.is_claimed = use is DigestUse.CLAIMED and self.info.etag_is_md5
-        self.sent = None if use is DigestUse.WITHHELD else self.info.md5
-        self.of_source = self.of_source.anew()
-        return StreamedDigest(self.sent, None if self.is_claimed else self.of_source)
-
-    def learns(self, answer: StreamAnswer, md5: bytes) -> bool:
-        """Whether an answer is a proof, or as good as one. The trust learns it, unless damage may be the reason."""
-        is_proved = answer.etag.lower() == md5.hex()
-        if not is_proved and answer.etag_is_md5 and self.failed is None:
-            return False
-        use = DigestUse.CLAIMED if self.is_claimed else DigestUse.COMPUTED if self.sent else DigestUse.WITHHELD
-        is_wanted = isinstance(self.failed, _DigestDoubtful) and self.failed.is_wanted
-        self.trust.note(use, self.info.size, proved=is_proved and not is_wanted)
-        return is_proved or (use is DigestUse.COMPUTED and not answer.etag_is_md5)
-
-    def damaged(self, job: Job, answer: StreamAnswer, md5: bytes) -> UploadDamaged:
-        """The error for an answer that is not good enough."""
-        message = (
-            f"cannot write {job.key!r} at {job.destination.name}: sent bytes with the MD5 {md5.hex()}, the store"
-            f" answers with the ETag {answer.etag}"
-        )
-        kind = _DigestDoubtful if self.sent is None and self.failed is None and answer.etag_is_md5 else UploadDamaged
-        return kind(message, hint=say(DAMAGED_ON_THE_WAY), store=job.destination.name)
-
-    def close(self) -> None:
-        """The attempt has ended."""
-        if self._counts:
-            self.trust.large_ended(self.info.size)
-            self._counts = False

@@ -1,9 +1,10 @@
 """Whether the destination proves the MD5s that the source claims, so that nothing has to be hashed here.
 
 Where the ETag of a source object is an MD5, a write sends it as Content-MD5. A destination that answers with the same
-MD5 as ETag has stored what the source has, provided that it makes its ETags of the bytes. Each run finds that out: the
-first objects are hashed here as well, and then one in a few hundred. Some of these are sent without Content-MD5: then
-the store has nothing but the bytes to make an ETag of.
+MD5 as ETag has stored what the source has, provided that it looks at the bytes, and does not repeat what it is told.
+Each run finds that out: the first objects are hashed here as well, and then one in a few hundred. Some of these are
+sent with a wrong Content-MD5. A store that looks at the bytes refuses that, or answers with their MD5. What was refused
+is written as it should be.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import threading
 from enum import StrEnum
 from itertools import count
 
-from mastosync.store.base import DigestUse, ObjectStore
+from mastosync.store.base import DigestUse, ObjectStore, wrong_md5
 
 _EARNED_OBJECTS = 64  # hashed here and proved by the destination, before it is believed
 _EARNED_BYTES = 256 * 1024 * 1024  # or so much of fewer objects
-_WITHHELD_AT_FIRST = 16  # one in so many, until one is proved: a private bucket may insist on Content-MD5
+_CONTRADICTED_AT_FIRST = 16  # one in so many, until the store has shown that it looks at the bytes
+_DOUBTS_AT_MOST = 2
 _SAMPLED = 256  # one in so many, from then on
 
 
@@ -36,11 +38,14 @@ class DigestTrust:
         self._hashes_all = mode is DigestMode.ALWAYS
         self._destination_computes = destination.computes_digests
         self._numbers = count(1)
-        self._earning = threading.Lock()
+        self._samples_owed = 0  # that came to nothing, as their objects were not there
+        self._earning = threading.RLock()
         self._earned_objects = self._earned_bytes = 0
-        self._computed_by_store = False  # an ETag was right without a Content-MD5
+        self._looks_at_bytes = False  # it has not believed a wrong Content-MD5
         self._believes = self._is_unproved = False
+        self._doubts = 0  # answers to a wrong Content-MD5, in a row, that tell nothing
         self._hashing_objects = self._hashing_bytes = 0  # of large objects under way, which may earn trust
+        self._is_contradicting = False  # a large object is under way with a wrong Content-MD5
 
     @property
     def may_prove(self) -> bool:
@@ -55,22 +60,39 @@ class DigestTrust:
             return DigestUse.CLAIMED
         number = next(self._numbers)  # from 1
         if self._believes:
-            return DigestUse.CLAIMED if number % _SAMPLED else DigestUse.WITHHELD
-        is_withheld = not self._computed_by_store and number % _WITHHELD_AT_FIRST == 0
-        return DigestUse.WITHHELD if is_withheld else DigestUse.COMPUTED
+            is_sample = number % _SAMPLED == 0 or self._take_owed()
+            return DigestUse.CONTRADICTED if is_sample else DigestUse.CLAIMED
+        is_contradicted = not self._looks_at_bytes and number % _CONTRADICTED_AT_FIRST == 0
+        return DigestUse.CONTRADICTED if is_contradicted else DigestUse.COMPUTED
+
+    def not_used(self, use: DigestUse) -> None:
+        """Take back what `use_next` gave for an object that was not written in that way."""
+        if use is DigestUse.CONTRADICTED:
+            with self._earning:
+                self._samples_owed += 1
+
+    def _take_owed(self) -> bool:
+        if not self._samples_owed:
+            return False
+        with self._earning:
+            self._samples_owed -= 1
+            return self._samples_owed >= 0
 
     def use_next_large(self, size_bytes: int) -> DigestUse:
         """As `use_next`, for one that is streamed, when its request begins.
 
         If it is not CLAIMED, its end has to be told (`large_ended`). If it is, the outcome has to wait until trust
-        `is_settled`: as many are hashed as it takes to earn trust, and those beside them wait for that.
+        `is_settled`: as many are hashed as it takes to earn trust, and those beside them wait for that. One of them
+        is CONTRADICTED, and no more, as it may have to be sent twice.
         """
         with self._earning:
             is_open = not (self._hashes_all or self._believes)
             if is_open and self._hashing_objects and self._is_enough(self._hashing_objects, self._hashing_bytes):
                 return DigestUse.CLAIMED
             if is_open:
-                use = DigestUse.COMPUTED if self._computed_by_store else DigestUse.WITHHELD
+                is_tried = self._looks_at_bytes or self._is_contradicting
+                use = DigestUse.COMPUTED if is_tried else DigestUse.CONTRADICTED
+                self._is_contradicting = True
             else:
                 use = self.use_next()
             if use is not DigestUse.CLAIMED:
@@ -78,9 +100,10 @@ class DigestTrust:
                 self._hashing_bytes += size_bytes
             return use
 
-    def large_ended(self, size_bytes: int) -> None:
-        """An object has come to its end, well or not, for which `use_next_large` was not CLAIMED."""
+    def large_ended(self, use: DigestUse, size_bytes: int) -> None:
+        """An object has come to its end, well or not, for which `use_next_large` gave this, which is not CLAIMED."""
         with self._earning:
+            self._is_contradicting = self._is_contradicting and use is not DigestUse.CONTRADICTED
             self._hashing_objects -= 1
             self._hashing_bytes -= size_bytes
 
@@ -100,19 +123,45 @@ class DigestTrust:
         return self._believes and not self._hashes_all
 
     def note(self, use: DigestUse, size_bytes: int, *, proved: bool) -> None:
-        """Take in whether the ETag of a write was the MD5 of the object."""
+        """Take in whether the answer to a write was a proof: its ETag the MD5 of the object, or a wrong MD5 refused."""
         if self._destination_computes:
             return
         if not proved:
             self._is_unproved = True
-            self.disproved = self.disproved or (self._believes and use is DigestUse.WITHHELD)
+            self.disproved = self.disproved or (self._believes and use is DigestUse.CONTRADICTED)
             self.hash_all()
         elif use is not DigestUse.CLAIMED:
             with self._earning:
                 self._earned_objects += 1
                 self._earned_bytes += size_bytes
-                self._computed_by_store = self._computed_by_store or use is DigestUse.WITHHELD
-                self._believes = self._computed_by_store and self._is_enough(0, 0)
+                self._looks_at_bytes = self._looks_at_bytes or use is DigestUse.CONTRADICTED
+                self._believes = self._looks_at_bytes and self._is_enough(0, 0)
+
+    def note_contradicted(self, etag: str, md5: bytes, size_bytes: int) -> None:
+        """Take in what the destination has made of a wrong Content-MD5: `etag` is empty if it has refused it.
+
+        An ETag that is neither the right MD5 nor the wrong one may come from damage on the way, or from a store that
+        makes them up: the next object tells.
+        """
+        if etag.lower() in {md5.hex(), wrong_md5(md5).hex(), ""}:
+            self._doubts = 0
+            self.note(DigestUse.CONTRADICTED, size_bytes, proved=etag.lower() != wrong_md5(md5).hex())
+        elif self._goes_on():
+            self.not_used(DigestUse.CONTRADICTED)
+        else:
+            self.note(DigestUse.CONTRADICTED, size_bytes, proved=False)
+
+    def note_failure(self) -> None:
+        """Take in that a request with a wrong Content-MD5 has failed: by accident, or as the store takes it amiss."""
+        if self._goes_on():
+            self.not_used(DigestUse.CONTRADICTED)
+        else:
+            self.hash_all()
+
+    def _goes_on(self) -> bool:
+        """Whether one more object may show what the store makes of a wrong Content-MD5."""
+        self._doubts += 1
+        return self._doubts < _DOUBTS_AT_MOST
 
     def hash_all(self) -> None:
         """Hash every object here from now on: some bytes were not those of their ETag."""

@@ -250,6 +250,7 @@ class Transfer:
             if isinstance(copied, CopyRefusal):
                 self._server_side.did_without(copied)
             return outcome
+        self._delivery.trust.not_used(use)
         if in_doubt and not self._source_bucket.exists:
             yield BlockingCall(partial(self._source_bucket.require, job.source))
         if job.entry.optional:

@@ -32,6 +32,7 @@ class StreamedDigest(NamedTuple):
 
     sent: bytes | None  # what its source claims, to go along; None: none does
     digest: Digesting | None  # looks at the bytes as they pass; None: nothing does
+    is_contradicted: bool = False  # what is sent is wrong: see `DigestUse`
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class StreamedObject:
 class StreamAnswer(NamedTuple):
     """What the store has made of an object that was streamed."""
 
-    etag: str  # without quotes
+    etag: str  # without quotes; empty: it has refused the wrong MD5
     etag_is_md5: bool  # by its form, and by the headers beside it
 
 

@@ -14,7 +14,8 @@ What every method promises:
   else gets out.
 * **Checked bytes.** Bytes handed out have the announced length and, where the ETag is an MD5,
   that digest, unless the caller will have it proved by a write (`DigestUse.CLAIMED`). Bytes handed
-  in are sent with their Content-MD5, unless it is `WITHHELD`, so that a store refuses a damaged upload.
+  in are sent with their Content-MD5, so that a store refuses a damaged upload (or with a wrong one,
+  to try whether it does).
 * **Headers as text.** What headers and user metadata say is handed out and taken in as people wrote
   it, not in the form in which HTTP carries it. Names of metadata are in lower case.
 * **Idempotent.** Every method may be called again after any error.
@@ -49,7 +50,7 @@ class DigestUse(StrEnum):
 
     COMPUTED = "computed"  # of the bytes, here; it goes along with a write
     CLAIMED = "claimed"  # the source says so, by an ETag that is an MD5; the write has to prove it
-    WITHHELD = "withheld"  # computed, and not sent: only from the bytes can the store make an ETag that equals it
+    CONTRADICTED = "contradicted"  # computed, and a wrong one goes along: shows whether the store looks at the bytes
 
 
 class OpenBody(Protocol):
@@ -188,7 +189,8 @@ class ObjectStore(Protocol):
     ) -> str:
         """Store an object whole and return its ETag; on return the store has confirmed it, and `data` has this `md5`.
 
-        CLAIMED: the ETag of the answer proves the digest; where it does not, the digest is computed.
+        CLAIMED: the ETag of the answer proves the digest; where it does not, the digest is computed. CONTRADICTED: the
+        ETag is returned as it is, or an empty one if the store has refused the wrong MD5, as it should.
         Raises: ClaimedDigestWrong if `data` has another one; CorruptObject if the store took in anything else;
         AclUnsupported; ObjectError, StoreUnusable.
         """
@@ -277,6 +279,11 @@ class ObjectStore(Protocol):
     def close(self) -> None:
         """Give connections back. Calling it twice is no error."""
         ...
+
+
+def wrong_md5(md5: bytes) -> bytes:
+    """An MD5 that the bytes of this one do not have."""
+    return bytes(255 - each for each in md5)
 
 
 def require_claimed(key: str, store_name: str, data: bytes, md5: bytes) -> None:

@@ -27,7 +27,7 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import DigestUse, ObjectStore, PutOptions
+from mastosync.store.base import DigestUse, ObjectStore, PutOptions, wrong_md5
 from mastosync.store.s3.boto_client import make_client, new_session
 from mastosync.store.s3.boto_store import S3Store
 from tests.support.raw_server import RawServer, answer
@@ -167,11 +167,24 @@ class TestWhatIsSent:
         assert not {"expect", "transfer-encoding", "content-encoding", "x-amz-trailer"} & request.headers.keys()
 
     @pytest.mark.parametrize("digest", DigestUse)
-    def test_an_md5_that_is_withheld_is_not_sent(self, wire: Wire, digest: DigestUse) -> None:
+    def test_the_md5_is_sent_or_a_wrong_one_that_shows_what_the_store_does(self, wire: Wire, digest: DigestUse) -> None:
         wire.server.answers = lambda _: answer(200, headers=ETAG)
         wire.store.write("key", DATA, md5_of(DATA), PLAIN, digest)
         (request,) = wire.server.requests
-        assert ("content-md5" in request.headers) == (digest is not DigestUse.WITHHELD)
+        sent = wrong_md5(md5_of(DATA)) if digest is DigestUse.CONTRADICTED else md5_of(DATA)
+        assert request.headers["content-md5"] == base64.b64encode(sent).decode()
+
+    def test_a_wrong_md5_that_is_refused_is_an_answer(self, wire: Wire) -> None:
+        wire.server.answers = lambda _: answer(400, b"<Error><Code>BadDigest</Code></Error>")
+        assert wire.store.write("key", DATA, md5_of(DATA), PLAIN, DigestUse.CONTRADICTED) == ""
+        wire.server.answers = lambda _: answer(400, b"<Error><Code>InvalidRequest</Code></Error>")
+        with pytest.raises(ObjectRejected):
+            wire.store.write("key", DATA, md5_of(DATA), PLAIN, DigestUse.CONTRADICTED)
+
+    def test_a_store_that_repeats_a_wrong_md5_is_not_corrected(self, wire: Wire) -> None:
+        wrong = wrong_md5(md5_of(DATA)).hex()
+        wire.server.answers = lambda _: answer(200, headers=f'ETag: "{wrong}"\r\n')
+        assert wire.store.write("key", DATA, md5_of(DATA), PLAIN, DigestUse.CONTRADICTED) == wrong
 
     @pytest.mark.parametrize(
         ("said", "error"), [(md5_of(DATA), ClaimedDigestWrong), (md5_of(b"other"), ClaimedDigestWrong), (None, None)]

@@ -62,6 +62,7 @@ class Bucket:
         self.objects: dict[str, bytes] = {}
         self.lock = threading.Lock()
         self.puts: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()  # as their MD5 was wrong
         self.gets: Counter[str] = Counter()
         self.with_md5: Counter[str] = Counter()
         self.under_way = self.most = 0  # large uploads
@@ -108,6 +109,8 @@ class Bucket:
             return
         digest = md5(body).digest()
         if talk.headers.get("content-md5", base64.b64encode(digest).decode()) != base64.b64encode(digest).decode():
+            with self.lock:
+                self.refused[key] += 1
             talk.answer(400, b"<Error><Code>BadDigest</Code></Error>")
             return
         self.objects[key] = body
@@ -178,6 +181,11 @@ class Site:
         self.assert_nothing_wrong()
         assert self.new.objects == self.old.objects
 
+    def assert_put_once(self) -> None:
+        """But for the few that show whether the store looks at the bytes."""
+        assert set((self.new.puts - self.new.refused).values()) == {1}
+        assert len(self.new.refused) <= 4
+
     def assert_nothing_wrong(self) -> None:
         for key, body in self.new.objects.items():
             assert body == self.old.objects[key], f"{key} has other bytes"
@@ -206,7 +214,7 @@ SMALL = {number: 100 + number for number in range(101, 301)}
 def test_large_and_small_objects_travel_at_once_each_by_one_request(site: Site) -> None:
     site.lay_down(LARGE | SMALL)
     site.assert_all_done(site.copied([*LARGE, *SMALL]))
-    assert set(site.new.puts.values()) == {1}
+    site.assert_put_once()
     assert site.new.most <= 16
 
 
@@ -229,7 +237,7 @@ def test_what_earns_trust_keeps_nobody_waiting_and_nothing_is_sent_twice(
     site.lay_down(sizes)
     ended = site.copied(list(sizes), replace(OPTIONS, digest=digest))
     site.assert_all_done(ended)
-    assert set(site.new.puts.values()) == {1}
+    site.assert_put_once()
     believed = sum(each.outcome.believed for each in ended if each.outcome)
     assert believed > 10 if (digest, earned_bytes) == (DigestMode.PROOF, MIB) else not believed
 

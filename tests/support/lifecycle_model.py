@@ -89,6 +89,8 @@ class MovingStore(MemoryStore):
     ) -> str:
         with self._storing("write", key):
             etag = super().write(key, data, md5, options, digest)
+            if not etag:  # it has refused a wrong MD5
+                return ""
             stored = self.objects[key]
             stored.data, is_damaged = self._taken(data)
             stored.etag = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
@@ -137,8 +139,9 @@ class MovingStore(MemoryStore):
         before = self.objects.get(key)
         with self._doubtful_after_failure(key):
             yield
-            self.doubtful.append(key)
-            self.written(key, before)
+            if self.objects.get(key) is not before:  # else it has refused a wrong MD5
+                self.doubtful.append(key)
+                self.written(key, before)
             self._meet(method, applied=True)
 
     @contextmanager
@@ -181,6 +184,7 @@ class Lying:
     planned: Row | None = None  # as the last plan saw it; None: none has, or its row was gone
     is_ours: bool = False  # the object was stored by mastosync, and nobody has touched it since
     is_foreign: bool = False  # somebody else has stored or removed something there since mastosync did
+    has_foreign_bytes: bool = False  # from there, also if mastosync has stored them once more
     is_unseen: bool = False  # and nobody has looked since
     is_trusted: bool = False  # by its size: it was adopted, and the source has nothing to compare it with
     is_compared: bool = True  # the source was asked in the last transfer; without, what is known is confirmed again
@@ -248,6 +252,7 @@ class World:
             self.new.put(key, data)
             self.new.objects[key].acl = acl
         lying.is_ours, lying.is_foreign, lying.is_unseen = False, True, True
+        lying.has_foreign_bytes = True
         lying.is_trusted = lying.is_trusted and before is not None and before.data == data  # nobody can see a change
 
     # what mastosync does
@@ -264,6 +269,7 @@ class World:
         self.writes.append(place)
         is_same = before is not None and before.data == stored.data  # it was stored again, and no better known for that
         lying.is_ours, lying.is_foreign, lying.is_unseen = True, False, False
+        lying.has_foreign_bytes = lying.has_foreign_bytes and is_same
         lying.is_trusted = lying.is_trusted and is_same
 
     def _is_settled(self, place: Place, lying: Lying, row: Row, there: StoredObject | None) -> bool:
@@ -283,7 +289,7 @@ class World:
     def _deleted(self, key: str) -> None:
         lying = self.lying[self.places[key]]
         assert lying.planned is None, f"{key} was removed, and has a row"
-        lying.is_ours = lying.is_foreign = lying.is_unseen = lying.is_trusted = False
+        lying.is_ours = lying.is_foreign = lying.has_foreign_bytes = lying.is_unseen = lying.is_trusted = False
 
     def _withdrawn(self, key: str) -> None:
         """A private object was removed again, as nobody could tell whether it is one."""
@@ -342,7 +348,9 @@ class World:
         lying.confirmed, lying.is_bad, lying.stayed_open = (row.version, row.private), False, False
         lying.doubts.clear()
         if compared:
-            lying.is_trusted = key not in self.old.objects and (lying.is_trusted or (lying.is_foreign and adopted))
+            lying.is_trusted = key not in self.old.objects and (
+                lying.is_trusted or (lying.has_foreign_bytes and adopted)
+            )
         lying.is_unseen = False
 
     def dies(self, claimed: Iterable[Place]) -> None:

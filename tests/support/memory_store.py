@@ -21,6 +21,7 @@ from mastosync.store.base import (
     PutOptions,
     UploadedPart,
     require_claimed,
+    wrong_md5,
 )
 from mastosync.store.s3.protocol import checked_object, confirmed_etag
 
@@ -166,16 +167,22 @@ class MemoryStore:
         self._called("write", key)
         self.digests.append(digest)
         self._require_taken("write", options)
-        is_sent, makes_md5 = digest is not DigestUse.WITHHELD, self.etags == "md5"
-        if is_sent and self.checks_md5 and _md5(data) != md5:
+        is_contradicted, makes_md5 = digest is DigestUse.CONTRADICTED, self.etags == "md5"
+        told = wrong_md5(md5) if is_contradicted else md5
+        if self.checks_md5 and _md5(data) != told:
+            if is_contradicted:
+                return ""
             if digest is DigestUse.CLAIMED:
                 require_claimed(key, self.name, data, md5)
             raise CorruptObject(f"cannot write {key!r} at {self.name}: not what Content-MD5 says")
-        etag = md5 if self.etags == "echo" and is_sent else _md5(data if makes_md5 else data + b"salt")
+        etag = told if self.etags == "echo" else _md5(data if makes_md5 else data + b"salt")
+        is_md5 = self.etags != "other"
         self.objects[key] = StoredObject(
-            data, options.headers, etag.hex(), options.acl, makes_md5, storage_class=options.storage_class
+            data, options.headers, etag.hex(), options.acl, is_md5, storage_class=options.storage_class
         )
-        answered = {"etag": etag.hex()} | ({} if makes_md5 else {"x-amz-server-side-encryption": "aws:kms"})
+        if is_contradicted:
+            return etag.hex()
+        answered = {"etag": etag.hex()} | ({} if is_md5 else {"x-amz-server-side-encryption": "aws:kms"})
         return confirmed_etag(key, self.name, answered, md5, data if digest is DigestUse.CLAIMED else None)
 
     def streams(self, key: str) -> bool:
@@ -183,10 +190,10 @@ class MemoryStore:
 
     def write_stream(self, key: str, source: StreamedObject, options: PutOptions) -> StreamAnswer:
         assert isinstance(source.store, MemoryStore)
-        md5, digest = source.begin()
+        md5, digest, is_contradicted = source.begin()
         self._called("write_stream", key)
         self.digests.append(
-            DigestUse.CLAIMED if digest is None else DigestUse.WITHHELD if md5 is None else DigestUse.COMPUTED
+            DigestUse.CLAIMED if digest is None else DigestUse.CONTRADICTED if is_contradicted else DigestUse.COMPUTED
         )
         self._require_taken("write_stream", options)
         try:
@@ -197,7 +204,12 @@ class MemoryStore:
         except ObjectError as error:
             error.store = source.store.name
             raise BodyInterrupted(error) from error
-        return self._keep_stream(key, data, md5, options)
+        try:
+            return self._keep_stream(key, data, md5, options)
+        except CorruptObject:
+            if is_contradicted:
+                return StreamAnswer("", etag_is_md5=False)
+            raise
 
     def streamed(self, key: str, info: ObjectInfo) -> bytes:
         """The bytes of exactly this object, for a request that sends them on."""

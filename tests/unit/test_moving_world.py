@@ -163,7 +163,7 @@ class MovingWorld(RuleBasedStateMachine):
         self.patch.setattr(pruning, "WorkerPool", OneThread)
         self.patch.setattr(outages, "FIRST_WAIT_SECONDS", 0)
         self.patch.setattr(digests, "_EARNED_OBJECTS", 1)  # a world has few objects, and each copy begins anew
-        self.patch.setattr(digests, "_WITHHELD_AT_FIRST", 1)
+        self.patch.setattr(digests, "_CONTRADICTED_AT_FIRST", 1)
         self.patch.setattr(digests, "_SAMPLED", 3)
         self.patience_seconds = 0
         self.manifest = Manifest.create(self.path)

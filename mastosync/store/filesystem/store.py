@@ -143,6 +143,8 @@ class FilesystemStore:
     def write(  # noqa: D102
         self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
     ) -> str:
+        if digest is DigestUse.CONTRADICTED:
+            return ""  # a wrong MD5 would be refused
         (answer,) = self.write_batch([NewObject(key, data, md5, options, digest)])
         if isinstance(answer, MastosyncError):
             raise answer

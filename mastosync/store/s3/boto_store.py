@@ -34,6 +34,7 @@ from mastosync.store.base import (
     PutOptions,
     UploadedPart,
     require_claimed,
+    wrong_md5,
 )
 from mastosync.store.errors import Target
 from mastosync.store.http.public_site import anonymous_answer, ask_anonymously
@@ -154,13 +155,16 @@ class S3Store:
         self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
     ) -> str:
         arguments, claimed = arguments_of(options), data if digest is DigestUse.CLAIMED else None
-        if digest is not DigestUse.WITHHELD:
-            arguments["ContentMD5"] = base64_of(md5)
+        arguments["ContentMD5"] = base64_of(wrong_md5(md5) if digest is DigestUse.CONTRADICTED else md5)
         try:
             with self.translated(Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)):
-                answer = self.client.put_object(Bucket=self._bucket, Key=key, Body=data, **arguments)
-                return confirmed_etag(key, self.name, headers_of(answer), md5, claimed)
-        except (CorruptObject, ObjectRejected):
+                headers = headers_of(self.client.put_object(Bucket=self._bucket, Key=key, Body=data, **arguments))
+                if digest is DigestUse.CONTRADICTED:
+                    return etag_of(headers)
+                return confirmed_etag(key, self.name, headers, md5, claimed)
+        except (CorruptObject, ObjectRejected) as refused:
+            if digest is DigestUse.CONTRADICTED and isinstance(refused, CorruptObject):
+                return ""
             if claimed is not None:  # which end was wrong?
                 require_claimed(key, self.name, claimed, md5)
             raise
@@ -253,7 +257,8 @@ class S3Store:
             answer = self.client.delete_objects(
                 Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in named]}
             )
-            return frozenset(named).intersection(each.get("Key", "") for each in answer.get("Deleted", []))
+            failed = {each.get("Key", "") for each in answer.get("Errors", [])}
+            return frozenset(named).intersection(each.get("Key", "") for each in answer.get("Deleted", [])) - failed
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         return self._is_given(key, lambda: self._anonymous_client.get_object, partial(self._known, key))

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected
 from mastosync.language import tr
 from mastosync.store.abilities import StreamAnswer, StreamedObject
-from mastosync.store.base import DigestUse, FetchedObject, Page, PutOptions, require_claimed
+from mastosync.store.base import DigestUse, FetchedObject, Page, PutOptions, require_claimed, wrong_md5
 from mastosync.store.errors import Target
 from mastosync.store.s3.curl_handle import Credentials, Exchange, HeaderLines, Response
 from mastosync.store.s3.listing import LONGEST_LISTING, listing_query, page_of, require_listing
@@ -122,14 +122,19 @@ class CurlRequests:
     def write_stream(  # noqa: D102
         self, key: str, source: StreamedObject, options: PutOptions
     ) -> Exchange[StreamAnswer]:
-        md5, digest = source.begin()
+        md5, digest, is_contradicted = source.begin()
         request, credentials, lines = self._new_object(key, options, md5)
 
         def conclude(response: Response | OSError) -> StreamAnswer:
-            with self._translated(request):
-                headers = _successful(response).headers
-                etag = etag_of(headers)
-                return StreamAnswer(etag, etag_is_md5(etag, headers))
+            try:
+                with self._translated(request):
+                    headers = _successful(response).headers
+                    etag = etag_of(headers)
+                    return StreamAnswer(etag, etag_is_md5(etag, headers))
+            except CorruptObject:
+                if is_contradicted:
+                    return StreamAnswer("", etag_is_md5=False)
+                raise
 
         return Exchange("STREAM", self._url(key), credentials, conclude, lines, digest=digest)
 
@@ -157,14 +162,19 @@ class CurlRequests:
         self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = DigestUse.COMPUTED
     ) -> Exchange[str]:
         claimed = data if digest is DigestUse.CLAIMED else None
-        sent = None if digest is DigestUse.WITHHELD else md5
+        sent = wrong_md5(md5) if digest is DigestUse.CONTRADICTED else md5
         request, credentials, lines = self._new_object(key, options, sent)
 
         def conclude(response: Response | OSError) -> str:
             try:
                 with self._translated(request):
-                    return confirmed_etag(key, self._name, _successful(response).headers, md5, claimed)
-            except (CorruptObject, ObjectRejected):
+                    headers = _successful(response).headers
+                    if digest is DigestUse.CONTRADICTED:
+                        return etag_of(headers)
+                    return confirmed_etag(key, self._name, headers, md5, claimed)
+            except (CorruptObject, ObjectRejected) as refused:
+                if digest is DigestUse.CONTRADICTED and isinstance(refused, CorruptObject):
+                    return ""
                 if claimed is not None:  # which end was wrong?
                     require_claimed(key, self._name, claimed, md5)
                 raise

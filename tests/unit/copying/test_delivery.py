@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from hashlib import md5
@@ -65,12 +66,57 @@ def streaming(store: MemoryStore) -> MemoryStore:
 
 
 def copied(old: MemoryStore, new: MemoryStore, options: TransferOptions = STREAMS, *, private: bool = False) -> Outcome:
-    """What becomes of the object under KEY, which is laid down unless it lies there."""
+    """What becomes of the object under KEY, which is laid down unless it lies there.
+
+    Of an object before, the destination has refused a wrong MD5.
+    """
     if KEY not in old.objects:
         old.put(KEY, DATA)
     patient = replace(IMPATIENT, throttle_budget_seconds=60)  # on a busy machine too, a throttle costs no attempt
     with closing(transfer(old, new, options, policy=patient)) as copy:
+        copy.trust.note(DigestUse.CONTRADICTED, 1, proved=True)
         return copy(claim(entry(private=private)))
+
+
+def test_the_first_object_shows_whether_the_store_looks_at_the_bytes(old: MemoryStore, new: MemoryStore) -> None:
+    """It may have to be sent twice, and no other; what the store refuses is no attempt that has failed."""
+    with closing(transfer(old, new, STREAMS)) as copy:
+        for number in range(1, 6):
+            old.put(key_of(number), DATA)
+            outcome = copy(claim(entry(number)))
+            assert (outcome.state, outcome.attempts) == (EntryState.DONE, 1)
+    assert new.digests == [DigestUse.CONTRADICTED, *[DigestUse.COMPUTED] * 5]
+
+
+def test_what_lies_there_open_is_not_taken_for_the_object_whose_wrong_md5_was_refused(
+    old: MemoryStore, new: MemoryStore
+) -> None:
+    """The private object is written before anybody asks who can read it."""
+    old.put(KEY, DATA)
+    new.put(KEY, DATA)
+    new.objects[KEY].acl = "public-read"
+    with closing(transfer(old, new, STREAMS)) as copy:
+        assert copy(claim(entry(private=True))).state is EntryState.DONE
+    assert new.digests == [DigestUse.CONTRADICTED, DigestUse.COMPUTED]
+    assert new.objects[KEY].acl == "private"
+
+
+@pytest.mark.parametrize("error", [ObjectRejected("400"), NetworkFailure("reset"), ServerFailure("500")])
+def test_a_store_that_takes_a_wrong_md5_amiss_is_never_believed(old: MemoryStore, error: ObjectError) -> None:
+    """Two objects show it."""
+
+    class Touchy(MemoryStore):
+        def _keep_stream(self, key: str, data: bytes, md5: bytes | None, options: PutOptions) -> StreamAnswer:
+            if self.digests[-1] is DigestUse.CONTRADICTED:
+                raise error
+            return super()._keep_stream(key, data, md5, options)
+
+    new = streaming(Touchy("new"))
+    with closing(transfer(old, new, STREAMS)) as copy:
+        for number in range(1, 6):
+            old.put(key_of(number), DATA)
+            assert copy(claim(entry(number))).state is EntryState.DONE
+    assert Counter(new.digests) == {DigestUse.COMPUTED: 5, DigestUse.CONTRADICTED: 2}
 
 
 def assert_done(outcome: Outcome, old: MemoryStore, new: MemoryStore) -> None:
@@ -265,14 +311,14 @@ def test_what_is_damaged_at_the_source_for_good_fails_and_names_the_source(old: 
 def test_one_damaged_upload_is_no_reason_to_copy_again_what_was_believed(
     old: MemoryStore, new: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its bytes were hashed here, and it went without their MD5."""
+    """Its bytes were hashed here, and a wrong MD5 went along."""
     monkeypatch.setattr("mastosync.copying.digests._EARNED_OBJECTS", 1)
     monkeypatch.setattr("mastosync.copying.digests._SAMPLED", 4)
+    new.checks_md5 = False
     with closing(transfer(old, new, STREAMS)) as copy:
         for number in range(1, 10):
             old.put(key_of(number), DATA)
-            if number > 1:
-                new.damaged_streams = int(new.digests[-1] is DigestUse.CLAIMED)
+            new.damaged_streams = int(number == 4)  # which is sampled
             outcome = copy(claim(entry(number)))
             assert outcome.state is EntryState.DONE
             assert new.objects[key_of(number)].data == DATA

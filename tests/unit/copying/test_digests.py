@@ -11,7 +11,7 @@ import pytest
 
 from mastosync.copying.digests import DigestMode, DigestTrust
 from mastosync.copying.transfer import TransferOptions
-from mastosync.errors import CorruptObject, ObjectRejected
+from mastosync.errors import ObjectRejected
 from mastosync.model import EntryState, Outcome, Reason
 from mastosync.store.base import DigestUse, FetchedObject, PutOptions
 from tests.support.copy_world import World
@@ -19,7 +19,7 @@ from tests.support.entries import claim, entry
 from tests.support.memory_store import MemoryStore
 from tests.support.transfers import transfer
 
-COMPUTED, CLAIMED, WITHHELD = DigestUse.COMPUTED, DigestUse.CLAIMED, DigestUse.WITHHELD
+COMPUTED, CLAIMED, CONTRADICTED = DigestUse.COMPUTED, DigestUse.CLAIMED, DigestUse.CONTRADICTED
 
 
 class DamagingLine(MemoryStore):
@@ -80,8 +80,9 @@ def assert_all_is_well(old: MemoryStore, new: MemoryStore, outcomes: list[Outcom
 def test_after_the_first_objects_one_in_256_is_hashed_here() -> None:
     old, new = MemoryStore("old"), MemoryStore("new")
     assert_all_is_well(old, new, copied(old, new, 600))
-    assert Counter(new.digests) == {COMPUTED: 63, WITHHELD: 3, CLAIMED: 534}
-    assert [number for number, use in enumerate(new.digests, 1) if use is WITHHELD] == [16, 256, 512]
+    assert Counter(new.digests) == {COMPUTED: 63 + 2, CONTRADICTED: 3, CLAIMED: 535}
+    sampled = [key for (_, key), use in zip(new.calls, new.digests, strict=True) if use is CONTRADICTED]
+    assert sampled == [key_of(number) for number in (16, 256, 512)]
     assert new.digests.index(CLAIMED) == 64
 
 
@@ -100,31 +101,41 @@ def test_where_the_destination_computes_digests_itself_they_are_computed_there_a
 
 @pytest.mark.parametrize("etags", ["other", "echo"])
 def test_a_store_whose_etags_prove_nothing_is_never_believed(etags: str) -> None:
-    """One write more tells: that of the object whose MD5 was withheld."""
+    """One write more tells: that of the object with a wrong MD5."""
     old, new = MemoryStore("old"), MemoryStore("new")
-    new.etags = etags
+    new.etags, new.checks_md5 = etags, False
     outcomes = copied(old, new, 100)
     assert {outcome.state for outcome in outcomes} == {EntryState.DONE}
     assert CLAIMED not in new.digests
-    assert new.digests.count(WITHHELD) == (1 if etags == "echo" else 0)
+    assert new.digests.count(CONTRADICTED) == (1 if etags == "echo" else 0)
     assert len(new.digests) == (101 if etags == "echo" else 100)
 
 
-def test_a_store_that_insists_on_the_md5_is_never_believed() -> None:
+def test_a_store_that_repeats_what_it_is_told_and_looks_at_it_is_believed() -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    new.etags = "echo"
+    copied(old, new, 100)
+    assert {key: each.data for key, each in new.objects.items()} == {
+        key: each.data for key, each in old.objects.items()
+    }
+    assert CLAIMED in new.digests
+
+
+def test_a_store_that_rejects_a_wrong_md5_in_a_way_of_its_own_is_never_believed() -> None:
     class Insisting(MemoryStore):
         def write(self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = COMPUTED) -> str:
-            if digest is WITHHELD:
+            if digest is CONTRADICTED:
                 self.digests.append(digest)
-                raise ObjectRejected("Content-MD5 is required for a bucket with object lock")
+                raise ObjectRejected("InvalidRequest: not what the signature says")
             return super().write(key, data, md5, options, digest)
 
     old, new = MemoryStore("old"), Insisting("new")
     assert_all_is_well(old, new, copied(old, new, 100))
-    assert Counter(new.digests) == {COMPUTED: 100, WITHHELD: 1}
+    assert Counter(new.digests) == {COMPUTED: 100, CONTRADICTED: 2}
 
 
 @pytest.mark.parametrize("checks_md5", [True, False], ids=["refused", "stored"])
-@pytest.mark.parametrize("damaged", [10, 16, 70, 256], ids=["computed", "withheld", "claimed", "sampled"])
+@pytest.mark.parametrize("damaged", [10, 16, 70, 256], ids=["computed", "contradicted", "claimed", "sampled"])
 def test_what_is_damaged_on_the_way_from_the_source_is_read_again(damaged: int, checks_md5: bool) -> None:
     """From then on every object is hashed here."""
     old, new = DamagingLine({damaged: 1}), MemoryStore("new")
@@ -142,7 +153,7 @@ def test_what_is_damaged_whenever_it_is_read_fails_and_names_the_source(damaged:
 
 
 @pytest.mark.parametrize("checks_md5", [True, False], ids=["refused", "stored"])
-@pytest.mark.parametrize("damaged", [10, 16, 70, 256], ids=["computed", "withheld", "claimed", "sampled"])
+@pytest.mark.parametrize("damaged", [10, 16, 70, 256], ids=["computed", "contradicted", "claimed", "sampled"])
 def test_what_is_damaged_on_the_way_to_the_destination_is_sent_again(damaged: int, checks_md5: bool) -> None:
     old, new = MemoryStore("old"), DamagedUploads({damaged: 2})
     new.checks_md5 = checks_md5
@@ -167,20 +178,30 @@ def test_with_another_etag_once_the_store_is_believed_the_bytes_are_hashed_after
 
 
 @pytest.mark.parametrize("since", [1, 100], ids=["ever", "since it was believed"])
-def test_a_store_that_makes_up_an_md5_unless_it_is_told_one_is_not_believed(since: int) -> None:
-    """What it answers looks like an MD5, so the object that is sent without one has to be sent once more."""
+def test_a_store_that_makes_an_md5_of_something_else_when_it_is_told_a_wrong_one_is_not_believed(since: int) -> None:
+    """One such answer may be damage on the way; two are not."""
 
-    class Repeating(MemoryStore):
+    class Odd(MemoryStore):
         def write(self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = COMPUTED) -> str:
-            if len(self.digests) < since or digest is not WITHHELD:
+            if len(self.digests) < since or digest is not CONTRADICTED:
                 return super().write(key, data, md5, options, digest)
             self.digests.append(digest)
-            raise CorruptObject(f"cannot write {key!r}: the store took in {bytes(16).hex()}")
+            return bytes(16).hex()
 
-    old, new = MemoryStore("old"), Repeating("new")
+    old, new = MemoryStore("old"), Odd("new")
     assert_all_is_well(old, new, copied(old, new, 300))
     assert (CLAIMED in new.digests) == (since > 1)
     assert set(new.digests[-30:]) == {COMPUTED}
+
+
+def test_a_sample_that_was_not_there_is_made_up_for_by_the_next_object() -> None:
+    trust = DigestTrust(DigestMode.PROOF, MemoryStore("new"))
+    for _ in range(64):
+        trust.note(CONTRADICTED, 1, proved=True)
+    uses = [trust.use_next() for _ in range(256)]
+    assert uses.count(CONTRADICTED) == 1
+    trust.not_used(uses[-1])
+    assert [trust.use_next() for _ in range(3)] == [CONTRADICTED, CLAIMED, CLAIMED]
 
 
 @pytest.mark.parametrize("workers", [1, 16])
@@ -202,20 +223,20 @@ def test_what_was_believed_is_copied_again_when_the_store_is_found_to_repeat_wha
     with closing(World(tmp_path, MemoryStore("old"), Changed("new"), objects=300)) as world:
         progress = world.copy(workers=workers)
         assert progress.done == progress.total > 300
-        assert WITHHELD in world.new.digests[200:]
+        assert CONTRADICTED in world.new.digests[200:]
         world.assert_all_is_well()
 
 
 @pytest.mark.parametrize(
     ("note", "uses"),
     [
-        (lambda trust: None, {COMPUTED, WITHHELD}),
-        (lambda trust: [trust.note(COMPUTED, 1, proved=True) for _ in range(100)], {COMPUTED, WITHHELD}),
-        (lambda trust: [trust.note(WITHHELD, 1, proved=True) for _ in range(63)], {COMPUTED}),
-        (lambda trust: [trust.note(WITHHELD, 1, proved=True) for _ in range(64)], {CLAIMED}),
-        (lambda trust: [trust.note(WITHHELD, 1, proved=True) for _ in range(64)] + [trust.hash_all()], {COMPUTED}),
-        (lambda trust: [trust.note(WITHHELD, 64 << 20, proved=True) for _ in range(4)], {CLAIMED}),
-        (lambda trust: [trust.note(COMPUTED, 64 << 20, proved=True) for _ in range(4)], {COMPUTED, WITHHELD}),
+        (lambda trust: None, {COMPUTED, CONTRADICTED}),
+        (lambda trust: [trust.note(COMPUTED, 1, proved=True) for _ in range(100)], {COMPUTED, CONTRADICTED}),
+        (lambda trust: [trust.note(CONTRADICTED, 1, proved=True) for _ in range(63)], {COMPUTED}),
+        (lambda trust: [trust.note(CONTRADICTED, 1, proved=True) for _ in range(64)], {CLAIMED}),
+        (lambda trust: [trust.note(CONTRADICTED, 1, proved=True) for _ in range(64)] + [trust.hash_all()], {COMPUTED}),
+        (lambda trust: [trust.note(CONTRADICTED, 64 << 20, proved=True) for _ in range(4)], {CLAIMED}),
+        (lambda trust: [trust.note(COMPUTED, 64 << 20, proved=True) for _ in range(4)], {COMPUTED, CONTRADICTED}),
     ],
 )
 def test_trust_takes_objects_that_prove_it(note: Callable[[DigestTrust], object], uses: set[DigestUse]) -> None:
