@@ -267,6 +267,31 @@ def test_what_lies_at_an_empty_mount_point_is_not_taken_for_the_disk(
     assert_disk_holds(destination, migration.instance.at_destination())
 
 
+def test_one_of_two_disks_of_a_destination_is_missed(buckets: BucketPair, new_migration: MigrationFactory) -> None:
+    """An admin has given `cache` a disk of its own. All of it would have been copied again, to the wrong disk."""
+    migration = new_migration(buckets, missing=0)
+    from_disk(migration)
+    destination, site = to_disk(migration), migration.site
+    disk = folder(migration, "other-disk")
+    (destination / "cache").symlink_to(disk)
+    site.run("plan")
+    site.run("copy", "--limit", "40")  # what is local first
+    done = site.status()["totals"]
+    elsewhere = disk.rename(site.folder / "elsewhere")
+    disk.mkdir()
+    for command in ("copy", "adopt", "verify", "doctor"):
+        refused = site.run(command, code=7)
+        said = refused.stdout + refused.stderr
+        assert "objects that were copied there" in said, command
+        assert f"'{destination}/cache'" in said
+    assert list(disk.iterdir()) == []
+    assert site.status()["totals"] == done
+    disk.rmdir()
+    elsewhere.rename(disk)
+    site.run("copy")
+    assert "all well" in site.run("verify").stdout
+
+
 def test_a_moved_folder_of_remote_media_is_followed_at_the_source(
     buckets: BucketPair, new_migration: MigrationFactory
 ) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from itertools import chain, islice
@@ -38,7 +38,7 @@ from mastosync.store.base import (
 )
 from mastosync.store.errors import Target, file_errors
 from mastosync.store.filesystem.partial_files import PartialFolders, Uploads
-from mastosync.store.filesystem.probe import disks
+from mastosync.store.filesystem.probe import disks, keys_by_disk
 from mastosync.store.filesystem.root import PageCache, RootFolder, path_of
 from mastosync.store.filesystem.walk import Walk, etag_of
 from mastosync.store.filesystem.writing import FileWriter, NewFile, mode_of
@@ -275,6 +275,11 @@ class FilesystemStore:
         with file_errors(f"use the {self.name}", Target.STORE):
             found = disks(self._root, pending)
         return [each._replace(free_bytes=max(0, each.free_bytes - self._config.keep_free)) for each in found]
+
+    def by_disk(self, keys: Iterable[str]) -> dict[str, list[str]]:
+        """Keys of a destination by the folders on their disks, as links may lead to several. Raises: as `disks`."""
+        with file_errors(f"use the {self.name}", Target.STORE):
+            return keys_by_disk(self._root, keys)
 
     def _info(self, key: str, status: os.stat_result, head: bytes) -> ObjectInfo:
         headers = ObjectHeaders(content_type=content_type_of(key, head))
