@@ -114,6 +114,7 @@ def copy_pending(
     ):
         for each in wanted:  # only now, as both stores can be used
             reopen(manifest, types, each.reasons, accepted=each.accepted)
+        require_source_disks(source, manifest)
         warn_of_little_room(destination, manifest)
         note_own_settings(config, manifest)
         writing = replace(transfer_options(config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers)
@@ -135,6 +136,15 @@ def copy_pending(
         progress = copier.run()
         progress.finding = transfer.finding
         return progress
+
+
+def require_source_disks(source: StoreSession, manifest: Manifest) -> None:
+    """Check that no disk is missing that a link of the source leads to: all that is pending there would fail.
+
+    Raises: StoreUnusable.
+    """
+    if isinstance(source.store, FilesystemStore):
+        source.store.require_files_behind_links(pending_by_folder(ManifestReader(manifest).counts()))
 
 
 def warn_of_little_room(destination: StoreSession, manifest: Manifest) -> None:

@@ -231,9 +231,10 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
     Raises: StoreUnusable if no client can be made of the configuration.
     """
     if isinstance(config, FilesystemConfig):
+        from mastosync.mastodon.catalog import TOP_FOLDERS
         from mastosync.store.filesystem import FilesystemStore
 
-        return FilesystemStore(config, role=role, holds_objects=holds_objects)
+        return FilesystemStore(config, role=role, holds_objects=holds_objects, top_folders=TOP_FOLDERS)
     from mastosync.store.s3.curl_store import CurlStore
 
     return CurlStore(config, role=role, connections=connections)

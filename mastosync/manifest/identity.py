@@ -253,7 +253,9 @@ WHERE state = {DONE} LIMIT {_OF_EACH_END}
 
 
 def some_done(manifest: Manifest) -> list[Entry]:
-    """A few entries that are done: the first and the last two of each kind. A destination that has none of them is another one.
+    """A few entries that are done: the first and the last two of each kind.
+
+    A destination that has none of them is another one.
 
     Raises: ManifestError.
     """

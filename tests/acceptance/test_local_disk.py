@@ -249,6 +249,12 @@ def test_what_lies_at_an_empty_mount_point_is_not_taken_for_the_disk(
     elsewhere = source.rename(site.folder / "elsewhere")
     (source / "cache").mkdir(parents=True)
     assert "check that its disk is mounted" in site.run("copy", code=7).stderr
+    shutil.rmtree(source / "cache")
+    (source / ".gitkeep").touch()
+    for command in ("copy", "adopt", "orphans"):
+        assert "check that its disk is mounted" in site.run(command, code=7).stderr, command
+    site.run("doctor", code=7)
+    assert site.status()["totals"]["failed"] == 0
     shutil.rmtree(source)
     elsewhere.rename(source)
     site.run("copy", "--limit", "20")
@@ -304,6 +310,10 @@ def test_a_moved_folder_of_remote_media_is_followed_at_the_source(
     moved.rename(migration.site.folder / "gone")
     lost = migration.site.run("copy", code=7)
     assert "the link 'cache' leads nowhere" in lost.stderr
+    moved.mkdir()  # where its disk would be mounted
+    assert "the link 'cache' leads to a folder without a file" in migration.site.run("copy", code=7).stderr
+    assert migration.site.status()["totals"]["failed"] == 0
+    moved.rmdir()
     (migration.site.folder / "gone").rename(moved)
     migration.site.run("copy", code=None)
     assert_disk_holds(destination, migration.instance.at_destination())

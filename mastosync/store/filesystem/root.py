@@ -95,8 +95,6 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
 _NO_LINK_FROM = re.compile(rb"(?:\A|/)(?:[0-9]{3}|%s)(?:/|\Z)" % re.escape(RESERVED), re.IGNORECASE)  # ids, and our own
-_LOOKED_INTO_AT_MOST = 1_000  # folders, for a file
-_NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
 
 
 class RootFolder:
@@ -163,31 +161,6 @@ class RootFolder:
         _ = self.fd
         assert self._volumes is not None  # noqa: S101 - objects are written
         return self._volumes
-
-    def is_empty(self) -> bool:
-        """Whether nothing but empty folders and what every disk has lies there: an unmounted one looks like that.
-
-        A folder that cannot be looked into counts as one with files, and so do very many folders. Raises: OSError.
-        """
-        folders, looked_into = [""], 0
-        while folders and looked_into < _LOOKED_INTO_AT_MOST:
-            folder, looked_into = folders.pop(), looked_into + 1
-            try:
-                fd = os.open(folder or ".", FOLDER, dir_fd=self.fd)
-            except OSError:
-                if not folder:
-                    raise
-                return False
-            try:
-                with os.scandir(fd) as entries:
-                    for entry in entries:
-                        if folder or entry.name not in _NOT_OF_OBJECTS:
-                            if not entry.is_dir(follow_symlinks=False):
-                                return False
-                            folders.append(f"{folder}{entry.name}/")
-            finally:
-                os.close(fd)
-        return not folders
 
     def require_there(self) -> None:
         """Raises: StoreUnusable if the folder has been removed meanwhile; OSError."""

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from itertools import chain, islice
@@ -40,7 +40,7 @@ from mastosync.store.errors import Target, file_errors
 from mastosync.store.filesystem.partial_files import PartialFolders, Uploads
 from mastosync.store.filesystem.probe import disks, keys_by_disk
 from mastosync.store.filesystem.root import PageCache, RootFolder, path_of
-from mastosync.store.filesystem.walk import Walk, etag_of
+from mastosync.store.filesystem.walk import Walk, empty_links, etag_of, holds_objects
 from mastosync.store.filesystem.writing import FileWriter, NewFile, mode_of
 from mastosync.store.media_types import HEAD_BYTES, content_type_of
 
@@ -59,15 +59,24 @@ class FilesystemStore:
     computes_digests = True
 
     def __init__(
-        self, config: FilesystemConfig, *, role: Literal["source", "destination"], holds_objects: bool = False
+        self,
+        config: FilesystemConfig,
+        *,
+        role: Literal["source", "destination"],
+        holds_objects: bool = False,
+        top_folders: Collection[str] = (),
     ) -> None:
-        """`holds_objects`: some should be there, so that an empty folder is the wrong one, or an unmounted disk."""
+        """`holds_objects`: some should be there, so that an empty folder is the wrong one, or an unmounted disk.
+
+        `top_folders`: the first ones of all keys; empty: any. What lies elsewhere is no object.
+        """
         path = config.folder
         self.name = f"{role} folder '{path}'"
         self.endpoint = f"file://{path}"
         self._config = config
         self._writes = role == "destination"
         self._holds_objects = holds_objects or not self._writes
+        self._top_folders = top_folders
         self._root = RootFolder(path, self.name, writes=self._writes, owner=config.owner)
         self._cache = PageCache(self._root)
         self._works = PartialFolders(self._root)
@@ -76,9 +85,10 @@ class FilesystemStore:
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         with file_errors(f"use the {self.name}", Target.STORE):
-            if self._root.is_empty() and self._holds_objects:
+            _ = self._root.fd
+            if self._holds_objects and not holds_objects(self._root, self._top_folders):
                 raise StoreUnusable(
-                    tr("the {name} is empty, but objects should be in it", name=self.name),
+                    tr("the {name} has no objects, but some should be in it", name=self.name),
                     hint=tr(
                         "check that its disk is mounted, and that `path` is the folder with `media_attachments` "
                         "and `accounts`"
@@ -275,6 +285,20 @@ class FilesystemStore:
         with file_errors(f"use the {self.name}", Target.STORE):
             found = disks(self._root, pending)
         return [each._replace(free_bytes=max(0, each.free_bytes - self._config.keep_free)) for each in found]
+
+    def require_files_behind_links(self, folders: Iterable[str]) -> None:
+        """Check where links lead that are on the way to folders with objects. Raises: StoreUnusable if to no file."""
+        with file_errors(f"use the {self.name}", Target.STORE):
+            links = empty_links(self._root, folders)
+        if links:
+            raise StoreUnusable(
+                tr(
+                    "in the {name}, the link {link!r} leads to a folder without a file, but objects should be there",
+                    name=self.name,
+                    link=links[0],
+                ),
+                hint=tr("mount the disk that it leads to, or remove the link"),
+            )
 
     def by_disk(self, keys: Iterable[str]) -> dict[str, list[str]]:
         """Keys of a destination by the folders on their disks, as links may lead to several. Raises: as `disks`."""
