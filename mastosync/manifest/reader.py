@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -258,10 +258,13 @@ class SegmentReader:
         """Lines of a kind with ids from `lowest` to `highest`, by id and name."""
         return chain.from_iterable(self.iter_runs(kind, (lowest, ""), (highest, AFTER_EVERY_NAME)))
 
-    def record_of(self, kind: int, row: RawRow) -> Record:
-        """All that the manifest knows of an entry of which it has given some columns, id and name first."""
-        ((found, *_),) = islice(self.iter_runs(kind, row[:2], row[:2]), 1)
-        return record_of(self._manifest.kind(kind), found)
+    def record_of(self, kind: int, row: RawRow) -> Record | None:
+        """All that the manifest knows of an entry of which it has given some columns, id and name first.
+
+        None: it is not there any more, as a plan that ended meanwhile has seen its row change.
+        """
+        found = next(self.iter_runs(kind, row[:2], row[:2]), None)
+        return record_of(self._manifest.kind(kind), found[0]) if found else None
 
     def iter_every(self, kind: int, step: int) -> Iterator[tuple[int, str]]:
         """Id and name of each `step`-th line of a kind; SQLite passes over those between."""

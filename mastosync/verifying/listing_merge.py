@@ -314,8 +314,8 @@ DrawnEntry: TypeAlias = tuple[Sample, SampleRank, Record]
 def drawn(samples: Sequence[Sample], entries: Iterable[KeyedEntry], reader: SegmentReader) -> Iterator[DrawnEntry]:
     """What of these entries may be in the samples."""
     for keyed, sample in product(entries, samples):
-        if (rank := sample.rank(keyed)) is not None:
-            yield sample, rank, reader.record_of(keyed.kind, keyed.row)
+        if (rank := sample.rank(keyed)) is not None and (record := reader.record_of(keyed.kind, keyed.row)):
+            yield sample, rank, record
 
 
 class LowestRanks:
