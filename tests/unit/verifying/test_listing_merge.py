@@ -84,7 +84,9 @@ def test_entries_come_in_the_order_of_their_keys(entries: list[Entry], every_for
         found = [sorted(placed_in(window)) for window in windows]
         assert [placed.key for window in found for placed, _ in window] == wanted
         for placed, canonical in chain.from_iterable(found):
-            entry = reader.record_of(placed.kind, placed.row).entry
+            record = reader.record_of(placed.kind, placed.row)
+            assert record is not None
+            entry = record.entry
             assert placed.key in iter_candidates(entry, "")
             assert canonical == (placed.key == canonical_key(entry, ""))
 
