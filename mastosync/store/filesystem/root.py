@@ -143,14 +143,15 @@ class RootFolder:
         except ValueError as error:
             raise ObjectRejected(f"cannot {verb} {key!r} at {self.name}: this is no key ({error})") from error
 
-    def require_one_disk(self, path: bytes, folder: int | None = None) -> None:
-        """Check a path before it is touched. `folder`: its descriptor, if a folder is open there already.
+    def require_one_disk(self, path: bytes, folder: int | None = None, status: os.stat_result | None = None) -> None:
+        """Check a path before it is touched. `folder`: its descriptor, if a folder is open there already, and what the
+        system says of it, if it was asked.
 
         Raises: StoreUnusable if objects are written and it is below a mount, or may be; OSError.
         """
         if self.writes:
             head = _head(path if folder is not None else path.rpartition(b"/")[0])
-            self._known_volumes.require_one_disk(head, path, folder)
+            self._known_volumes.require_one_disk(head, path, folder, status)
 
     def volume(self, folders: bytes) -> Volume:
         """Where what lies in a folder is, if objects are written. Raises: StoreUnusable; OSError."""
@@ -161,6 +162,20 @@ class RootFolder:
         _ = self.fd
         assert self._volumes is not None  # noqa: S101 - objects are written
         return self._volumes
+
+    def require_at(self, path: bytes, status: os.stat_result) -> None:
+        """Check that a folder of a destination is found under its path, unless a mount hides it: that is told later.
+
+        Raises: OSError, with ENOENT if it is not; StoreUnusable.
+        """
+        volume = self.volume(path)
+        below = path.removeprefix(volume.link).lstrip(b"/") or b"."
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.samestat(os.stat(below, dir_fd=volume.fd, follow_symlinks=False), status):
+                return
+        with suppress(StoreUnusable):
+            self.require_one_disk(path)
+            raise FileNotFoundError(errno.ENOENT, "its folder was moved away")
 
     def require_there(self) -> None:
         """Raises: StoreUnusable if the folder has been removed meanwhile; OSError."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from mastosync.errors import CorruptObject, MastosyncError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+_Place: TypeAlias = tuple[int, int]
+"""Of a folder, whatever its path is: its device and inode."""
 
 _PUBLIC_MODE, _PRIVATE_MODE = 0o666, 0o600  # less the umask: as Mastodon has it on a disk
 _FLUSHES_AT_ONCE = 8  # threads; more of them gain nothing, fewer let the disk wait
@@ -39,6 +41,7 @@ _CORES_A_BATCH = 2  # the system, and whoever brings the objects, want some too
 _EACH_ALONE = BatchLimits(objects=1, at_once=None)
 _SLOW_SECONDS = 0.01  # to write a file, in the mean: a network lies between, or files are large
 _WEIGHT = 0.2  # of the last batch, in the mean
+_DURABLE_KNOWN = 10_000  # folders; what is forgotten is flushed once more
 _ALONE_FIRST, _ALONE_AT_MOST = 500, 16_000  # files that are written each by a thread of its own, until one is tried
 
 
@@ -48,12 +51,16 @@ class OpenFolders:
     Without following a link, but for those that may be: see `RootFolder.linked`. Of one thread.
     """
 
-    def __init__(self, root: RootFolder) -> None:
-        self._root = root
+    def __init__(self, root: RootFolder, durable: Mapping[bytes, _Place] | None = None) -> None:
+        """`durable`: folders whose names are on the disk, by path; None: nobody asks for that."""
+        self._root, self._durable = root, durable
         self._fds: dict[bytes, int] = {}
         self._new: set[bytes] = set()  # made here
         self._checked: set[bytes] = set()
-        self.changed: dict[int, None] = {}  # descriptors of folders in which something got a name
+        self._unmoved: set[bytes] = set()
+        self._statuses: dict[bytes, os.stat_result] = {}
+        self.changed: dict[int, None] = {}  # descriptors of folders in which something got a name, or may have
+        self.durable_soon: dict[bytes, _Place] = {}  # once those are flushed
 
     def at(self, path: bytes) -> int:
         """The descriptor of the folder that a file goes to. Raises: OSError; StoreUnusable if it lies below a mount."""
@@ -64,28 +71,50 @@ class OpenFolders:
 
     def _reached(self, path: bytes, link: bytes) -> int:
         """`link`: the last on the way, which may lead to another disk; empty: there is none."""
-        fd = self._fds.get(path)
-        if fd is None:
-            fd = self._fds[path] = os.dup(self._root.volume(path).fd) if path == link else self._below(path, link)
-        return fd
+        way, unreached = path, list[bytes]()
+        while way not in self._fds and way != link:
+            unreached.append(way)
+            way = way.rpartition(b"/")[0]
+        if way not in self._fds:
+            self._fds[way] = os.dup(self._root.volume(way).fd)
+        for folder in reversed(unreached):
+            self._fds[folder] = self._below(folder)
+            self._note_name(folder)
+        return self._fds[path]
 
-    def _below(self, path: bytes, link: bytes) -> int:
+    def _below(self, path: bytes) -> int:
         above, _, name = path.rpartition(b"/")
-        folder = self._reached(above, link)
         if above not in self._new and (fd := self._found(path, above, name)) is not None:
             return fd
-        with suppress(FileExistsError):  # somebody was faster
-            os.mkdir(name, dir_fd=folder)
-            self._new.add(path)
-        self.changed[folder] = None
-        fd = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-        if path in self._new:
-            try:
-                self._root.owners.give(fd)
-            except BaseException:
+        return self._made(path, self._fds[above], name)
+
+    def _made(self, path: bytes, above: int, name: bytes) -> int:
+        try:
+            os.mkdir(name, dir_fd=above)
+        except FileExistsError:  # somebody was faster
+            return os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=above)
+        fd = None
+        try:
+            fd = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=above)
+            self._root.owners.give(fd)
+        except BaseException:
+            if fd is not None:
                 os.close(fd)
-                raise
+            with suppress(OSError):  # whoever finds it takes it for one that an admin has made
+                os.rmdir(name, dir_fd=above)
+            raise
+        self._new.add(path)
         return fd
+
+    def _note_name(self, path: bytes) -> None:
+        """Have a folder's name flushed, unless that was done: whoever has made it may not have done so yet."""
+        if self._durable is None:
+            return
+        status = self._status(path)
+        place = status.st_dev, status.st_ino
+        if path in self._new or self._durable.get(path) != place:  # inodes are used again
+            self.changed[self._fds[path.rpartition(b"/")[0]]] = None
+            self.durable_soon[path] = place
 
     def _found(self, path: bytes, above: bytes, name: bytes) -> int | None:
         try:
@@ -103,8 +132,24 @@ class OpenFolders:
         if folder in self._checked:
             self._root.require_one_disk(path)
         else:
-            self._root.require_one_disk(folder, self._fds[folder])
+            self._root.require_one_disk(folder, self._fds[folder], self._status(folder))
             self._checked.add(folder)
+
+    def _status(self, path: bytes) -> os.stat_result:
+        status = self._statuses.get(path)
+        if status is None:
+            status = self._statuses[path] = os.fstat(self._fds[path])
+        return status
+
+    def require_unmoved(self, path: bytes) -> None:
+        """Check that the folder where a file got its name is still found under its path: it was reached once.
+
+        Raises: OSError; StoreUnusable.
+        """
+        folder = path.rpartition(b"/")[0]
+        if folder not in self._unmoved:
+            self._root.require_at(folder, self._status(folder))
+            self._unmoved.add(folder)
 
     def close(self) -> None:
         """Let go of them."""
@@ -132,11 +177,14 @@ class FileWriter:
 
     def __init__(self, root: RootFolder, works: PartialFolders, config: FilesystemConfig) -> None:
         self._root, self._works = root, works
-        self._durable, self._keep_free = config.fsync == "always", config.keep_free
+        self._keep_free = config.keep_free
+        self._durable: dict[bytes, _Place] | None = {} if config.fsync == "always" else None  # see `OpenFolders`
         self._flushing = ThreadPoolExecutor(_FLUSHES_AT_ONCE, thread_name_prefix="flush")
         self._pace = _Pace()
         at_once = max(1, (os.cpu_count() or 1) // _CORES_A_BATCH)
-        self._at_ease = BatchLimits(_OBJECTS_A_BATCH, at_once + self._durable)  # one is flushed, another is written
+        if self._durable is not None:
+            at_once += 1  # one is flushed, another is written
+        self._at_ease = BatchLimits(_OBJECTS_A_BATCH, at_once)
 
     def limits(self) -> BatchLimits:
         """As `BatchingStore` has it."""
@@ -156,8 +204,9 @@ class FileWriter:
                         answers.append(self._written(each, room, files))
                 except MastosyncError as error:
                     answers.append(error)
-            self._pace.note(time.monotonic() - began, len(objects))
-            self.put_in_place([each for each in answers if isinstance(each, NewFile)])
+            written = time.monotonic() - began
+            named = self.put_in_place([each for each in answers if isinstance(each, NewFile)])
+            self._pace.note(written + named, len(objects))
         finally:
             for file in files:
                 self._let_go(file)
@@ -167,15 +216,23 @@ class FileWriter:
         """Raises: StoreUnusable if so much more would not leave enough free; OSError."""
         _Room(self._root, self._keep_free).take(size_bytes, path)
 
-    def put_in_place(self, files: Sequence[NewFile]) -> None:
-        """Give files that are whole their names. Each gets its ETag, which a rename does not change, or a failure."""
-        if self._durable:
+    def put_in_place(self, files: Sequence[NewFile]) -> float:
+        """Give files that are whole their names. Each gets its ETag, which a rename does not change, or a failure.
+
+        Returns: the seconds that names have taken, without flushes.
+        """
+        if self._durable is not None:
             self._side_by_side(lambda file: self._attempt(file, _sync_content), files)
-        with closing(OpenFolders(self._root)) as folders:
+        with closing(OpenFolders(self._root, self._durable)) as folders:
+            began = time.monotonic()
             for file in files:
                 self._attempt(file, lambda file: self._rename(file, folders))
-            if self._durable:
-                self._flush(folders, files)
+            for file in files:
+                self._attempt(file, lambda file: folders.require_unmoved(file.path))
+            seconds = time.monotonic() - began
+            if self._durable is not None:
+                self._flush(folders, files, self._durable)
+        return seconds
 
     def _written(self, new: NewObject, room: _Room, files: list[NewFile]) -> NewFile:
         """A whole file, which is one of `files` as soon as it exists."""
@@ -186,8 +243,8 @@ class FileWriter:
         else:
             self.require_md5(new.key, new.data, new.md5)
         work = self._works.at(path)
-        name, fd = work.create(mode_of(new.options))
-        files.append(file := NewFile(new.key, path, work, name, fd, work.fd))
+        folder, name, fd = work.create(mode_of(new.options))
+        files.append(file := NewFile(new.key, path, work, name, fd, folder))
         write_all(fd, new.data)
         return file
 
@@ -195,7 +252,7 @@ class FileWriter:
         """Close a file, which may tell of bytes that a network disk has not taken; remove it unless it has its name."""
         try:
             with file_errors(self._doing(file.key), Target.NEW_OBJECT):
-                file.work.let_go(file.fd, None if file.etag else file.name)
+                file.work.let_go(file.fd, None if file.etag else file.name, file.folder)
         except MastosyncError as error:
             file.failure = file.failure or error
 
@@ -208,15 +265,20 @@ class FileWriter:
         folders.changed[place] = None
         file.etag = etag_of(os.fstat(file.fd))
 
-    def _flush(self, folders: OpenFolders, files: Iterable[NewFile]) -> None:
+    def _flush(self, folders: OpenFolders, files: Iterable[NewFile], durable: dict[bytes, _Place]) -> None:
         """If one of the folders cannot be flushed, no file counts as stored: each is written again, alone."""
         failures = [each for each in self._side_by_side(_failure_to_sync, [*folders.changed]) if each is not None]
 
         def fail(_: NewFile) -> None:
             raise failures[0]
 
-        for file in files if failures else ():
-            self._attempt(file, fail)
+        if failures:
+            for file in files:
+                self._attempt(file, fail)
+            return
+        if len(durable) > _DURABLE_KNOWN:
+            durable.clear()
+        durable.update(folders.durable_soon)
 
     def _side_by_side(self, step: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return [*(map(step, items) if len(items) < 2 else self._flushing.map(step, items))]

@@ -49,16 +49,13 @@ from tests.support.folder_stores import (
     destination,
     keys_of,
     mounted,
+    open_descriptors,
     put,
     raising,
     source,
 )
 from tests.support.manifests import planned
 from tests.support.object_stores import bytes_of, listed, md5_of
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def below(folder: Path) -> tuple[volumes.Mount, ...]:
