@@ -259,10 +259,7 @@ class SegmentReader:
         return chain.from_iterable(self.iter_runs(kind, (lowest, ""), (highest, AFTER_EVERY_NAME)))
 
     def record_of(self, kind: int, row: RawRow) -> Record | None:
-        """All that the manifest knows of an entry of which it has given some columns, id and name first.
-
-        None: it is not there any more, as a plan that ended meanwhile has seen its row change.
-        """
+        """All that is known of an entry of which some columns were read, id and name first; None: it has left since."""
         found = next(self.iter_runs(kind, row[:2], row[:2]), None)
         return record_of(self._manifest.kind(kind), found[0]) if found else None
 
