@@ -190,7 +190,7 @@ def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = Fa
     Raises: Interrupted when asked to stop; DatabaseError; StoreUnusable.
     """
     from mastosync.refetching import Refetcher, RefetchTools
-    from mastosync.store.filesystem.store import StagingFolder
+    from mastosync.store.filesystem.staging import StagingFolder
     from mastosync.store.http.fetcher import CurlOriginFetcher
     from mastosync.store.media_types import is_as_named
 

@@ -28,8 +28,9 @@ from uuid import uuid4
 from mastosync.errors import StoreUnusable
 from mastosync.language import tr
 from mastosync.store.base import Buffer, UploadedPart
+from mastosync.store.filesystem.open_folders import OpenFolders
 from mastosync.store.filesystem.root import RESERVED, WORK, RootFolder, names_in
-from mastosync.store.filesystem.writing import OpenFolders, write_all
+from mastosync.store.filesystem.writing import write_all
 
 T = TypeVar("T")
 

@@ -11,18 +11,19 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mastosync.errors import CorruptObject, MastosyncError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.store.abilities import BatchLimits, NewObject
 from mastosync.store.base import Buffer, DigestUse, PutOptions, require_claimed
 from mastosync.store.errors import Target, file_errors
-from mastosync.store.filesystem.root import FOLDER, RootFolder, names_in, namesake, sync_file, sync_folder
+from mastosync.store.filesystem.open_folders import FolderPlace, OpenFolders
+from mastosync.store.filesystem.root import RootFolder, names_in, namesake, sync_file, sync_folder
 from mastosync.store.filesystem.walk import etag_of
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-_Place: TypeAlias = tuple[int, int]
-"""Of a folder, whatever its path is: its device and inode."""
 
 _PUBLIC_MODE, _PRIVATE_MODE = 0o666, 0o600  # less the umask: as Mastodon has it on a disk
 _FLUSHES_AT_ONCE = 8  # threads; more of them gain nothing, fewer let the disk wait
@@ -43,119 +42,6 @@ _SLOW_SECONDS = 0.01  # to write a file, in the mean: a network lies between, or
 _WEIGHT = 0.2  # of the last batch, in the mean
 _DURABLE_KNOWN = 10_000  # folders; what is forgotten is flushed once more
 _ALONE_FIRST, _ALONE_AT_MOST = 500, 16_000  # files that are written each by a thread of its own, until one is tried
-
-
-class OpenFolders:
-    """Folders below a root where objects are written: each is reached once, made where it is missing, and held open.
-
-    Without following a link, but for those that may be: see `RootFolder.linked`. Of one thread.
-    """
-
-    def __init__(self, root: RootFolder, durable: Mapping[bytes, _Place] | None = None) -> None:
-        """`durable`: folders whose names are on the disk, by path; None: nobody asks for that."""
-        self._root, self._durable = root, durable
-        self._fds: dict[bytes, int] = {}
-        self._new: set[bytes] = set()  # made here
-        self._checked: set[bytes] = set()
-        self._unmoved: set[bytes] = set()
-        self._statuses: dict[bytes, os.stat_result] = {}
-        self.changed: dict[int, None] = {}  # descriptors of folders in which something got a name, or may have
-        self.durable_soon: dict[bytes, _Place] = {}  # once those are flushed
-
-    def at(self, path: bytes) -> int:
-        """The descriptor of the folder that a file goes to. Raises: OSError; StoreUnusable if it lies below a mount."""
-        above = path.rpartition(b"/")[0]
-        fd = self._reached(above, self._root.volume(above).link)
-        self._require_one_disk(above, path)  # no way leads back from what is mounted
-        return fd
-
-    def _reached(self, path: bytes, link: bytes) -> int:
-        """`link`: the last on the way, which may lead to another disk; empty: there is none."""
-        way, unreached = path, list[bytes]()
-        while way not in self._fds and way != link:
-            unreached.append(way)
-            way = way.rpartition(b"/")[0]
-        if way not in self._fds:
-            self._fds[way] = os.dup(self._root.volume(way).fd)
-        for folder in reversed(unreached):
-            self._fds[folder] = self._below(folder)
-            self._note_name(folder)
-        return self._fds[path]
-
-    def _below(self, path: bytes) -> int:
-        above, _, name = path.rpartition(b"/")
-        if above not in self._new and (fd := self._found(path, above, name)) is not None:
-            return fd
-        return self._made(path, self._fds[above], name)
-
-    def _made(self, path: bytes, above: int, name: bytes) -> int:
-        try:
-            os.mkdir(name, dir_fd=above)
-        except FileExistsError:  # somebody was faster
-            return os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=above)
-        fd = None
-        try:
-            fd = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=above)
-            self._root.owners.give(fd)
-        except BaseException:
-            if fd is not None:
-                os.close(fd)
-            with suppress(OSError):  # whoever finds it takes it for one that an admin has made
-                os.rmdir(name, dir_fd=above)
-            raise
-        self._new.add(path)
-        return fd
-
-    def _note_name(self, path: bytes) -> None:
-        """Have a folder's name flushed, unless that was done: whoever has made it may not have done so yet."""
-        if self._durable is None:
-            return
-        status = self._status(path)
-        place = status.st_dev, status.st_ino
-        if path in self._new or self._durable.get(path) != place:  # inodes are used again
-            self.changed[self._fds[path.rpartition(b"/")[0]]] = None
-            self.durable_soon[path] = place
-
-    def _found(self, path: bytes, above: bytes, name: bytes) -> int | None:
-        try:
-            return os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=self._fds[above])
-        except OSError as error:
-            # what a mount hides is neither missing nor in the way, and nothing is made there
-            self._require_one_disk(above, path)
-            self._root.require_no_new_link(path, error)
-            if not isinstance(error, FileNotFoundError):
-                raise
-            return None
-
-    def _require_one_disk(self, folder: bytes, path: bytes) -> None:
-        """Check a folder, and for each path in it once more whether anything was mounted since."""
-        if folder in self._checked:
-            self._root.require_one_disk(path)
-        else:
-            self._root.require_one_disk(folder, self._fds[folder], self._status(folder))
-            self._checked.add(folder)
-
-    def _status(self, path: bytes) -> os.stat_result:
-        status = self._statuses.get(path)
-        if status is None:
-            status = self._statuses[path] = os.fstat(self._fds[path])
-        return status
-
-    def require_unmoved(self, path: bytes) -> None:
-        """Check that the folder where a file got its name is still found under its path: it was reached once.
-
-        Raises: OSError; StoreUnusable.
-        """
-        folder = path.rpartition(b"/")[0]
-        if folder not in self._unmoved:
-            self._root.require_at(folder, self._status(folder))
-            self._unmoved.add(folder)
-
-    def close(self) -> None:
-        """Let go of them."""
-        for fd in self._fds.values():
-            os.close(fd)
-        self._fds.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -178,8 +64,8 @@ class FileWriter:
     def __init__(self, root: RootFolder, works: PartialFolders, config: FilesystemConfig) -> None:
         self._root, self._works = root, works
         self._keep_free = config.keep_free
-        self._durable: dict[bytes, _Place] | None = {} if config.fsync == "always" else None  # see `OpenFolders`
-        self._flushing = ThreadPoolExecutor(_FLUSHES_AT_ONCE, thread_name_prefix="flush")
+        self._durable: dict[bytes, FolderPlace] | None = {} if config.fsync == "always" else None  # see `OpenFolders`
+        self._flushing: ThreadPoolExecutor | None = None
         self._pace = _Pace()
         at_once = max(1, (os.cpu_count() or 1) // _CORES_A_BATCH)
         if self._durable is not None:
@@ -265,7 +151,7 @@ class FileWriter:
         folders.changed[place] = None
         file.etag = etag_of(os.fstat(file.fd))
 
-    def _flush(self, folders: OpenFolders, files: Iterable[NewFile], durable: dict[bytes, _Place]) -> None:
+    def _flush(self, folders: OpenFolders, files: Iterable[NewFile], durable: dict[bytes, FolderPlace]) -> None:
         """If one of the folders cannot be flushed, no file counts as stored: each is written again, alone."""
         failures = [each for each in self._side_by_side(_failure_to_sync, [*folders.changed]) if each is not None]
 
@@ -281,7 +167,11 @@ class FileWriter:
         durable.update(folders.durable_soon)
 
     def _side_by_side(self, step: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        return [*(map(step, items) if len(items) < 2 else self._flushing.map(step, items))]
+        if len(items) < 2:
+            return [*map(step, items)]
+        if self._flushing is None:
+            self._flushing = ThreadPoolExecutor(_FLUSHES_AT_ONCE, thread_name_prefix="flush")
+        return [*self._flushing.map(step, items)]
 
     def _require_own_name(self, key: str, place: int, name: bytes) -> None:
         """Raises: ObjectRejected if the disk takes another object's name for this one."""
@@ -312,7 +202,9 @@ class FileWriter:
 
     def close(self) -> None:
         """End its threads. Calling it twice is no error."""
-        self._flushing.shutdown(wait=False, cancel_futures=True)
+        if self._flushing is not None:
+            self._flushing.shutdown(wait=False, cancel_futures=True)
+            self._flushing = None
 
 
 class _Room:

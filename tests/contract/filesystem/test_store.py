@@ -35,9 +35,9 @@ from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, volumes
+from mastosync.store.filesystem.open_folders import OpenFolders
 from mastosync.store.filesystem.root import WORK, RootFolder, path_of
 from mastosync.store.filesystem.walk import Walk
-from mastosync.store.filesystem.writing import OpenFolders
 from tests.support.entries import entry
 from tests.support.folder_stores import (
     ACTS,

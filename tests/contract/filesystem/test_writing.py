@@ -314,6 +314,33 @@ class TestWhatOthersDo:
         assert isinstance(store.write_batch([new("a")])[0], str)
 
 
+@pytest.mark.parametrize("call", ["write", "fsync", "mkdir", "rename"])
+def test_a_store_that_is_closed_in_the_midst_of_a_batch_lets_go_of_all_when_that_has_ended(
+    root: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Nobody waits for threads that wait for a disk. What they use must not become somebody else's meanwhile."""
+    before, real, keys = open_descriptors(), getattr(os, call), avatars(4)
+    store, others = destination(root), list[int]()
+    store.write_batch([new("x")])
+
+    def closing_first(*args: object, **kwargs: object) -> object:
+        if not others:
+            store.close()
+            others.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(8))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(os, call, closing_first)
+    assert [type(each) for each in store.write_batch([new(key) for key in keys])] == [str] * 4
+    assert others
+    for fd in others:
+        os.close(fd)
+    assert [(root / key).read_bytes() for key in keys] == [b"data"] * 4
+    for number in range(2):
+        assert open_descriptors() == before
+        assert not (root / ".mastosync").exists()
+        assert all(isinstance(each, str) for each in store.write_batch([new(f"y{number}"), new("z")]))
+
+
 @pytest.mark.parametrize("segments", [300, 500, 511])
 def test_a_key_of_many_folders_harms_no_other(store: FilesystemStore, root: Path, segments: int) -> None:
     keys = ["b", "a/" * segments + "f", "c"]
