@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import threading
 from collections import Counter
@@ -14,12 +15,14 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
+from mastosync.doctor.doctor import open_files
 from mastosync.errors import CorruptObject, MastosyncError, ObjectRejected, ServerFailure, StoreUnusable
 from mastosync.store.abilities import NewObject
 from mastosync.store.filesystem import FilesystemStore, writing
 from mastosync.store.filesystem.root import path_of, sync_folder
 from tests.support.folder_stores import NOBODY, PUBLIC, destination, mounted, open_descriptors, raising
 from tests.support.object_stores import md5_of
+from tests.support.waiting import PATIENCE_SECONDS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -200,7 +203,8 @@ class PowerCut:
 
     def _made(self, name: bytes, mode: int = 0o777, *, dir_fd: int) -> None:
         self._mkdir(name, mode, dir_fd=dir_fd)
-        self._unflushed.add(self._path(dir_fd) / os.fsdecode(name))
+        with self._guard:
+            self._unflushed.add(self._path(dir_fd) / os.fsdecode(name))
 
     def _flushed(self, fd: int) -> None:
         self.before_flush()
@@ -234,15 +238,22 @@ class TestNamesOfFolders:
     ) -> None:
         store.write("first", b"data", md5_of(b"data"), PUBLIC)
         power_cut, stored = PowerCut(monkeypatch), list[object]()
+        once, done = threading.Lock(), threading.Event()
 
         def meanwhile() -> None:
+            if not once.acquire(blocking=False):  # other folders of the same batch
+                done.wait(PATIENCE_SECONDS)
+                return
             power_cut.before_flush = lambda: None
             stored.extend(store.write_batch([new("accounts/avatars/b")]))
-            assert not power_cut.takes(root / "accounts/avatars/b")
+            stored.append(power_cut.takes(root / "accounts/avatars/b"))
+            done.set()
 
         power_cut.before_flush = meanwhile
         assert isinstance(store.write_batch([new("accounts/a")])[0], str)
-        assert [type(each) for each in stored] == [str]
+        etag, taken = stored
+        assert isinstance(etag, str)
+        assert not taken
 
     def test_the_folder_of_keys_that_no_path_can_be_is_flushed_too(
         self, store: FilesystemStore, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -312,6 +323,40 @@ class TestWhatOthersDo:
         assert first.transient
         assert isinstance(second, str)
         assert isinstance(store.write_batch([new("a")])[0], str)
+
+
+class TestOpenFiles:
+    KEYS = tuple(f"cache/media_attachments/files/11{number:x}/1/2/3/4/5/original/a.png" for number in range(16))
+
+    def test_the_doctor_counts_those_of_a_batch(self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A worker waits for one object, so no more of them are in all batches together."""
+        store.write_batch([new("x")])
+        before, most = open_descriptors(), list[int]()
+        monkeypatch.setattr(writing, "sync_folder", lambda _: most.append(open_descriptors() - before))
+        store.write_batch([new(key) for key in self.KEYS])
+        of_reading = 2 * len(self.KEYS)
+        assert 8 * len(self.KEYS) <= max(most)
+        assert max(most) + of_reading <= open_files(len(self.KEYS), to_folder=True)[0]
+        assert open_files(8, to_folder=True)[1] > open_files(8, to_folder=False)[1]
+
+    def test_who_has_too_few_is_told_and_loses_none(
+        self, store: FilesystemStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.write_batch([new("x")])
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        before = open_descriptors()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + 60, hard))
+        try:
+            answers = store.write_batch([new(key) for key in self.KEYS])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        failed = [each for each in answers if isinstance(each, MastosyncError)]
+        assert 0 < len(failed) < len(self.KEYS)
+        assert {type(each) for each in failed} == {ServerFailure}
+        assert all("ulimit -n" in each.hint for each in failed)
+        assert open_descriptors() == before
+        assert [(root / key).exists() for key in self.KEYS] == [isinstance(each, str) for each in answers]
+        assert all(isinstance(each, str) for each in store.write_batch([new(key) for key in self.KEYS]))
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "mkdir", "rename"])
