@@ -24,7 +24,8 @@ from mastosync.copying.transfer import Transfer
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import ManifestReader, WorkQueue, in_one_bucket, other_settings, reopen
-from mastosync.model import FAILURE_REASONS, Reason
+from mastosync.mastodon.paperclip import folder_of
+from mastosync.model import FAILURE_REASONS, EntryState, Reason
 from mastosync.progress import CopyProgress, EndpointState
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget, return_large_blocks
@@ -36,6 +37,8 @@ from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mastosync.app.context import Context
     from mastosync.applying.applier import ApplyOptions, ApplyResult
     from mastosync.manifest import Manifest
@@ -112,9 +115,9 @@ def copy_pending(
         stores_to_write(context, manifest, options, some_arrived=some_arrived) as (source, destination),
         ExitStack() as stack,
     ):
+        _require_source_disks(source, manifest, types, wanted)
         for each in wanted:  # only now, as both stores can be used
             reopen(manifest, types, each.reasons, accepted=each.accepted)
-        require_source_disks(source, manifest)
         warn_of_little_room(destination, manifest)
         note_own_settings(config, manifest)
         writing = replace(transfer_options(config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers)
@@ -138,13 +141,20 @@ def copy_pending(
         return progress
 
 
-def require_source_disks(source: StoreSession, manifest: Manifest) -> None:
-    """Check that no disk is missing that a link of the source leads to: all that is pending there would fail.
+def _require_source_disks(
+    source: StoreSession, manifest: Manifest, types: tuple[str, ...], again: Sequence[_Again]
+) -> None:
+    """Check that no disk is missing that a link of the source leads to: all that is to be copied from there would fail.
 
     Raises: StoreUnusable.
     """
     if isinstance(source.store, FilesystemStore):
-        source.store.require_files_behind_links(pending_by_folder(ManifestReader(manifest).counts()))
+        reasons = {reason for each in again for reason in each.reasons}
+        source.store.require_files_behind_links(
+            folder_of(each.kind)
+            for each in ManifestReader(manifest).counts()
+            if (each.state is EntryState.PENDING or each.reason in reasons) and (not types or each.kind.table in types)
+        )
 
 
 def warn_of_little_room(destination: StoreSession, manifest: Manifest) -> None:

@@ -313,6 +313,7 @@ def test_a_moved_folder_of_remote_media_is_followed_at_the_source(
     moved.mkdir()  # where its disk would be mounted
     assert "the link 'cache' leads to a folder without a file" in migration.site.run("copy", code=7).stderr
     assert migration.site.status()["totals"]["failed"] == 0
+    migration.site.run("copy", "--type", "site_uploads")  # which lie on the other disk
     moved.rmdir()
     (migration.site.folder / "gone").rename(moved)
     migration.site.run("copy", code=None)
