@@ -20,6 +20,7 @@ from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import PlanRecord, RunInfo, done_since, last_run, snapshot_of
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.manifest.rows import (
+    ADOPTED,
     AFTER_EVERY_NAME,
     ARRIVED,
     BEFORE_ALL,
@@ -30,7 +31,6 @@ from mastosync.manifest.rows import (
     HAS_ARRIVED,
     KEPT_PRIVATE,
     MISSING,
-    ORIGIN_CODE,
     PRIVATE_FLAG,
     REASON_CODE,
     REASON_OF,
@@ -41,7 +41,7 @@ from mastosync.manifest.rows import (
     record_of,
 )
 from mastosync.manifest.sqlite_errors import sound, translated
-from mastosync.model import Entry, EntryState, Kind, Origin, Presence, Reason, Record
+from mastosync.model import Entry, EntryState, Kind, Presence, Reason, Record
 
 NEXT_PAGE = "AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?"
 """What a query for `iter_pages` ends with."""
@@ -68,10 +68,9 @@ WHERE kind = ? AND state = {FAILED} AND state <> {DONE} AND reason = ? {NEXT_PAG
 """
 _LEFT = f"kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}"
 _REMOVABLE = f"{_LEFT} AND accepted IS NOT {GONE}"
-_ADOPTED = ORIGIN_CODE[Origin.ADOPTED]
 _COUNT_REMOVABLE = f"""
 SELECT coalesce(sum(NOT lost), 0), coalesce(sum(iif(lost, 0, size)), 0),
-    coalesce(sum(NOT lost AND origin IS {_ADOPTED}), 0), coalesce(sum(lost), 0)
+    coalesce(sum(NOT lost AND origin IS {ADOPTED}), 0), coalesce(sum(lost), 0)
 FROM (SELECT accepted IS {GONE} AS lost, size, origin FROM entries INDEXED BY entries_open WHERE {_LEFT})
 """
 _SELECT_REMOVABLE = f"""
@@ -80,7 +79,7 @@ WHERE {_REMOVABLE} {NEXT_PAGE}
 """
 _SELECT_REMOVABLE_COPIES = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_open
-WHERE {_REMOVABLE} AND origin IS NOT {_ADOPTED} {NEXT_PAGE}
+WHERE {_REMOVABLE} AND origin IS NOT {ADOPTED} {NEXT_PAGE}
 """
 _IS_ALIVE = f"""
 SELECT EXISTS (SELECT 1 FROM entries
