@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,6 +67,7 @@ class FileWriter:
         self._keep_free = config.keep_free
         self._durable: dict[bytes, FolderPlace] | None = {} if config.fsync == "always" else None  # see `OpenFolders`
         self._flushing: ThreadPoolExecutor | None = None
+        self._naming = threading.Lock()
         self._pace = _Pace()
         at_once = max(1, (os.cpu_count() or 1) // _CORES_A_BATCH)
         if self._durable is not None:
@@ -145,9 +147,10 @@ class FileWriter:
     def _rename(self, file: NewFile, folders: OpenFolders) -> None:
         name = file.path.rpartition(b"/")[2]
         place = folders.at(file.path)
-        if file.work.folds_names:
-            self._require_own_name(file.key, place, name)
-        os.rename(file.name, name, src_dir_fd=file.folder, dst_dir_fd=place)
+        with self._naming if file.work.folds_names else nullcontext():  # another batch may have such a name, too
+            if file.work.folds_names:
+                self._require_own_name(file.key, place, name)
+            os.rename(file.name, name, src_dir_fd=file.folder, dst_dir_fd=place)
         folders.changed[place] = None
         file.etag = etag_of(os.fstat(file.fd))
 

@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -19,6 +19,7 @@ from mastosync.doctor.doctor import open_files
 from mastosync.errors import CorruptObject, MastosyncError, ObjectRejected, ServerFailure, StoreUnusable
 from mastosync.store.abilities import NewObject
 from mastosync.store.filesystem import FilesystemStore, writing
+from mastosync.store.filesystem.partial_files import PartialFolder
 from mastosync.store.filesystem.root import path_of, sync_folder
 from tests.support.folder_stores import NOBODY, PUBLIC, destination, mounted, open_descriptors, raising
 from tests.support.object_stores import md5_of
@@ -323,6 +324,31 @@ class TestWhatOthersDo:
         assert first.transient
         assert isinstance(second, str)
         assert isinstance(store.write_batch([new("a")])[0], str)
+
+
+def test_two_batches_at_once_keep_apart_what_a_disk_takes_for_one_name(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the disk only says that it does: each of them would look before the other has its name."""
+    store.write_batch([new("d/x")])
+    monkeypatch.setattr(PartialFolder, "folds_names", property(lambda _: True, lambda _, folds: None), raising=False)
+    both, answers, names_in = threading.Barrier(2), list[object](), writing.names_in  # type: ignore[attr-defined]
+
+    def looked(folder: int) -> list[str]:
+        names: list[str] = names_in(folder)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)
+        return names
+
+    monkeypatch.setattr(writing, "names_in", looked)
+    batches = [
+        threading.Thread(target=lambda key=key: answers.extend(store.write_batch([new(key)]))) for key in ("d/A", "d/a")
+    ]
+    for batch in batches:
+        batch.start()
+    for batch in batches:
+        batch.join(PATIENCE_SECONDS)
+    assert sorted(type(each).__name__ for each in answers) == ["ObjectRejected", "str"]
 
 
 class TestOpenFiles:
