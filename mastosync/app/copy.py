@@ -24,7 +24,8 @@ from mastosync.copying.transfer import Transfer
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import ManifestReader, WorkQueue, in_one_bucket, other_settings, reopen
-from mastosync.model import FAILURE_REASONS, Reason
+from mastosync.mastodon.paperclip import folder_of
+from mastosync.model import FAILURE_REASONS, EntryState, Reason
 from mastosync.progress import CopyProgress, EndpointState
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget, return_large_blocks
@@ -36,6 +37,8 @@ from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mastosync.app.context import Context
     from mastosync.applying.applier import ApplyOptions, ApplyResult
     from mastosync.manifest import Manifest
@@ -112,6 +115,7 @@ def copy_pending(
         stores_to_write(context, manifest, options, some_arrived=some_arrived) as (source, destination),
         ExitStack() as stack,
     ):
+        _require_source_disks(source, manifest, types, wanted)
         for each in wanted:  # only now, as both stores can be used
             reopen(manifest, types, each.reasons, accepted=each.accepted)
         warn_of_little_room(destination, manifest)
@@ -135,6 +139,22 @@ def copy_pending(
         progress = copier.run()
         progress.finding = transfer.finding
         return progress
+
+
+def _require_source_disks(
+    source: StoreSession, manifest: Manifest, types: tuple[str, ...], again: Sequence[_Again]
+) -> None:
+    """Check that no disk is missing that a link of the source leads to: all that is to be copied from there would fail.
+
+    Raises: StoreUnusable.
+    """
+    if isinstance(source.store, FilesystemStore):
+        reasons = {reason for each in again for reason in each.reasons}
+        source.store.require_files_behind_links(
+            folder_of(each.kind)
+            for each in ManifestReader(manifest).counts()
+            if (each.state is EntryState.PENDING or each.reason in reasons) and (not types or each.kind.table in types)
+        )
 
 
 def warn_of_little_room(destination: StoreSession, manifest: Manifest) -> None:
@@ -180,7 +200,7 @@ def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = Fa
     Raises: Interrupted when asked to stop; DatabaseError; StoreUnusable.
     """
     from mastosync.refetching import Refetcher, RefetchTools
-    from mastosync.store.filesystem.store import StagingFolder
+    from mastosync.store.filesystem.staging import StagingFolder
     from mastosync.store.http.fetcher import CurlOriginFetcher
     from mastosync.store.media_types import is_as_named
 

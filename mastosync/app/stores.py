@@ -132,14 +132,21 @@ def look_if_unknown(context: Context, manifest: Manifest, options: CopyOptions, 
 
 
 def require_folder(config: Config, manifest: Manifest, destination: StoreSession) -> None:
-    """Check a folder for what was copied there. Raises: StoreUnusable if it has nothing of it; Interrupted."""
+    """Check a folder for what was copied there. A link may lead to a disk of its own, which is looked at by itself.
+
+    Raises: StoreUnusable if there is nothing of it; Interrupted.
+    """
     if config.destination_folder.path:
         from mastosync.copying.same_store import require_arrived
         from mastosync.mastodon.paperclip import canonical_key
         from mastosync.runtime.retry import RetryingStore
+        from mastosync.store.filesystem import FilesystemStore
 
         keys = [canonical_key(each, "") for each in some_done(manifest)]  # a disk has no key prefix
-        require_arrived(destination.store.name, keys, RetryingStore(destination).head)
+        store = destination.store
+        assert isinstance(store, FilesystemStore)  # noqa: S101 - by the configuration
+        for name, there in store.by_disk(keys).items():
+            require_arrived(name, there, RetryingStore(destination).head)
 
 
 def _is_settled(manifest: Manifest) -> bool:
@@ -224,9 +231,10 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
     Raises: StoreUnusable if no client can be made of the configuration.
     """
     if isinstance(config, FilesystemConfig):
+        from mastosync.mastodon.catalog import TOP_FOLDERS
         from mastosync.store.filesystem import FilesystemStore
 
-        return FilesystemStore(config, role=role, holds_objects=holds_objects)
+        return FilesystemStore(config, role=role, holds_objects=holds_objects, top_folders=TOP_FOLDERS)
     from mastosync.store.s3.curl_store import CurlStore
 
     return CurlStore(config, role=role, connections=connections)

@@ -38,8 +38,9 @@ T = TypeVar("T")
 
 _CONFIGURATION = "configuration"
 
-_SMALL_OBJECTS = 2  # connections a worker: one to each store
+_SMALL_OBJECTS = 2  # open files a worker: a connection to each store
 _LARGE_OBJECTS = 4  # and as many more when it has come across an object that travels in parts
+_ON_THE_WAY = 10  # more, to a folder: a file that is not whole, and the folders on its way
 _BESIDES = 50  # the manifest, the log, the interpreter's own
 
 
@@ -76,7 +77,7 @@ class Doctor:
                 manifest = pool.submit(drained, self._manifest(database))
                 source = pool.submit(drained, self._source(database, manifest))
                 destination = pool.submit(drained, self._destination(manifest))
-                machine = pool.submit(drained, _check_machine(Reporter(CheckSubject.MACHINE), self.workers))
+                machine = pool.submit(drained, self._machine())
                 for subject in (source, destination, database, manifest, machine):
                     yield from subject.result()[0]
                     if self.stop.requested:  # a database that was asked meanwhile does not say so
@@ -162,12 +163,22 @@ class Doctor:
     def _manifest(self, database: Future[tuple[list[Finding], DatabaseFacts]]) -> Findings[ManifestFacts]:
         return check_manifest(Reporter(CheckSubject.MANIFEST), self.manifest, lambda: database.result()[1])
 
+    def _machine(self) -> Findings[None]:
+        to_folder = isinstance(self.destination, FolderTarget)
+        return _check_machine(Reporter(CheckSubject.MACHINE), self.workers, to_folder=to_folder)
 
-def _check_machine(reporter: Reporter, workers: int) -> Findings[None]:
+
+def open_files(workers: int, *, to_folder: bool) -> tuple[int, int]:
+    """How many files a copy has open at least, and at most. `to_folder`: its destination is a folder."""
+    beside = _ON_THE_WAY if to_folder else 0
+    return (_SMALL_OBJECTS + beside) * workers + _BESIDES, (_LARGE_OBJECTS + beside) * workers + _BESIDES
+
+
+def _check_machine(reporter: Reporter, workers: int, *, to_folder: bool) -> Findings[None]:
     """Whether this machine gives as much as the configuration asks for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = _any_number(soft)
-    least, enough = (connections * workers + _BESIDES for connections in (_SMALL_OBJECTS, _LARGE_OBJECTS))
+    least, enough = open_files(workers, to_folder=to_folder)
     said = tr(
         "{workers} workers need up to {enough:,} open files, but the limit is {soft:,}",
         workers=workers,

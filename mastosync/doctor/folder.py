@@ -133,7 +133,8 @@ def check_destination_folder(
     try:
         end.ask(end.store.check)
         keys = [canonical_key(each, "") for each in known.arrived]  # a disk has no key prefix
-        require_arrived(end.store.name, keys, lambda key: end.ask(end.store.head, key))
+        for name, there in end.ask(end.probe.by_disk, keys).items():
+            require_arrived(name, there, lambda key: end.ask(end.store.head, key))
         yield reporter.ok("folder", tr("it is there"))
     except STORE_ERRORS as error:
         yield reporter.failure("folder", error)

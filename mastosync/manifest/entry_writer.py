@@ -10,12 +10,12 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import NamedTuple
 
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import note_change
-from mastosync.manifest.lifecycle import TrackedEntry, left_by_dead_run
+from mastosync.manifest.lifecycle import EntryChange, PlannedChange, left_by_dead_run
 from mastosync.manifest.rows import (
+    ADOPTED,
     COLUMNS,
     DONE,
     FAILED,
@@ -30,6 +30,7 @@ from mastosync.manifest.rows import (
     STATE_CODE,
     EntryPlace,
     EntryRow,
+    FoundRow,
     access_of,
     stored_presence,
 )
@@ -61,6 +62,11 @@ _NOT_DONE = f"""
 UPDATE entries SET state = ?, reason = ?, detail = ?, attempts = attempts + ?, arrived = coalesce(?, arrived),
     flags = flags | ?
 {_OF_ENTRY}
+"""
+_FOUND = f"""
+UPDATE entries SET state = {DONE}, reason = {NO_REASON}, detail = NULL, size = ?, md5 = ?, etag = NULL,
+    source_key = NULL, origin = {ADOPTED}, arrived = NULL, accepted = NULL
+{_OF_ENTRY} AND state = ? AND reason = ? AND size IS ?
 """
 _PRUNED = f"""
 UPDATE entries SET arrived = NULL, md5 = NULL, etag = NULL, source_key = NULL, origin = NULL, detail = NULL
@@ -115,23 +121,6 @@ _MARK_LOST = f"""
 UPDATE entries INDEXED BY entries_open SET accepted = {GONE}
 WHERE state = {SKIPPED} AND state <> {DONE} AND reason = {GONE} AND accepted IS NULL
 """
-
-
-class EntryChange(NamedTuple):
-    """What became of an entry, and how it was found: claimed, unless the fields say otherwise."""
-
-    outcome: Outcome
-    state: EntryState = EntryState.PENDING
-    reason: Reason | None = None
-    presence: Presence | None = None  # None: as the line says; required for what was done
-
-
-class PlannedChange(NamedTuple):
-    """An entry that a plan has seen differently."""
-
-    place: EntryPlace
-    before: TrackedEntry
-    after: TrackedEntry
 
 
 def write_changes(manifest: Manifest, changes: Sequence[PlannedChange]) -> None:
@@ -243,6 +232,18 @@ def record_findings(manifest: Manifest, corrections: Sequence[tuple[Record, Outc
             fetched = any(outcome.origin is Origin.REFETCHED for outcome in arrived)
             note_change(connection, "refetch" if fetched else "adopt")
     return len(current)
+
+
+def record_found(manifest: Manifest, found: Iterable[FoundRow]) -> None:
+    """`record_findings` for what `adopt` finds most, without records: there are millions. Raises: the same."""
+    with manifest.transaction() as connection:
+        cursor = connection.cursor()
+        adopted = [row for row in found if cursor.execute(_FOUND, row).rowcount]
+        for row in adopted:
+            manifest.count(row.kind, row.state, row.reason, -1, -(row.size_before or 0))
+            manifest.count(row.kind, DONE, NO_REASON, 1, row.size)
+        if adopted:
+            note_change(connection, "adopt")
 
 
 def claim(manifest: Manifest, entries: Iterable[Entry]) -> None:

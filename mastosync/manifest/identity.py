@@ -239,20 +239,23 @@ def record_relation(manifest: Manifest, found: Relation | None, *, probe_settled
             delete_meta(connection, _PROBE)
 
 
+_OF_EACH_END = 2  # entries of a kind: a kind may have a disk of its own, and one that is missing says nothing
 _LOOKED_AT = 1_000  # lines at either end of a kind: so few that nobody waits for them
 _KINDS_WITH_DONE = f"SELECT kind FROM counts WHERE state = {DONE} AND objects > 0"
 _SELECT_FIRST_DONE = f"""
 SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY id, name LIMIT {_LOOKED_AT})
-WHERE state = {DONE} LIMIT 1
+WHERE state = {DONE} LIMIT {_OF_EACH_END}
 """
 _SELECT_LAST_DONE = f"""
 SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY id DESC, name DESC LIMIT {_LOOKED_AT})
-WHERE state = {DONE} LIMIT 1
+WHERE state = {DONE} LIMIT {_OF_EACH_END}
 """
 
 
 def some_done(manifest: Manifest) -> list[Entry]:
-    """A few entries that are done: one or two of each kind. A destination that has none of them is another one.
+    """A few entries that are done: the first and the last two of each kind.
+
+    A destination that has none of them is another one.
 
     Raises: ManifestError.
     """

@@ -31,10 +31,11 @@ from mastosync.manifest.rows import (
     PENDING,
     PRIVATE_FLAG,
     SKIPPED,
+    EntryPlace,
     EntryRow,
     access_of,
 )
-from mastosync.model import EntryState, Presence
+from mastosync.model import EntryState, Outcome, Presence, Reason
 
 
 class DesiredEntry(NamedTuple):
@@ -84,6 +85,23 @@ class Approach(StrEnum):
     COMPARE = "compare"  # it may be there: look, and compare it with the source
     EXAMINE = "examine"  # it may be there, with an unknown access: ask as a stranger, too
     REWRITE = "rewrite"  # write it, whatever is there
+
+
+class EntryChange(NamedTuple):
+    """What became of an entry, and how it was found: claimed, unless the fields say otherwise."""
+
+    outcome: Outcome
+    state: EntryState = EntryState.PENDING
+    reason: Reason | None = None
+    presence: Presence | None = None  # None: as the line says; required for what was done
+
+
+class PlannedChange(NamedTuple):
+    """An entry that a plan has seen differently."""
+
+    place: EntryPlace
+    before: TrackedEntry
+    after: TrackedEntry
 
 
 def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Approach:

@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 
 from mastosync.manifest.backup import close_gap
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import PlannedChange, forget_dropped, move_rows, recover_claims, write_changes
+from mastosync.manifest.entry_writer import forget_dropped, move_rows, recover_claims, write_changes
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
-from mastosync.manifest.lifecycle import DesiredEntry, TrackedEntry, gone, seen
+from mastosync.manifest.lifecycle import DesiredEntry, PlannedChange, TrackedEntry, gone, seen
 from mastosync.manifest.plan_checks import Losses, dropped_entries, wanted_by_kind
 from mastosync.manifest.reader import iter_pages
 from mastosync.manifest.rows import (

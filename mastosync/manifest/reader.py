@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import PlanRecord, RunInfo, done_since, last_run, snapshot_of
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.manifest.rows import (
+    ADOPTED,
     AFTER_EVERY_NAME,
     ARRIVED,
     BEFORE_ALL,
@@ -30,7 +31,6 @@ from mastosync.manifest.rows import (
     HAS_ARRIVED,
     KEPT_PRIVATE,
     MISSING,
-    ORIGIN_CODE,
     PRIVATE_FLAG,
     REASON_CODE,
     REASON_OF,
@@ -41,7 +41,7 @@ from mastosync.manifest.rows import (
     record_of,
 )
 from mastosync.manifest.sqlite_errors import sound, translated
-from mastosync.model import Entry, EntryState, Kind, Origin, Presence, Reason, Record
+from mastosync.model import Entry, EntryState, Kind, Presence, Reason, Record
 
 NEXT_PAGE = "AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?"
 """What a query for `iter_pages` ends with."""
@@ -68,10 +68,9 @@ WHERE kind = ? AND state = {FAILED} AND state <> {DONE} AND reason = ? {NEXT_PAG
 """
 _LEFT = f"kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}"
 _REMOVABLE = f"{_LEFT} AND accepted IS NOT {GONE}"
-_ADOPTED = ORIGIN_CODE[Origin.ADOPTED]
 _COUNT_REMOVABLE = f"""
 SELECT coalesce(sum(NOT lost), 0), coalesce(sum(iif(lost, 0, size)), 0),
-    coalesce(sum(NOT lost AND origin IS {_ADOPTED}), 0), coalesce(sum(lost), 0)
+    coalesce(sum(NOT lost AND origin IS {ADOPTED}), 0), coalesce(sum(lost), 0)
 FROM (SELECT accepted IS {GONE} AS lost, size, origin FROM entries INDEXED BY entries_open WHERE {_LEFT})
 """
 _SELECT_REMOVABLE = f"""
@@ -80,7 +79,7 @@ WHERE {_REMOVABLE} {NEXT_PAGE}
 """
 _SELECT_REMOVABLE_COPIES = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_open
-WHERE {_REMOVABLE} AND origin IS NOT {_ADOPTED} {NEXT_PAGE}
+WHERE {_REMOVABLE} AND origin IS NOT {ADOPTED} {NEXT_PAGE}
 """
 _IS_ALIVE = f"""
 SELECT EXISTS (SELECT 1 FROM entries
@@ -258,10 +257,10 @@ class SegmentReader:
         """Lines of a kind with ids from `lowest` to `highest`, by id and name."""
         return chain.from_iterable(self.iter_runs(kind, (lowest, ""), (highest, AFTER_EVERY_NAME)))
 
-    def record_of(self, kind: int, row: RawRow) -> Record:
-        """All that the manifest knows of an entry of which it has given some columns, id and name first."""
-        ((found, *_),) = islice(self.iter_runs(kind, row[:2], row[:2]), 1)
-        return record_of(self._manifest.kind(kind), found)
+    def record_of(self, kind: int, row: RawRow) -> Record | None:
+        """All that is known of an entry of which some columns were read, id and name first; None: it has left since."""
+        found = next(self.iter_runs(kind, row[:2], row[:2]), None)
+        return record_of(self._manifest.kind(kind), found[0]) if found else None
 
     def iter_every(self, kind: int, step: int) -> Iterator[tuple[int, str]]:
         """Id and name of each `step`-th line of a kind; SQLite passes over those between."""

@@ -31,6 +31,7 @@ REASON_CODE: dict[Reason | None, int] = {
     Reason.GONE: 11,
 }
 ORIGIN_CODE: dict[Origin, int | None] = {Origin.COPIED: None, Origin.ADOPTED: 1, Origin.REFETCHED: 2}
+ADOPTED = ORIGIN_CODE[Origin.ADOPTED]
 STATE_OF: dict[int, EntryState] = {code: state for state, code in STATE_CODE.items()}
 REASON_OF: dict[int, Reason | None] = {code: reason for reason, code in REASON_CODE.items()}
 ORIGIN_OF: dict[int | None, Origin] = {code: origin for origin, code in ORIGIN_CODE.items()}
@@ -112,6 +113,31 @@ ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Pre
 
 HAS_ARRIVED = f"{ARRIVED} <> 0"
 """As a condition: an entry that is not done has, or may have, an object at the destination."""
+
+
+class FoundRow(NamedTuple):
+    """A line of which nothing was known to lie at the destination, and the object that was found there."""
+
+    size: int
+    md5: bytes  # which is its ETag
+    kind: int
+    id: int
+    name: str
+    state: int  # as the line was, here and below
+    reason: int
+    size_before: int | None
+
+
+def found_row(kind: int, line: RawRow, size: int, md5: bytes) -> FoundRow | None:
+    """What becomes of a line with all `COLUMNS` that is not done.
+
+    None: it is private, or something of it lies there already, and what was found does not decide alone.
+    """
+    row_id, name, _, flags, size_before, state, reason, _, known_md5, etag, *_, arrived, _ = line
+    has_digest = known_md5 is not None or etag is not None
+    if flags & PRIVATE_FLAG or arrived or (arrived is None and has_digest):  # as `presence_of` has it
+        return None
+    return FoundRow(size, md5, kind, row_id, name, state, reason, size_before)
 
 
 def access_of(*, private: bool) -> Presence:

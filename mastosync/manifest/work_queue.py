@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 from mastosync.errors import ExitCode
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.entry_writer import (
-    EntryChange,
     claim,
     disbelieve,
     note_access,
@@ -30,6 +29,7 @@ from mastosync.manifest.entry_writer import (
     write_outcomes,
 )
 from mastosync.manifest.history import LAST_END, delete_meta, meta_of, set_meta
+from mastosync.manifest.lifecycle import EntryChange
 from mastosync.manifest.reader import NEXT_PAGE, iter_pages
 from mastosync.manifest.rows import COLUMNS, DONE, HIGHEST_ID, LOWEST_ID, PENDING, SNOWFLAKE_TABLES, claim_of
 from mastosync.manifest.sqlite_errors import sound, translated

@@ -103,6 +103,9 @@ CATALOG: tuple[AttachmentSpec, ...] = (
     AttachmentSpec("imports", "data", "imports/data", (_ORIGINAL,)),
 )
 
+TOP_FOLDERS = frozenset({"cache", *(spec.directory.partition("/")[0] for spec in CATALOG)})
+"""The first folders of all keys, where they have no prefix."""
+
 UNSHOWN = frozenset({"imports"})
 """Tables whose files Mastodon reads by itself, and no page names: what users follow and block."""
 

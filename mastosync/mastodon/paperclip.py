@@ -272,9 +272,6 @@ def _interpolate(pattern: str, tokens: dict[str, str]) -> str:
     return pattern
 
 
-LAST = "\U0010ffff"
-"""Comes after whatever may follow a part of a key."""
-
 _HIGHEST = 2**63 - 1
 _DIGITS = ((0, 10**9 - 1), *((10**digits, 10 ** (digits + 1) - 1) for digits in range(9, 18)), (10**18, _HIGHEST))
 _GROUPS = re.compile(r"(?:[0-9]{3}/)*")
@@ -334,7 +331,7 @@ class SortedSegment(NamedTuple):
         after, up_to = keys
         ids, first, last = range(lowest, highest + 1), 0, highest + 1 - lowest
         if after.startswith(self.head):
-            first = bisect_left(ids, after, *self._near(ids, after), key=lambda row_id: self.folder(row_id) + LAST)
+            first = bisect_left(ids, True, *self._near(ids, after), key=lambda row_id: self._goes_on(row_id, after))
         elif after > self.head:  # as most bounds lie before or after all of these
             return None
         if up_to is not None and up_to.startswith(self.head):
@@ -342,6 +339,11 @@ class SortedSegment(NamedTuple):
         elif up_to is not None and up_to < self.head:
             return None
         return self._replace(lowest=ids[first], highest=ids[last - 1]) if first < last else None
+
+    def _goes_on(self, row_id: int, after: str) -> bool:
+        """Whether an entry with this id may come after a key, whatever its name is."""
+        folder = self.folder(row_id)
+        return folder > after or after.startswith(folder)
 
     @property
     def _width(self) -> int:

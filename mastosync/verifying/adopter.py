@@ -21,13 +21,17 @@ from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred
 from mastosync.manifest import (
     Approach,
+    FoundRow,
     Manifest,
     ManifestReader,
     ObjectSettings,
+    RawRow,
     SegmentReader,
     approach_to,
+    found_row,
     note_settings,
     record_findings,
+    record_found,
     record_of,
 )
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates
@@ -117,10 +121,11 @@ class _DecisionBatch:
     """Results of a part of a range."""
 
     absent: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
+    found: list[FoundRow] = field(default_factory=list)  # adopted, as most are, by a look at the columns
     decisions: list[_Decision] = field(default_factory=list)  # of all others
 
     def __len__(self) -> int:
-        return self.absent.total() + len(self.decisions)
+        return self.absent.total() + len(self.found) + len(self.decisions)
 
 
 class _SourceObject(NamedTuple):
@@ -170,6 +175,7 @@ class Adopter:
                 for batch in side_by_side(decided, ranges, self.options.workers, self.stop):
                     self._take(batch, result)
                     progress.checked += len(batch)
+                    progress.found += len(batch.found)
                     progress.found += sum(decision.status is AdoptionStatus.ADOPTED for decision in batch.decisions)
                     self.listener.advanced(progress)
         finally:
@@ -196,8 +202,11 @@ class Adopter:
                 pairs = zip(run.entries(), found, strict=True)
                 present += [(keyed, there) for keyed, there in pairs if there is not None]
             for (key, kind, row), there in sorted(present, key=_KEYED):
-                batch.decisions.append(self._decide(key, record_of(kinds[kind], row), there, source))
-                if len(batch.decisions) >= _BATCH or time.monotonic() > due:
+                if adopted := self._found(key, kind, row, there, source):
+                    batch.found.append(adopted)
+                else:
+                    batch.decisions.append(self._decide(key, record_of(kinds[kind], row), there, source))
+                if len(batch.found) + len(batch.decisions) >= _BATCH or time.monotonic() > due:
                     yield batch
                     self.stop.require_going_on()
                     batch, due = _DecisionBatch(), time.monotonic() + _LONGEST_SECONDS
@@ -206,6 +215,15 @@ class Adopter:
                 self.stop.require_going_on()
                 batch, due = _DecisionBatch(), time.monotonic() + _LONGEST_SECONDS
         yield batch
+
+    def _found(self, key: str, kind: int, row: RawRow, there: ListedObject, source: ListingLookup) -> FoundRow | None:
+        """What becomes of an entry that two listings alone decide on: both tell the same MD5. None: see `_decide`."""
+        if self.source_tells_access or not looks_like_md5(there.etag):
+            return None
+        found = found_row(kind, row, there.size, bytes.fromhex(there.etag))
+        if found is None or (here := source.at(key)) is None:
+            return None
+        return found if (here.size, here.etag) == (there.size, there.etag) else None
 
     def _decide(self, key: str, record: Record, there: ListedObject, source: ListingLookup) -> _Decision:
         has_digest = record.md5 is not None or record.etag is not None
@@ -292,19 +310,31 @@ class Adopter:
         return self._adopted(record, here, there._replace(etag=info.etag), md5, read_bytes)
 
     def _take(self, batch: _DecisionBatch, result: Adoption) -> None:
+        if batch.found:
+            self._note_others()
+            record_found(self.manifest, batch.found)
         corrections = [(each.record, each.outcome) for each in batch.decisions if each.outcome is not None]
         if corrections:
-            if self.settings is not None and not self._noted:
-                note_settings(self.manifest, self.settings, by_others=True)
-                self._noted = True
+            self._note_others()
             record_findings(self.manifest, corrections)
         found = Counter((each.record.entry.kind.table, each.status) for each in batch.decisions)
-        for number, entries in (+batch.absent).items():
-            found[self.manifest.kind(number).table, AdoptionStatus.ABSENT] += entries
+        for status, kinds in (
+            (AdoptionStatus.ABSENT, +batch.absent),
+            (AdoptionStatus.ADOPTED, Counter(each.kind for each in batch.found)),
+        ):
+            for number, entries in kinds.items():
+                found[self.manifest.kind(number).table, status] += entries
         for (table, status), entries in found.items():
             result.by_type.setdefault(table, Counter())[status] += entries
         result.read_bytes += sum(each.read_bytes for each in batch.decisions)
         result.adopted_bytes += sum(outcome.size or 0 for _, outcome in corrections)
+        result.adopted_bytes += sum(each.size for each in batch.found)
+
+    def _note_others(self) -> None:
+        """Note that others have stored some of the objects, before the first of them counts as done."""
+        if self.settings is not None and not self._noted:
+            note_settings(self.manifest, self.settings, by_others=True)
+            self._noted = True
 
 
 def _is_as_confirmed(record: Record, there: ListedObject) -> bool:

@@ -18,7 +18,7 @@ from itertools import count, product, takewhile
 from operator import itemgetter
 from typing import NamedTuple, Protocol, TypeAlias
 
-from mastosync.errors import ConfigError, ObjectError, StoreUnusable
+from mastosync.errors import ConfigError, ObjectDenied, ObjectError, StoreUnusable
 from mastosync.language import joined, tr
 from mastosync.manifest import AFTER_EVERY_NAME, COLUMNS, HIGHEST_ID, LOWEST_ID, RawRow, SegmentReader
 from mastosync.mastodon.paperclip import KeyRange, SortedSegment, iter_segments, root_of
@@ -147,35 +147,41 @@ class Listing:
 
     def iter_pages(self, keys: KeyRange) -> Iterator[list[ListedObject]]:
         """Everything in a range; no page is empty. Raises: StoreUnusable, Interrupted."""
-        after, up_to = keys
+        after, up_to = keys.after or None, keys.up_to
         while True:
             objects, is_last = self.page(after)
             if up_to is not None and objects and objects[-1].key > up_to:
                 objects, is_last = list(takewhile(lambda found: found.key <= up_to, objects)), True
             if objects:
                 yield objects
-            if is_last or not objects:
+            if is_last:
                 return
             after = objects[-1].key
 
-    def page(self, after: str) -> Page:
-        """The next page of the listing after a key. Raises: as `iter_pages`."""
+    def page(self, after: str | None) -> Page:
+        """The next page of the listing after a key, which is empty for an object named as the prefix is; None: the
+        first one. Only the last page may be empty. Raises: as `iter_pages`.
+        """
         self.store.store_session.stop.require_going_on()
         try:
-            page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
+            page = self.store.list_page(self.root, f"{self.root}{after}" if after is not None else "")
         except (ObjectError, StoreUnusable) as error:
             hint = error.hint
-            if isinstance(error, ObjectError) and not error.transient:
+            if isinstance(error, ObjectDenied):
                 hint = tr("the key needs the right to list the bucket (s3:ListBucket)")
-            place = tr(", after {after!r}", after=f"{self.root}{after}") if after else ""
-            raise StoreUnusable(
-                f"{error.message}{place}", hint=joined(filter(None, (hint, self._way_round)))
-            ) from error
+            raise self._unusable(error.message, after, hint) from error
+        if not page.objects and not page.is_last:
+            said = tr("cannot list the {name}: it gives no object, and says that more follow", name=self.store.name)
+            raise self._unusable(said, after, tr("run the same command again; if that does not help, ask the provider"))
         if self.root:
             root = self.root
             bare = [ListedObject(key.removeprefix(root), size, etag, at) for key, size, etag, at in page.objects]
             return Page(bare, page.is_last)
         return page
+
+    def _unusable(self, said: str, after: str | None, hint: str) -> StoreUnusable:
+        place = tr(", after {after!r}", after=f"{self.root}{after}") if after else ""
+        return StoreUnusable(f"{said}{place}", hint=joined(filter(None, (hint, self._way_round))))
 
 
 class ListingLookup:
@@ -184,15 +190,16 @@ class ListingLookup:
     def __init__(self, listing: Listing) -> None:
         self._listing, self.root = listing, listing.root
         self._found: dict[str, ListedObject] = {}
-        self._up_to = ""  # everything up to here has been listed
+        self._up_to: str | None = None  # everything up to here has been listed; None: nothing
         self._is_last = False
 
     def at(self, key: str) -> ListedObject | None:
         """The object under a key, which comes after all that were asked for before."""
-        while key > self._up_to and not self._is_last:
-            page = self._listing.page(max(self._up_to, key[:-1]))  # a part of a key comes before it
+        while not self._is_last and (self._up_to is None or key > self._up_to):
+            before = key[:-1] or None  # a part of a key comes before it
+            page = self._listing.page(before if self._up_to is None else max(self._up_to, before or ""))
             self._found = {found.key: found for found in page.objects}
-            self._is_last = page.is_last or not page.objects
+            self._is_last = page.is_last
             self._up_to = page.objects[-1].key if page.objects else key
         return self._found.get(key)
 
@@ -314,8 +321,8 @@ DrawnEntry: TypeAlias = tuple[Sample, SampleRank, Record]
 def drawn(samples: Sequence[Sample], entries: Iterable[KeyedEntry], reader: SegmentReader) -> Iterator[DrawnEntry]:
     """What of these entries may be in the samples."""
     for keyed, sample in product(entries, samples):
-        if (rank := sample.rank(keyed)) is not None:
-            yield sample, rank, reader.record_of(keyed.kind, keyed.row)
+        if (rank := sample.rank(keyed)) is not None and (record := reader.record_of(keyed.kind, keyed.row)):
+            yield sample, rank, record
 
 
 class LowestRanks:

@@ -224,7 +224,8 @@ class OrphanFinder:
         with SegmentReader.opened(self.path) as reader:
             for place in self.scratch.iter_missing():
                 self.stop.require_going_on()
-                yield place, reader.record_of(place[0], place[1:])
+                if record := reader.record_of(place[0], place[1:]):
+                    yield place, record
 
     def _ask_for_missing(self) -> None:
         """Ask for the first ones by themselves, in case they are there.
@@ -232,11 +233,11 @@ class OrphanFinder:
         Listings may be late, or spell a key otherwise; and under a prefix there are keys without it, which
         are not listed.
         """
-        missing, retries_in_outages = self._iter_missing(), 0
-        while some := list(islice(missing, min(_ASKED_AT_ONCE, _ASKED_AT_MOST - retries_in_outages))):
+        missing, not_found = self._iter_missing(), 0
+        while some := list(islice(missing, min(_ASKED_AT_ONCE, _ASKED_AT_MOST - not_found))):
             there = list(side_by_side(self._places_of_found, some, self.options.workers, self.stop))
             self.scratch.add_elsewhere(there)
-            retries_in_outages += len(some) - len(there)
+            not_found += len(some) - len(there)
 
     def _places_of_found(self, missing: tuple[EntryPlace, Record]) -> Iterator[EntryPlace]:
         place, record = missing

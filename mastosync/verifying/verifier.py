@@ -278,8 +278,8 @@ class Verifier:
         batch = _EntryBatch()
         for window in windows:
             for keyed, is_listed in self._compare(window, batch, reader):
-                record = reader.record_of(keyed.kind, keyed.row)
-                batch.results.append(self._checked_alone(record, is_listed=is_listed))
+                if record := reader.record_of(keyed.kind, keyed.row):
+                    batch.results.append(self._checked_alone(record, is_listed=is_listed))
                 if len(batch.results) >= _RESULTS:
                     yield batch
                     self.stop.require_going_on()

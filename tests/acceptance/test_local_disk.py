@@ -249,6 +249,12 @@ def test_what_lies_at_an_empty_mount_point_is_not_taken_for_the_disk(
     elsewhere = source.rename(site.folder / "elsewhere")
     (source / "cache").mkdir(parents=True)
     assert "check that its disk is mounted" in site.run("copy", code=7).stderr
+    shutil.rmtree(source / "cache")
+    (source / ".gitkeep").touch()
+    for command in ("copy", "adopt", "orphans"):
+        assert "check that its disk is mounted" in site.run(command, code=7).stderr, command
+    site.run("doctor", code=7)
+    assert site.status()["totals"]["failed"] == 0
     shutil.rmtree(source)
     elsewhere.rename(source)
     site.run("copy", "--limit", "20")
@@ -267,6 +273,31 @@ def test_what_lies_at_an_empty_mount_point_is_not_taken_for_the_disk(
     assert_disk_holds(destination, migration.instance.at_destination())
 
 
+def test_one_of_two_disks_of_a_destination_is_missed(buckets: BucketPair, new_migration: MigrationFactory) -> None:
+    """An admin has given `cache` a disk of its own. All of it would have been copied again, to the wrong disk."""
+    migration = new_migration(buckets, missing=0)
+    from_disk(migration)
+    destination, site = to_disk(migration), migration.site
+    disk = folder(migration, "other-disk")
+    (destination / "cache").symlink_to(disk)
+    site.run("plan")
+    site.run("copy", "--limit", "40")  # what is local first
+    done = site.status()["totals"]
+    elsewhere = disk.rename(site.folder / "elsewhere")
+    disk.mkdir()
+    for command in ("copy", "adopt", "verify", "doctor"):
+        refused = site.run(command, code=7)
+        said = refused.stdout + refused.stderr
+        assert "objects that were copied there" in said, command
+        assert f"'{destination}/cache'" in said
+    assert list(disk.iterdir()) == []
+    assert site.status()["totals"] == done
+    disk.rmdir()
+    elsewhere.rename(disk)
+    site.run("copy")
+    assert "all well" in site.run("verify").stdout
+
+
 def test_a_moved_folder_of_remote_media_is_followed_at_the_source(
     buckets: BucketPair, new_migration: MigrationFactory
 ) -> None:
@@ -279,6 +310,11 @@ def test_a_moved_folder_of_remote_media_is_followed_at_the_source(
     moved.rename(migration.site.folder / "gone")
     lost = migration.site.run("copy", code=7)
     assert "the link 'cache' leads nowhere" in lost.stderr
+    moved.mkdir()  # where its disk would be mounted
+    assert "the link 'cache' leads to a folder without a file" in migration.site.run("copy", code=7).stderr
+    assert migration.site.status()["totals"]["failed"] == 0
+    migration.site.run("copy", "--type", "site_uploads")  # which lie on the other disk
+    moved.rmdir()
     (migration.site.folder / "gone").rename(moved)
     migration.site.run("copy", code=None)
     assert_disk_holds(destination, migration.instance.at_destination())

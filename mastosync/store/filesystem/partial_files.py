@@ -19,16 +19,20 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import count
+from typing import TypeVar
 from uuid import uuid4
 
 from mastosync.errors import StoreUnusable
 from mastosync.language import tr
 from mastosync.store.base import Buffer, UploadedPart
+from mastosync.store.filesystem.open_folders import OpenFolders
 from mastosync.store.filesystem.root import RESERVED, WORK, RootFolder, names_in
-from mastosync.store.filesystem.writing import OpenFolders, write_all
+from mastosync.store.filesystem.writing import write_all
+
+T = TypeVar("T")
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LAST_OF_WORK = WORK.split(b"/")[-1]
@@ -50,6 +54,7 @@ class PartialFolder:
         self._all = [*self._reserved, _LAST_OF_WORK]
         self._name = b""
         self._fd: int | None = None
+        self._removed: list[int] = []  # descriptors of earlier ones, in which files may lie that are in use
         self._opening = threading.Lock()
         self._numbers = count()
         self.folds_names = False  # the disk takes names for the same that differ in case; known once it is open
@@ -63,32 +68,50 @@ class PartialFolder:
                     self._fd = self._opened()
         return self._fd
 
-    def create(self, mode: int, folder: int | None = None) -> tuple[bytes, int]:
-        """A new, empty file by its name and descriptor, which `let_go` closes.
+    def create(self, mode: int, folder: int | None = None) -> tuple[int, bytes, int]:
+        """A new, empty file by its folder, name and descriptor, which `let_go` closes.
 
         `mode` as for any new file: less what the umask takes. `folder`: one in it; None: the folder itself.
         Raises: OSError.
         """
         name = b"%x" % next(self._numbers)  # nobody else writes here
-        fd = os.open(name, _NEW, mode, dir_fd=self.fd if folder is None else folder)
-        try:
-            self._root.owners.give(fd)
-        except BaseException:
-            self.let_go(fd, name, folder)
-            raise
-        return name, fd
 
-    def let_go(self, fd: int, name: bytes | None, folder: int | None = None) -> None:
-        """Close a file, and remove it unless it was moved away (None). Raises: OSError."""
+        def made(folder: int) -> tuple[int, bytes, int]:
+            return folder, name, os.open(name, _NEW, mode, dir_fd=folder)
+
+        new = self._make(made) if folder is None else made(folder)
+        try:
+            self._root.owners.give(new[2])
+        except BaseException:
+            self.let_go(new[2], name, new[0])
+            raise
+        return new
+
+    def _make(self, make: Callable[[int], T]) -> T:
+        """Make something in it; somebody may have removed it meanwhile. Raises: as `fd` and `make`."""
+        folder = self.fd
+        try:
+            return make(folder)
+        except FileNotFoundError:
+            with self._opening:
+                if self._fd == folder:
+                    if os.fstat(folder).st_nlink > 0:
+                        raise
+                    self._fd = self._opened()
+                    self._removed.append(folder)
+            return make(self.fd)
+
+    def let_go(self, fd: int, name: bytes | None, folder: int) -> None:
+        """Close a file of a folder, and remove it unless it was moved away (None). Raises: OSError."""
         os.close(fd)
         if name is not None:
             with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self.fd if folder is None else folder)
+                os.unlink(name, dir_fd=folder)
 
     @contextmanager
     def new_file(self, mode: int, folder: int) -> Iterator[tuple[bytes, int]]:
         """As `create`, for a block."""
-        name, fd = self.create(mode, folder)
+        _, name, fd = self.create(mode, folder)
         try:
             yield name, fd
         finally:
@@ -96,7 +119,7 @@ class PartialFolder:
 
     def new_folder(self, name: str) -> None:
         """Make a folder in it. Raises: OSError."""
-        os.mkdir(name, _PRIVATE_MODE, dir_fd=self.fd)
+        self._make(lambda folder: os.mkdir(name, _PRIVATE_MODE, dir_fd=folder))
         with self.folder(name) as made:
             self._root.owners.give(made)
 
@@ -203,8 +226,9 @@ class PartialFolder:
                 os.rmdir(_LAST_OF_WORK, dir_fd=reserved)  # unless there are others
                 with self._root.folder(self._reserved[:-1]) as place:
                     os.rmdir(RESERVED, dir_fd=place)
-            os.close(self._fd)
-            self._fd = None
+            for fd in (self._fd, *self._removed):
+                os.close(fd)
+            self._fd, self._removed = None, []
 
 
 class PartialFolders:

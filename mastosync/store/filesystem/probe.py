@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +21,7 @@ from mastosync.store.errors import EXHAUSTED, Target, file_errors
 from mastosync.store.filesystem.owners import current_owner
 from mastosync.store.filesystem.partial_files import PartialFolder
 from mastosync.store.filesystem.root import RESERVED, RootFolder, path_of
-from mastosync.store.filesystem.volumes import mounts_below
+from mastosync.store.filesystem.volumes import Volume, mounts_below
 from mastosync.store.filesystem.walk import LOST_AND_FOUND, Walk
 
 if TYPE_CHECKING:
@@ -72,6 +73,11 @@ class FilesystemProbe:
         """
         with file_errors(f"use the {self._name}", Target.STORE):
             return disks(self._root, pending)
+
+    def by_disk(self, keys: Iterable[str]) -> dict[str, list[str]]:
+        """See `keys_by_disk`. Raises: StoreUnusable."""
+        with file_errors(f"use the {self._name}", Target.STORE):
+            return keys_by_disk(self._root, keys)
 
     def mode(self, key: str) -> int:
         """Who may do what with an object's file: the nine bits. Raises: ObjectMissing."""
@@ -154,10 +160,24 @@ def disks(root: RootFolder, pending: Mapping[str, int]) -> list[DiskSpace]:
         volume = root.volume(os.fsencode(folder))
         disk = os.fstat(volume.fd).st_dev
         if disk not in found:
-            name = f"destination folder '{root.path / os.fsdecode(volume.link)}'"
-            found[disk] = DiskSpace(name, volume.free_bytes(), 0)
+            found[disk] = DiskSpace(_name_of(root, volume), volume.free_bytes(), 0)
         found[disk] = found[disk]._replace(pending_bytes=found[disk].pending_bytes + pending.get(folder, 0))
     return list(found.values())
+
+
+def keys_by_disk(root: RootFolder, keys: Iterable[str]) -> dict[str, list[str]]:
+    """Keys of a destination by the folders on their disks, which are named for people.
+
+    Raises: OSError; StoreUnusable for a link that cannot be followed.
+    """
+    found = defaultdict[str, list[str]](list)
+    for key in keys:
+        found[_name_of(root, root.volume(path_of(key).rpartition(b"/")[0]))].append(key)
+    return found
+
+
+def _name_of(root: RootFolder, volume: Volume) -> str:
+    return f"destination folder '{root.path / os.fsdecode(volume.link)}'"
 
 
 @contextmanager

@@ -95,8 +95,6 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
 _NO_LINK_FROM = re.compile(rb"(?:\A|/)(?:[0-9]{3}|%s)(?:/|\Z)" % re.escape(RESERVED), re.IGNORECASE)  # ids, and our own
-_LOOKED_INTO_AT_MOST = 1_000  # folders, for a file
-_NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
 
 
 class RootFolder:
@@ -145,14 +143,15 @@ class RootFolder:
         except ValueError as error:
             raise ObjectRejected(f"cannot {verb} {key!r} at {self.name}: this is no key ({error})") from error
 
-    def require_one_disk(self, path: bytes, folder: int | None = None) -> None:
-        """Check a path before it is touched. `folder`: its descriptor, if a folder is open there already.
+    def require_one_disk(self, path: bytes, folder: int | None = None, status: os.stat_result | None = None) -> None:
+        """Check a path before it is touched. `folder`: its descriptor, if a folder is open there already, and what the
+        system says of it, if it was asked.
 
         Raises: StoreUnusable if objects are written and it is below a mount, or may be; OSError.
         """
         if self.writes:
             head = _head(path if folder is not None else path.rpartition(b"/")[0])
-            self._known_volumes.require_one_disk(head, path, folder)
+            self._known_volumes.require_one_disk(head, path, folder, status)
 
     def volume(self, folders: bytes) -> Volume:
         """Where what lies in a folder is, if objects are written. Raises: StoreUnusable; OSError."""
@@ -164,30 +163,19 @@ class RootFolder:
         assert self._volumes is not None  # noqa: S101 - objects are written
         return self._volumes
 
-    def is_empty(self) -> bool:
-        """Whether nothing but empty folders and what every disk has lies there: an unmounted one looks like that.
+    def require_at(self, path: bytes, status: os.stat_result) -> None:
+        """Check that a folder of a destination is found under its path, unless a mount hides it: that is told later.
 
-        A folder that cannot be looked into counts as one with files, and so do very many folders. Raises: OSError.
+        Raises: OSError, with ENOENT if it is not; StoreUnusable.
         """
-        folders, looked_into = [""], 0
-        while folders and looked_into < _LOOKED_INTO_AT_MOST:
-            folder, looked_into = folders.pop(), looked_into + 1
-            try:
-                fd = os.open(folder or ".", FOLDER, dir_fd=self.fd)
-            except OSError:
-                if not folder:
-                    raise
-                return False
-            try:
-                with os.scandir(fd) as entries:
-                    for entry in entries:
-                        if folder or entry.name not in _NOT_OF_OBJECTS:
-                            if not entry.is_dir(follow_symlinks=False):
-                                return False
-                            folders.append(f"{folder}{entry.name}/")
-            finally:
-                os.close(fd)
-        return not folders
+        volume = self.volume(path)
+        below = path.removeprefix(volume.link).lstrip(b"/") or b"."
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.samestat(os.stat(below, dir_fd=volume.fd, follow_symlinks=False), status):
+                return
+        with suppress(StoreUnusable):
+            self.require_one_disk(path)
+            raise FileNotFoundError(errno.ENOENT, "its folder was moved away")
 
     def require_there(self) -> None:
         """Raises: StoreUnusable if the folder has been removed meanwhile; OSError."""

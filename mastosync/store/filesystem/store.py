@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from itertools import chain, islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from mastosync.config import FilesystemConfig
 from mastosync.errors import CorruptObject, MastosyncError, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
@@ -38,9 +35,9 @@ from mastosync.store.base import (
 )
 from mastosync.store.errors import Target, file_errors
 from mastosync.store.filesystem.partial_files import PartialFolders, Uploads
-from mastosync.store.filesystem.probe import disks
+from mastosync.store.filesystem.probe import disks, keys_by_disk
 from mastosync.store.filesystem.root import PageCache, RootFolder, path_of
-from mastosync.store.filesystem.walk import Walk, etag_of
+from mastosync.store.filesystem.walk import Walk, empty_links, etag_of, holds_objects
 from mastosync.store.filesystem.writing import FileWriter, NewFile, mode_of
 from mastosync.store.media_types import HEAD_BYTES, content_type_of
 
@@ -59,26 +56,37 @@ class FilesystemStore:
     computes_digests = True
 
     def __init__(
-        self, config: FilesystemConfig, *, role: Literal["source", "destination"], holds_objects: bool = False
+        self,
+        config: FilesystemConfig,
+        *,
+        role: Literal["source", "destination"],
+        holds_objects: bool = False,
+        top_folders: Collection[str] = (),
     ) -> None:
-        """`holds_objects`: some should be there, so that an empty folder is the wrong one, or an unmounted disk."""
+        """`holds_objects`: some should be there, so that an empty folder is the wrong one, or an unmounted disk.
+
+        `top_folders`: the first ones of all keys; empty: any. What lies elsewhere is no object.
+        """
         path = config.folder
         self.name = f"{role} folder '{path}'"
         self.endpoint = f"file://{path}"
         self._config = config
         self._writes = role == "destination"
         self._holds_objects = holds_objects or not self._writes
+        self._top_folders = top_folders
         self._root = RootFolder(path, self.name, writes=self._writes, owner=config.owner)
         self._cache = PageCache(self._root)
         self._works = PartialFolders(self._root)
         self._writer = FileWriter(self._root, self._works, config)
         self._walks: dict[tuple[str, str], Iterator[ListedObject]] = {}
+        self._calls = _CallsUnderWay(self._let_go)
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
-        with file_errors(f"use the {self.name}", Target.STORE):
-            if self._root.is_empty() and self._holds_objects:
+        with self._of_folder("use"):
+            _ = self._root.fd
+            if self._holds_objects and not holds_objects(self._root, self._top_folders):
                 raise StoreUnusable(
-                    tr("the {name} is empty, but objects should be in it", name=self.name),
+                    tr("the {name} has no objects, but some should be in it", name=self.name),
                     hint=tr(
                         "check that its disk is mounted, and that `path` is the folder with `media_attachments` "
                         "and `accounts`"
@@ -90,7 +98,7 @@ class FilesystemStore:
             return self._info(key, status, os.pread(fd, HEAD_BYTES, 0))
 
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
-        with file_errors(f"list the {self.name}", Target.STORE):
+        with self._of_folder("list"):
             walk = self._walks.pop((prefix, after), None) or iter(Walk(self._root, prefix, after))
             objects = list(islice(walk, _PAGE))
             following = next(walk, None) if len(objects) == _PAGE else None
@@ -116,7 +124,7 @@ class FilesystemStore:
     def read_cached(  # noqa: D102 - see CachingStore
         self, key: str, max_bytes: int, room: Callable[[int], bool], digest: DigestUse = DigestUse.COMPUTED
     ) -> FetchedObject | None:
-        with suppress(ObjectError):  # which `read` will tell
+        with suppress(ObjectError), self._calls:  # which `read` will tell
             found = self._cache.read(self._root.path_of("read", key), max_bytes, room)
             return found and self._fetched(key, *found)
         return None
@@ -153,7 +161,8 @@ class FilesystemStore:
     def write_batch(self, objects: Sequence[NewObject]) -> list[str | MastosyncError]:  # noqa: D102 - see BatchingStore
         for each in objects:
             self._require_writable("write", each.key)
-        return self._writer.write(objects)
+        with self._calls:
+            return self._writer.write(objects)
 
     def batch_limits(self) -> BatchLimits:  # noqa: D102
         return self._writer.limits()
@@ -218,6 +227,9 @@ class FilesystemStore:
         return True
 
     def close(self) -> None:  # noqa: D102
+        self._calls.close()
+
+    def _let_go(self) -> None:
         self._walks.clear()
         self._writer.close()
         self._works.close()
@@ -226,8 +238,14 @@ class FilesystemStore:
     @contextmanager
     def _opened(self, verb: str, key: str) -> Iterator[tuple[int, os.stat_result]]:
         path = self._root.path_of(verb, key)
-        with file_errors(f"{verb} {key!r} at {self.name}", Target.OBJECT), self._root.opened(path) as found:
+        where = f"{verb} {key!r} at {self.name}"
+        with self._calls, file_errors(where, Target.OBJECT), self._root.opened(path) as found:
             yield found
+
+    @contextmanager
+    def _of_folder(self, verb: str) -> Iterator[None]:
+        with self._calls, file_errors(f"{verb} the {self.name}", Target.STORE):
+            yield
 
     def _fetched(self, key: str, before: os.stat_result, after: os.stat_result, data: bytes) -> FetchedObject:
         """Raises: CorruptObject if the file is another since it was opened."""
@@ -260,7 +278,7 @@ class FilesystemStore:
         """The path of a key that something is written for."""
         self._require_writable(verb, key)
         path = self._root.path_of(verb, key)
-        with file_errors(f"{verb} {key!r} at {self.name}", subject):
+        with self._calls, file_errors(f"{verb} {key!r} at {self.name}", subject):
             if size_bytes:
                 self._writer.require_room(size_bytes, path)
             yield path
@@ -274,9 +292,28 @@ class FilesystemStore:
 
         Raises: StoreUnusable; ServerFailure if this machine is short of something for the moment.
         """
-        with file_errors(f"use the {self.name}", Target.STORE):
+        with self._of_folder("use"):
             found = disks(self._root, pending)
         return [each._replace(free_bytes=max(0, each.free_bytes - self._config.keep_free)) for each in found]
+
+    def require_files_behind_links(self, folders: Iterable[str]) -> None:
+        """Check where links lead that are on the way to folders with objects. Raises: StoreUnusable if to no file."""
+        with self._of_folder("use"):
+            links = empty_links(self._root, folders)
+        if links:
+            raise StoreUnusable(
+                tr(
+                    "in the {name}, the link {link!r} leads to a folder without a file, but objects should be there",
+                    name=self.name,
+                    link=links[0],
+                ),
+                hint=tr("mount the disk that it leads to, or remove the link"),
+            )
+
+    def by_disk(self, keys: Iterable[str]) -> dict[str, list[str]]:
+        """Keys of a destination by the folders on their disks, as links may lead to several. Raises: as `disks`."""
+        with self._of_folder("use"):
+            return keys_by_disk(self._root, keys)
 
     def _info(self, key: str, status: os.stat_result, head: bytes) -> ObjectInfo:
         headers = ObjectHeaders(content_type=content_type_of(key, head))
@@ -297,49 +334,34 @@ class FilesystemStore:
             return True
 
 
-def _md5(data: Buffer) -> hashlib._Hash:
-    return hashlib.md5(data, usedforsecurity=False)
+class _CallsUnderWay:
+    """Calls of a store. Who closes it in their midst leaves it to the last of them to let go of what they use.
 
-
-class StagingFolder:
-    """Files on their way: stored under their keys, read as any source is, and gone afterwards.
-
-    A context manager, for any thread. The folder lies where temporary files do.
+    A run that ends with an error does so, as it waits for no thread that waits for a disk. A call that begins later
+    lets go by itself, too.
     """
 
-    def __enter__(self) -> Self:
-        self._folder = TemporaryDirectory(prefix="mastosync-")
-        self.store = FilesystemStore(FilesystemConfig(path=Path(self._folder.name)), role="source")
-        return self
+    def __init__(self, let_go: Callable[[], None]) -> None:
+        self._let_go = let_go
+        self._calls, self._is_closed = 0, False
+        self._guard = threading.Lock()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.store.close()
-        self._folder.cleanup()
+    def __enter__(self) -> None:
+        with self._guard:
+            self._calls += 1
 
-    @contextmanager
-    def holding(self, key: str, content: IO[bytes]) -> Iterator[None]:
-        """Store an object under this key for as long as the block runs.
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            self._calls -= 1
+            if self._is_closed and not self._calls:
+                self._let_go()
 
-        Raises: StoreUnusable if the disk does not take it; ValueError if it is no key.
-        """
-        path = Path(self._folder.name, os.fsdecode(path_of(key)))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
-                shutil.copyfileobj(content, file)
-        except OSError as error:
-            raise StoreUnusable(
-                tr(
-                    "cannot store {key!r} temporarily in {name}: {strerror}",
-                    key=key,
-                    name=self._folder.name,
-                    strerror=error.strerror,
-                ),
-                hint=tr("free some space there, or set TMPDIR to another folder"),
-            ) from error
-        try:
-            yield
-        finally:
-            path.unlink()
+    def close(self) -> None:
+        with self._guard:
+            self._is_closed = True
+            if not self._calls:
+                self._let_go()
+
+
+def _md5(data: Buffer) -> hashlib._Hash:
+    return hashlib.md5(data, usedforsecurity=False)

@@ -149,10 +149,10 @@ class Volume:
         """Whether this is the folder that the system says this of."""
         return os.path.samestat(self._status, status)
 
-    def stray(self, path: bytes, folder: int | None) -> str:
+    def stray(self, path: bytes, folder: int | None, status: os.stat_result | None = None) -> str:
         """What lies in between where a path is on another disk, or may be, for people; empty: nothing. Raises: OSError.
 
-        `folder`: the descriptor of what lies at the path, if it is a folder that is open.
+        `folder`: the descriptor of what lies at the path, if it is a folder that is open; `status`: of the same.
         """
         above = self.link and self.link + b"/"
         mounts = self._mounts.now()
@@ -166,7 +166,9 @@ class Volume:
                     place=os.fsdecode(above + place),
                     name=self._name,
                 )
-        if strays or (folder is not None and os.fstat(folder).st_dev != self._status.st_dev):
+        if folder is not None and not strays:
+            strays = (status or os.fstat(folder)).st_dev != self._status.st_dev
+        if strays:
             return tr(
                 "{path!r} in the {name} is on another file system, or on what is mounted there",
                 path=os.fsdecode(path),
@@ -232,21 +234,25 @@ class Volumes:
             self._require_unmoved(volume)
         return volume
 
-    def require_one_disk(self, way: bytes, path: bytes, folder: int | None) -> None:
+    def require_one_disk(
+        self, way: bytes, path: bytes, folder: int | None, status: os.stat_result | None = None
+    ) -> None:
         """Check a path before it is touched. Each folder on the way may be a link.
 
         Raises: StoreUnusable if it is below a mount, or may be; OSError.
         """
-        self._require_one_disk(self.of(way), path, folder)
+        self._require_one_disk(self.of(way), path, folder, status)
 
     def require_no_new_link(self, way: bytes) -> None:
         """Check what was found in the way. Raises: StoreUnusable if it is a link that was made since; OSError."""
         with self._resolving:
             self._resolved(way)
 
-    def _require_one_disk(self, volume: Volume, path: bytes, folder: int | None) -> None:
+    def _require_one_disk(
+        self, volume: Volume, path: bytes, folder: int | None, status: os.stat_result | None = None
+    ) -> None:
         try:
-            stray = volume.stray(path, folder)
+            stray = volume.stray(path, folder, status)
         except OSError as error:  # which says nothing of what lies at the path
             if error.errno in EXHAUSTED:  # for the moment
                 raise OSError(error.errno, error.strerror) from error

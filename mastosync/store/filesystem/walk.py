@@ -11,7 +11,7 @@ import heapq
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -25,6 +25,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RESERVED = os.fsdecode(RESERVED)
 _ESCAPED = os.fsdecode(ESCAPED) + "/"
 LOST_AND_FOUND = "lost+found/"  # at the head of a disk, for root's eyes
+_NOT_OF_OBJECTS = frozenset({_RESERVED, LOST_AND_FOUND[:-1]})
 
 
 def etag_of(status: os.stat_result) -> str:
@@ -146,3 +147,62 @@ class Walk:
         there = os.stat(path.encode(), dir_fd=self._root.fd)
         above = [".", *(path[:at] for at, letter in enumerate(path) if letter == "/")]
         return any(os.path.samestat(there, os.stat(each.encode(), dir_fd=self._root.fd)) for each in above)
+
+
+def holds_objects(root: RootFolder, top_folders: Iterable[str]) -> bool:
+    """Whether a file lies where objects do: an unmounted disk has none, whatever else lies at its mount point.
+
+    `top_folders`: the first ones of all keys; empty: any. Raises: OSError.
+    """
+    return holds_files(root, [*(top_folders or ("",)), os.fsdecode(ESCAPED)])
+
+
+def holds_files(root: RootFolder, folders: Iterable[str]) -> bool:
+    """Whether a file lies below one of these folders, which need not be there.
+
+    A folder that cannot be looked into counts as one with files, and so does a link that leads nowhere: who reads there
+    will tell. Raises: OSError if the root cannot be read.
+    """
+    waiting, seen = list(folders), set[tuple[int, int]]()
+    while waiting:
+        folder = waiting.pop()
+        try:
+            fd = os.open(folder or ".", _FOLDER, dir_fd=root.fd)
+        except OSError as error:
+            if not folder:
+                raise
+            if error.errno == errno.ENOTDIR or (error.errno == errno.ENOENT and not _is_link(root, folder)):
+                continue
+            return True
+        try:
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) in seen:  # a link leads back
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    path = f"{folder}/{entry.name}".lstrip("/")
+                    if entry.is_file(follow_symlinks=False):
+                        return True
+                    may_be_folder = root.may_be_link(path) if entry.is_symlink() else entry.is_dir()
+                    if may_be_folder and path not in _NOT_OF_OBJECTS:
+                        waiting.append(path)
+        finally:
+            os.close(fd)
+    return False
+
+
+def empty_links(root: RootFolder, folders: Iterable[str]) -> list[str]:
+    """Links on the way to these folders that lead to no file: there is nothing yet, or a disk that is not mounted.
+
+    Raises: OSError if the root cannot be read.
+    """
+    parts = [folder.split("/") for folder in folders]
+    ways = {"/".join(each[:length]) for each in parts for length in range(1, len(each) + 1)}
+    return [way for way in sorted(ways) if _is_link(root, way) and not holds_files(root, [way])]
+
+
+def _is_link(root: RootFolder, path: str) -> bool:
+    with suppress(OSError):
+        return stat.S_ISLNK(os.stat(path, dir_fd=root.fd, follow_symlinks=False).st_mode)
+    return False

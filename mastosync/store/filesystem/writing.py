@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +23,8 @@ from mastosync.language import tr
 from mastosync.store.abilities import BatchLimits, NewObject
 from mastosync.store.base import Buffer, DigestUse, PutOptions, require_claimed
 from mastosync.store.errors import Target, file_errors
-from mastosync.store.filesystem.root import FOLDER, RootFolder, names_in, namesake, sync_file, sync_folder
+from mastosync.store.filesystem.open_folders import FolderPlace, OpenFolders
+from mastosync.store.filesystem.root import RootFolder, names_in, namesake, sync_file, sync_folder
 from mastosync.store.filesystem.walk import etag_of
 
 if TYPE_CHECKING:
@@ -39,78 +41,8 @@ _CORES_A_BATCH = 2  # the system, and whoever brings the objects, want some too
 _EACH_ALONE = BatchLimits(objects=1, at_once=None)
 _SLOW_SECONDS = 0.01  # to write a file, in the mean: a network lies between, or files are large
 _WEIGHT = 0.2  # of the last batch, in the mean
+_DURABLE_KNOWN = 10_000  # folders; what is forgotten is flushed once more
 _ALONE_FIRST, _ALONE_AT_MOST = 500, 16_000  # files that are written each by a thread of its own, until one is tried
-
-
-class OpenFolders:
-    """Folders below a root where objects are written: each is reached once, made where it is missing, and held open.
-
-    Without following a link, but for those that may be: see `RootFolder.linked`. Of one thread.
-    """
-
-    def __init__(self, root: RootFolder) -> None:
-        self._root = root
-        self._fds: dict[bytes, int] = {}
-        self._new: set[bytes] = set()  # made here
-        self._checked: set[bytes] = set()
-        self.changed: dict[int, None] = {}  # descriptors of folders in which something got a name
-
-    def at(self, path: bytes) -> int:
-        """The descriptor of the folder that a file goes to. Raises: OSError; StoreUnusable if it lies below a mount."""
-        above = path.rpartition(b"/")[0]
-        fd = self._reached(above, self._root.volume(above).link)
-        self._require_one_disk(above, path)  # no way leads back from what is mounted
-        return fd
-
-    def _reached(self, path: bytes, link: bytes) -> int:
-        """`link`: the last on the way, which may lead to another disk; empty: there is none."""
-        fd = self._fds.get(path)
-        if fd is None:
-            fd = self._fds[path] = os.dup(self._root.volume(path).fd) if path == link else self._below(path, link)
-        return fd
-
-    def _below(self, path: bytes, link: bytes) -> int:
-        above, _, name = path.rpartition(b"/")
-        folder = self._reached(above, link)
-        if above not in self._new and (fd := self._found(path, above, name)) is not None:
-            return fd
-        with suppress(FileExistsError):  # somebody was faster
-            os.mkdir(name, dir_fd=folder)
-            self._new.add(path)
-        self.changed[folder] = None
-        fd = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-        if path in self._new:
-            try:
-                self._root.owners.give(fd)
-            except BaseException:
-                os.close(fd)
-                raise
-        return fd
-
-    def _found(self, path: bytes, above: bytes, name: bytes) -> int | None:
-        try:
-            return os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=self._fds[above])
-        except OSError as error:
-            # what a mount hides is neither missing nor in the way, and nothing is made there
-            self._require_one_disk(above, path)
-            self._root.require_no_new_link(path, error)
-            if not isinstance(error, FileNotFoundError):
-                raise
-            return None
-
-    def _require_one_disk(self, folder: bytes, path: bytes) -> None:
-        """Check a folder, and for each path in it once more whether anything was mounted since."""
-        if folder in self._checked:
-            self._root.require_one_disk(path)
-        else:
-            self._root.require_one_disk(folder, self._fds[folder])
-            self._checked.add(folder)
-
-    def close(self) -> None:
-        """Let go of them."""
-        for fd in self._fds.values():
-            os.close(fd)
-        self._fds.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -132,11 +64,15 @@ class FileWriter:
 
     def __init__(self, root: RootFolder, works: PartialFolders, config: FilesystemConfig) -> None:
         self._root, self._works = root, works
-        self._durable, self._keep_free = config.fsync == "always", config.keep_free
-        self._flushing = ThreadPoolExecutor(_FLUSHES_AT_ONCE, thread_name_prefix="flush")
+        self._keep_free = config.keep_free
+        self._durable: dict[bytes, FolderPlace] | None = {} if config.fsync == "always" else None  # see `OpenFolders`
+        self._flushing: ThreadPoolExecutor | None = None
+        self._naming = threading.Lock()
         self._pace = _Pace()
         at_once = max(1, (os.cpu_count() or 1) // _CORES_A_BATCH)
-        self._at_ease = BatchLimits(_OBJECTS_A_BATCH, at_once + self._durable)  # one is flushed, another is written
+        if self._durable is not None:
+            at_once += 1  # one is flushed, another is written
+        self._at_ease = BatchLimits(_OBJECTS_A_BATCH, at_once)
 
     def limits(self) -> BatchLimits:
         """As `BatchingStore` has it."""
@@ -156,8 +92,9 @@ class FileWriter:
                         answers.append(self._written(each, room, files))
                 except MastosyncError as error:
                     answers.append(error)
-            self._pace.note(time.monotonic() - began, len(objects))
-            self.put_in_place([each for each in answers if isinstance(each, NewFile)])
+            written = time.monotonic() - began
+            named = self.put_in_place([each for each in answers if isinstance(each, NewFile)])
+            self._pace.note(written + named, len(objects))
         finally:
             for file in files:
                 self._let_go(file)
@@ -167,15 +104,23 @@ class FileWriter:
         """Raises: StoreUnusable if so much more would not leave enough free; OSError."""
         _Room(self._root, self._keep_free).take(size_bytes, path)
 
-    def put_in_place(self, files: Sequence[NewFile]) -> None:
-        """Give files that are whole their names. Each gets its ETag, which a rename does not change, or a failure."""
-        if self._durable:
+    def put_in_place(self, files: Sequence[NewFile]) -> float:
+        """Give files that are whole their names. Each gets its ETag, which a rename does not change, or a failure.
+
+        Returns: the seconds that names have taken, without flushes.
+        """
+        if self._durable is not None:
             self._side_by_side(lambda file: self._attempt(file, _sync_content), files)
-        with closing(OpenFolders(self._root)) as folders:
+        with closing(OpenFolders(self._root, self._durable)) as folders:
+            began = time.monotonic()
             for file in files:
                 self._attempt(file, lambda file: self._rename(file, folders))
-            if self._durable:
-                self._flush(folders, files)
+            for file in files:
+                self._attempt(file, lambda file: folders.require_unmoved(file.path))
+            seconds = time.monotonic() - began
+            if self._durable is not None:
+                self._flush(folders, files, self._durable)
+        return seconds
 
     def _written(self, new: NewObject, room: _Room, files: list[NewFile]) -> NewFile:
         """A whole file, which is one of `files` as soon as it exists."""
@@ -186,8 +131,8 @@ class FileWriter:
         else:
             self.require_md5(new.key, new.data, new.md5)
         work = self._works.at(path)
-        name, fd = work.create(mode_of(new.options))
-        files.append(file := NewFile(new.key, path, work, name, fd, work.fd))
+        folder, name, fd = work.create(mode_of(new.options))
+        files.append(file := NewFile(new.key, path, work, name, fd, folder))
         write_all(fd, new.data)
         return file
 
@@ -195,31 +140,41 @@ class FileWriter:
         """Close a file, which may tell of bytes that a network disk has not taken; remove it unless it has its name."""
         try:
             with file_errors(self._doing(file.key), Target.NEW_OBJECT):
-                file.work.let_go(file.fd, None if file.etag else file.name)
+                file.work.let_go(file.fd, None if file.etag else file.name, file.folder)
         except MastosyncError as error:
             file.failure = file.failure or error
 
     def _rename(self, file: NewFile, folders: OpenFolders) -> None:
         name = file.path.rpartition(b"/")[2]
         place = folders.at(file.path)
-        if file.work.folds_names:
-            self._require_own_name(file.key, place, name)
-        os.rename(file.name, name, src_dir_fd=file.folder, dst_dir_fd=place)
+        with self._naming if file.work.folds_names else nullcontext():  # another batch may have such a name, too
+            if file.work.folds_names:
+                self._require_own_name(file.key, place, name)
+            os.rename(file.name, name, src_dir_fd=file.folder, dst_dir_fd=place)
         folders.changed[place] = None
         file.etag = etag_of(os.fstat(file.fd))
 
-    def _flush(self, folders: OpenFolders, files: Iterable[NewFile]) -> None:
+    def _flush(self, folders: OpenFolders, files: Iterable[NewFile], durable: dict[bytes, FolderPlace]) -> None:
         """If one of the folders cannot be flushed, no file counts as stored: each is written again, alone."""
         failures = [each for each in self._side_by_side(_failure_to_sync, [*folders.changed]) if each is not None]
 
         def fail(_: NewFile) -> None:
             raise failures[0]
 
-        for file in files if failures else ():
-            self._attempt(file, fail)
+        if failures:
+            for file in files:
+                self._attempt(file, fail)
+            return
+        if len(durable) > _DURABLE_KNOWN:
+            durable.clear()
+        durable.update(folders.durable_soon)
 
     def _side_by_side(self, step: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        return [*(map(step, items) if len(items) < 2 else self._flushing.map(step, items))]
+        if len(items) < 2:
+            return [*map(step, items)]
+        if self._flushing is None:
+            self._flushing = ThreadPoolExecutor(_FLUSHES_AT_ONCE, thread_name_prefix="flush")
+        return [*self._flushing.map(step, items)]
 
     def _require_own_name(self, key: str, place: int, name: bytes) -> None:
         """Raises: ObjectRejected if the disk takes another object's name for this one."""
@@ -250,7 +205,9 @@ class FileWriter:
 
     def close(self) -> None:
         """End its threads. Calling it twice is no error."""
-        self._flushing.shutdown(wait=False, cancel_futures=True)
+        if self._flushing is not None:
+            self._flushing.shutdown(wait=False, cancel_futures=True)
+            self._flushing = None
 
 
 class _Room:

@@ -41,13 +41,13 @@ _TAG_AND_TEXT = re.compile(r"<(/?\w+)>([^<]*)")
 
 
 def checked_page(store_name: str, after: str, page: Page) -> Page:
-    """A piece of a listing that begins where it was asked to. Raises: ObjectRejected, for it would never end."""
-    if after and page.objects and page.objects[0].key <= after:
-        raise ObjectRejected(
-            f"cannot list the {store_name}: asked for what comes after {after!r}, it begins with "
-            f"{page.objects[0].key!r}",
-            hint=tr("this store ignores `start-after`: objects can only be asked for one by one"),
-        )
+    """A piece of a listing that lies where it was asked for. Raises: ObjectRejected, for it would never end."""
+    for verb, found in zip(("begins", "ends"), (page.objects[:1], page.objects[-1:]), strict=True):
+        if after and found and found[0].key <= after:
+            raise ObjectRejected(
+                f"cannot list the {store_name}: asked for what comes after {after!r}, it {verb} with {found[0].key!r}",
+                hint=tr("this store ignores `start-after`: objects can only be asked for one by one"),
+            )
     return page
 
 

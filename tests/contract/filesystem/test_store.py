@@ -35,9 +35,9 @@ from mastosync.runtime.retry_policy import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, volumes
+from mastosync.store.filesystem.open_folders import OpenFolders
 from mastosync.store.filesystem.root import WORK, RootFolder, path_of
 from mastosync.store.filesystem.walk import Walk
-from mastosync.store.filesystem.writing import OpenFolders
 from tests.support.entries import entry
 from tests.support.folder_stores import (
     ACTS,
@@ -49,16 +49,13 @@ from tests.support.folder_stores import (
     destination,
     keys_of,
     mounted,
+    open_descriptors,
     put,
     raising,
     source,
 )
 from tests.support.manifests import planned
 from tests.support.object_stores import bytes_of, listed, md5_of
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def below(folder: Path) -> tuple[volumes.Mount, ...]:
@@ -80,13 +77,48 @@ class TestDisk:
     def test_an_empty_source_is_a_disk_that_is_not_mounted(self, tmp_path: Path) -> None:
         (tmp_path / "lost+found").mkdir()
         with closing(source(tmp_path)) as store:
-            with pytest.raises(StoreUnusable, match="is empty"):
+            with pytest.raises(StoreUnusable, match="has no objects"):
                 store.check()
             (tmp_path / "cache").mkdir()  # in which another disk is mounted, as a rule
             (tmp_path / "accounts" / "avatars").mkdir(parents=True)
-            with pytest.raises(StoreUnusable, match="is empty"):
+            with pytest.raises(StoreUnusable, match="has no objects"):
                 store.check()
             (tmp_path / "accounts" / "avatars" / "a.png").touch()
+            store.check()
+
+    def test_a_source_with_nothing_but_a_stray_file_is_a_disk_that_is_not_mounted(self, tmp_path: Path) -> None:
+        (tmp_path / ".gitkeep").touch()
+        (tmp_path / "backup-of-last-year").mkdir()
+        (tmp_path / "backup-of-last-year" / "media.tar").touch()
+        with closing(FilesystemStore(FilesystemConfig(path=tmp_path), role="source", top_folders=["cache"])) as store:
+            with pytest.raises(StoreUnusable, match="has no objects"):
+                store.check()
+            (tmp_path / "cache").mkdir()
+            (tmp_path / "cache" / "a.png").touch()
+            store.check()
+
+    def test_a_source_of_links_to_disks_that_are_not_mounted_has_no_objects(self, tmp_path: Path) -> None:
+        root, disk = tmp_path / "root", tmp_path / "disk"
+        root.mkdir()
+        (disk / "accounts").mkdir(parents=True)
+        (root / "cache").symlink_to(disk)
+        (root / "cache" / "back").symlink_to(root)
+        with closing(source(root)) as store:
+            with pytest.raises(StoreUnusable, match="has no objects"):
+                store.check()
+            (disk / "accounts" / "a.png").touch()
+            store.check()
+
+    def test_however_many_folders_are_empty_there_are_no_objects(self, tmp_path: Path) -> None:
+        for number in range(1_100):
+            (tmp_path / "accounts" / f"{number}").mkdir(parents=True)
+        with closing(source(tmp_path)) as store, pytest.raises(StoreUnusable, match="has no objects"):
+            store.check()
+
+    def test_objects_under_keys_that_no_path_can_be_are_objects(self, tmp_path: Path) -> None:
+        with closing(destination(tmp_path)) as store:
+            put(store, f"cache/{256 * 'a'}.png")
+        with closing(FilesystemStore(FilesystemConfig(path=tmp_path), role="source", top_folders=["cache"])) as store:
             store.check()
 
     def test_a_folder_that_cannot_be_looked_into_is_not_empty(self, tmp_path: Path) -> None:
@@ -100,7 +132,7 @@ class TestDisk:
             store.check()
         with (
             closing(FilesystemStore(config, role="destination", holds_objects=True)) as store,
-            pytest.raises(StoreUnusable, match="is empty"),
+            pytest.raises(StoreUnusable, match="has no objects"),
         ):
             store.check()
 

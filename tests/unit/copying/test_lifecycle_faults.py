@@ -312,7 +312,8 @@ def test_a_retry_changes_nothing_while_a_store_cannot_be_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str
 ) -> None:
     options = between_folders(tmp_path, EntryState.FAILED, Reason.NETWORK)
-    (tmp_path / "source" / "other").touch()  # an empty folder of a source is an unmounted disk
+    (tmp_path / "source" / "cache").mkdir()
+    (tmp_path / "source" / "cache" / "other").touch()  # a source without a file there is an unmounted disk
     (tmp_path / role).rename(tmp_path / "unmounted")
     assert main([*options, "retry-failed"]) == ExitCode.STORE
     assert role in capsys.readouterr().err

@@ -7,12 +7,28 @@ import time
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mastosync.manifest import Approach, Manifest, ManifestReader, WorkQueue, found_wrong, last_change, record_findings
+from mastosync.manifest import (
+    ACCESS,
+    HIGHEST_ID,
+    Approach,
+    FoundRow,
+    Manifest,
+    ManifestReader,
+    SegmentReader,
+    WorkQueue,
+    accept,
+    found_row,
+    found_wrong,
+    last_change,
+    record_findings,
+    record_found,
+)
 from mastosync.manifest import reader as report
-from mastosync.model import Entry, EntryState, Origin, Outcome, Reason, Record
+from mastosync.model import NOTHING, Entry, EntryState, Origin, Outcome, Reason, Record
 from tests.support.entries import REMOTE, approach_of, entry
 from tests.support.manifests import planned
 
@@ -36,6 +52,75 @@ def test_what_is_adopted_is_done_and_says_so(tmp_path: Path) -> None:
         now = only(manifest)
         assert (now.state, now.origin, now.md5, now.attempts) == (EntryState.DONE, Origin.ADOPTED, MD5, 0)
         assert counted(manifest) == {(EntryState.DONE, None): (1, 7)}
+
+
+FOUND = Outcome(entry(), EntryState.DONE, size=7, md5=MD5, attempts=0, origin=Origin.ADOPTED)
+
+
+def lines(manifest: Manifest) -> list[tuple[Any, ...]]:
+    return manifest.connection.execute("SELECT kind, * FROM entries ORDER BY kind, id, name").fetchall()
+
+
+def found_in(manifest: Manifest) -> list[FoundRow | None]:
+    with SegmentReader.opened(manifest.path) as reader:
+        return [
+            found_row(kind, line, 7, MD5) for kind in reader.kinds() for line in reader.iter_rows(kind, 0, HIGHEST_ID)
+        ]
+
+
+def with_fates(manifest: Manifest) -> list[Record]:
+    """Entries that were never stored: pending, failed, tried often, accepted as lost."""
+    first, second, *_ = records = list(ManifestReader(manifest).iter_records())
+    failed = Outcome(first.entry, EntryState.FAILED, Reason.MISSING, detail="404", attempts=3, presence=NOTHING)
+    record_findings(manifest, [(first, failed), (second, failed._replace(entry=second.entry, reason=Reason.DENIED))])
+    accept(manifest, (), [Reason.MISSING])
+    return list(ManifestReader(manifest).iter_records())[: len(records)]
+
+
+def test_what_is_found_by_columns_becomes_what_it_becomes_by_its_record(tmp_path: Path) -> None:
+    entries = [
+        *(entry(row)._replace(size=size) for row, size in enumerate((None, 5, 7, None), 1)),
+        entry(9, "b.png", kind=REMOTE)._replace(fallback="b.gif", optional=True, updated=12),
+    ]
+    with planned(tmp_path / "records", entries) as one, planned(tmp_path / "columns", entries) as other:
+        records = with_fates(one)
+        record_findings(one, [(each, FOUND._replace(entry=each.entry)) for each in records])
+        with_fates(other)
+        found = found_in(other)
+        assert None not in found
+        record_found(other, filter(None, found))
+        assert lines(other) == lines(one)
+        assert ManifestReader(other).counts() == (counts := ManifestReader(one).counts())
+        assert [(each.state, each.objects, each.size_bytes) for each in counts] == [
+            (EntryState.DONE, 4, 28),
+            (EntryState.DONE, 1, 7),
+        ]
+        assert last_change(other).command == last_change(one).command == "adopt"
+
+
+def test_columns_do_not_decide_on_what_is_private_or_may_lie_there(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(row)._replace(private=row == 1) for row in (1, 2, 3, 4)]) as manifest:
+        second, third = list(ManifestReader(manifest).iter_records())[1:3]
+        record_findings(manifest, [(second, Outcome(second.entry, EntryState.PENDING, presence=ACCESS))])
+        record_findings(manifest, [(third, FOUND._replace(entry=third.entry))])
+        record_findings(manifest, [(only_done(manifest), Outcome(third.entry, EntryState.PENDING))])
+        assert [each is not None for each in found_in(manifest)] == [False, False, False, True]
+
+
+def only_done(manifest: Manifest) -> Record:
+    (record,) = ManifestReader(manifest).iter_records((EntryState.DONE,))
+    return record
+
+
+def test_what_has_changed_since_its_columns_were_read_stays_as_it_is(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        found = list(filter(None, found_in(manifest)))
+        record_findings(manifest, [(only(manifest), Outcome(entry(), EntryState.FAILED, Reason.MISSING))])
+        before = lines(manifest), counted(manifest)
+        assert found
+        record_found(manifest, found)
+        assert (lines(manifest), counted(manifest)) == before
+        assert last_change(manifest).at == 0
 
 
 @pytest.mark.parametrize(("origin", "command"), [(Origin.ADOPTED, "adopt"), (Origin.REFETCHED, "refetch")])

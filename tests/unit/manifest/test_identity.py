@@ -399,14 +399,17 @@ def failing(code: int) -> Callable[..., NoReturn]:
     return fails
 
 
-def test_of_what_is_done_the_first_and_the_last_of_each_kind_are_known(tmp_path: Path) -> None:
+def test_of_what_is_done_the_first_two_and_the_last_two_of_each_kind_are_known(tmp_path: Path) -> None:
     entries = [entry(row, kind=kind) for kind in (LOCAL, REMOTE) for row in range(1, 8)]
-    done = [*entries[1:5], entries[9]]
+    done = [*entries[1:6], entries[9]]
     with planned(tmp_path / "m.db", entries) as manifest:
         assert some_done(manifest) == []
         queue = WorkQueue(manifest)
         queue.commit(outcomes=[Outcome(each, EntryState.DONE, size=1) for each in done])
-        assert {(each.kind, each.id) for each in some_done(manifest)} == {(LOCAL, 2), (LOCAL, 5), (REMOTE, 3)}
+        assert {(each.kind, each.id) for each in some_done(manifest)} == {
+            *((LOCAL, row) for row in (2, 3, 5, 6)),
+            (REMOTE, 3),
+        }
 
 
 def test_what_is_done_is_looked_for_in_a_bounded_part_of_a_kind(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ from mastosync.manifest import (
     write_started,
 )
 from mastosync.manifest.check import _IS_SANE
-from mastosync.manifest.entry_writer import EntryChange, disbelieve, note_access, write_outcomes
+from mastosync.manifest.entry_writer import disbelieve, note_access, write_outcomes
+from mastosync.manifest.lifecycle import EntryChange
 from mastosync.manifest.rows import FLAGS, HAS_ARRIVED, REASON_CODE, STATE_CODE, presence_of
 from mastosync.model import (
     ACCEPTABLE_REASONS,

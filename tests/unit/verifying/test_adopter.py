@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from mastosync.errors import NetworkFailure, ObjectDenied, ObjectMissing, ObjectRejected, ServerFailure, Throttled
+from mastosync.manifest import ManifestReader, RawRow, record_of
 from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import EntryState, Kind, Origin, Record
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
+from mastosync.verifying import adopter
 from mastosync.verifying.adopter import Adopter, AdoptionStatus, AdoptOptions
 from tests.support.entries import entry
 from tests.support.manifests import planned
@@ -32,6 +36,37 @@ def adopted(folder: Path, old: MemoryStore, new: MemoryStore, *, deep: bool = Fa
         stores = store_session(old, stop), store_session(new, stop)
         options = AdoptOptions(workers=1, deep=deep)
         return dict(Adopter(manifest, folder / "m.db", *stores, ("", ""), options, stop, NoProgress()).run().total())
+
+
+def test_what_two_listings_tell_alike_is_adopted_without_a_request_or_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be millions: a record for each would cost more than all else."""
+    old, new, entries = MemoryStore("old"), MemoryStore("new"), [entry(row) for row in range(1, 40)]
+    for each in entries:
+        for store in (old, new):
+            store.put(canonical_key(each, ""), b"bytes%d" % each.id)
+    made = list[Record]()
+
+    def noted(kind: Kind, row: RawRow) -> Record:
+        made.append(record_of(kind, row))
+        return made[-1]
+
+    monkeypatch.setattr(adopter, "record_of", noted)
+    new.put(canonical_key(entries[5], ""), b"other")
+    stop = StopSignal()
+    with planned(tmp_path / "m.db", entries) as manifest:
+        stores = store_session(old, stop), store_session(new, stop)
+        options = AdoptOptions(workers=1)
+        result = Adopter(manifest, manifest.path, *stores, ("", ""), options, stop, NoProgress()).run()
+        assert result.total() == {AdoptionStatus.ADOPTED: 38, AdoptionStatus.DIFFERENT: 1}
+        assert result.adopted_bytes == sum(len(b"bytes%d" % each.id) for each in entries if each is not entries[5])
+        done = list(ManifestReader(manifest).iter_records((EntryState.DONE,)))
+    assert [(each.md5, each.etag, each.origin) for each in done] == [
+        (hashlib.md5(b"bytes%d" % each.entry.id).digest(), None, Origin.ADOPTED) for each in done
+    ]
+    assert len(made) == 1
+    assert {method for method, _ in old.calls + new.calls} == {"list_page"}
 
 
 def test_what_the_source_says_that_it_has_not_is_unknown(tmp_path: Path) -> None:

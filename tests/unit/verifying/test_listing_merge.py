@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mastosync.errors import ConfigError
+from mastosync.errors import ConfigError, StoreUnusable
 from mastosync.manifest import RawRow, SegmentReader
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates, root_of
 from mastosync.model import Entry, Kind
 from mastosync.runtime.retry import RetryingStore
+from mastosync.store.base import Page
+from mastosync.store.s3.listing import checked_page
 from mastosync.verifying.listing_merge import KeyedEntry, KeySpace, Listing, ListingLookup, Window
 from tests.support.manifests import planned
 from tests.support.memory_store import MemoryStore
@@ -84,7 +87,9 @@ def test_entries_come_in_the_order_of_their_keys(entries: list[Entry], every_for
         found = [sorted(placed_in(window)) for window in windows]
         assert [placed.key for window in found for placed, _ in window] == wanted
         for placed, canonical in chain.from_iterable(found):
-            entry = reader.record_of(placed.kind, placed.row).entry
+            record = reader.record_of(placed.kind, placed.row)
+            assert record is not None
+            entry = record.entry
             assert placed.key in iter_candidates(entry, "")
             assert canonical == (placed.key == canonical_key(entry, ""))
 
@@ -166,6 +171,68 @@ def test_a_follower_finds_what_is_there(there: set[str], wanted: set[str], page_
     found = {key: follower.at(key) for key in sorted(wanted)}
     assert {key for key, each in found.items() if each is not None} == there & wanted
     assert all(each is None or each.key == key for key, each in found.items())
+
+
+@pytest.mark.parametrize("page_keys", [1, 2, 1000])
+def test_an_object_that_is_named_as_the_prefix_is_listed_once(page_keys: int) -> None:
+    store = MemoryStore()
+    store.page_keys = page_keys
+    for key in ("p/", "p/a", "p/b"):
+        store.put(key, b"")
+    pages = islice(listing(store, "p").iter_pages(KeyRange("", None)), 10)
+    assert [each.key for page in pages for each in page] == ["", "a", "b"]
+    lookup = ListingLookup(listing(store, "p"))
+    assert [lookup.at(key) is not None for key in ("a", "ab", "b", "c")] == [True, False, True, False]
+
+
+class OddStore(MemoryStore):
+    """Changes the page that comes after a key."""
+
+    def __init__(self, after: str, change: Callable[[Page], Page]) -> None:
+        super().__init__()
+        self.page_keys = 3
+        self._after, self._change = after, change
+        for number in range(10):
+            self.put(f"{number:03}", b"")
+
+    def list_page(self, prefix: str, after: str) -> Page:
+        page = super().list_page(prefix, after)
+        return checked_page(self.name, after, self._change(page) if after == self._after else page)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda page: page._replace(objects=[*page.objects, page.objects[0]._replace(key="000")]), "ends with '000'"),
+        (lambda page: page._replace(objects=[page.objects[0]._replace(key="000"), *page.objects]), "begins with '000'"),
+        (lambda _: Page([], is_last=False), "says that more follow, after '002'"),
+    ],
+    ids=["ends before it begins", "begins anew", "empty"],
+)
+def test_a_listing_that_would_never_end_or_leave_the_rest_out_is_refused(
+    change: Callable[[Page], Page], said: str
+) -> None:
+    store = OddStore("002", change)
+    with pytest.raises(StoreUnusable, match=re.escape(said)) as refused:
+        list(islice(listing(store).iter_pages(KeyRange("", None)), 20))
+    assert "s3:ListBucket" not in refused.value.hint
+    lookup = ListingLookup(listing(store))
+    with pytest.raises(StoreUnusable, match=re.escape(said)):
+        assert all(lookup.at(f"{number:03}") for number in range(10))
+
+
+def test_names_of_the_last_character_of_all_are_in_one_range_each() -> None:
+    entries = [
+        Entry(KINDS[0], row, f"\U0010ffff{name}", None, optional=False, private=False, size=None, updated=None)
+        for row in (1, 10**16, 10**16 + 1)
+        for name in ("", "a.png", "b.png", "\U0010ffff", "\U0010ffffa")
+    ]
+    keys = sorted(canonical_key(each, "") for each in entries)
+    with reading(entries) as reader:
+        for cut in keys:
+            ranges = [KeyRange("", cut), KeyRange(cut, None)]
+            windows = [window for each in ranges for window in KeySpace().iter_windows(reader, each, iter(()))]
+            assert [placed.key for window in windows for placed, _ in sorted(placed_in(window))] == keys
 
 
 def test_a_follower_does_not_list_what_lies_between() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from mastosync.cli.commands.orphans import render_orphans
 from mastosync.errors import ManifestError
-from mastosync.manifest import Manifest, Scratch, SegmentReader
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, Scratch, SegmentReader
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Entry
 from mastosync.progress import NoProgress
@@ -25,8 +25,8 @@ from mastosync.verifying.orphans import (
     is_referred_to,
     root_of_copies,
 )
-from tests.support.entries import LOCAL, REMOTE, entry
-from tests.support.manifests import planned
+from tests.support.entries import LOCAL, REMOTE, entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, planned
 from tests.support.memory_store import MemoryStore
 from tests.support.transfers import store_session
 from tests.unit.verifying.test_listing_merge import ENTRIES
@@ -158,6 +158,37 @@ def test_a_store_that_lists_in_no_order_makes_no_orphans(find: Find) -> None:
     store.put("stray", b"x")
     _, orphans, missing = find(store, *(entry(number, name) for number, name in enumerate(names)))
     assert (orphans, missing) == (["stray"], [])
+
+
+class Replanned(MemoryStore):
+    """A plan ends when it is first asked for something."""
+
+    def __init__(self, method: str, path: Path, entries: Sequence[Entry]) -> None:
+        super().__init__()
+        self._method, self._path, self._entries = method, path, [entries]
+
+    def _called(self, method: str, key: str = "") -> None:
+        super()._called(method, key)
+        if method == self._method and self._entries:
+            entries = self._entries.pop()
+            with (
+                Manifest.open(self._path, writing=True) as manifest,
+                PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer,
+            ):
+                writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
+                writer.finish(NOW, {})
+
+
+@pytest.mark.parametrize("method", ["list_page", "head"])
+@pytest.mark.parametrize("others", [(), (entry(1, "lost.png", kind=REMOTE),)], ids=["gone", "remote"])
+def test_a_row_that_leaves_or_turns_meanwhile_is_not_missing(
+    find: Find, tmp_path: Path, others: tuple[Entry, ...], method: str
+) -> None:
+    stays = entry(2, "there.png")
+    store = Replanned(method, tmp_path / "m.db", [stays, *others])
+    store.put(canonical_key(stays, ""), b"x")
+    result, _, missing = find(store, entry(1, "lost.png"), stays, entry(3, "too.png"))
+    assert (result.missing_total, missing) == (0, [])
 
 
 def test_after_many_requests_in_vain_a_listing_is_believed(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
