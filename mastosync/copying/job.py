@@ -234,10 +234,10 @@ def confirmed(job: Job) -> Steps[Outcome | None]:
     return job.as_recorded(there.size)
 
 
-def find_arrived(job: Job, candidates: Iterator[str]) -> Outcome | None:
+def find_arrived(job: Job, candidates: Iterator[str], *, etags_prove: bool) -> Outcome | None:
     """Find out whether a write with an unknown end has arrived, by the size and the digests at both ends.
 
-    Where an ETag is no digest the bytes are read.
+    Where an ETag is no digest the bytes are read; at the destination also if its ETags do not prove them.
     """
     source_key, here = job.source_key, None
     for source_key in candidates:
@@ -252,9 +252,12 @@ def find_arrived(job: Job, candidates: Iterator[str]) -> Outcome | None:
         there = job.destination.head(job.key)
         if here.size != there.size:
             return None
-        if is_composite(here.etag) and here.etag == there.etag:  # parts of the same sizes, with the same bytes
+        if (
+            etags_prove and is_composite(here.etag) and here.etag == there.etag
+        ):  # parts of the same sizes, with the same bytes
             return job.done(source_key, there.size, None, there.etag)
-        sent, arrived = _digest(job.source, source_key, here), _digest(job.destination, job.key, there)
+        sent = _digest(job.source, source_key, here)
+        arrived = _digest(job.destination, job.key, there if etags_prove else there._replace(etag_is_md5=False))
     except (ObjectMissing, ObjectChanged, ObjectDenied):  # meanwhile, or the key may not read
         return None
     return job.done(source_key, there.size, sent, there.etag) if sent == arrived else None

@@ -195,7 +195,8 @@ class Transfer:
         if job.approach is Approach.CONFIRM:
             return (yield from confirmed(job))
         if job.approach in (Approach.COMPARE, Approach.EXAMINE):
-            found: Outcome | None = yield BlockingCall(partial(find_arrived, job, self._iter_candidates(job)))
+            arrived = partial(find_arrived, job, self._iter_candidates(job), etags_prove=self.trust.may_prove)
+            found: Outcome | None = yield BlockingCall(arrived)
             return found
         return None
 

@@ -243,3 +243,19 @@ def test_trust_takes_objects_that_prove_it(note: Callable[[DigestTrust], object]
     trust = DigestTrust(DigestMode.PROOF, MemoryStore("new"))
     note(trust)
     assert {trust.use_next() for _ in range(100)} == uses
+
+
+def test_what_a_disbelieved_store_holds_is_read_before_it_counts_as_arrived() -> None:
+    """A dead run may have written it; its ETag is what the store was told."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    new.etags, new.checks_md5 = "echo", False
+    for number in (1, 2):
+        old.put(key_of(number), b"object")
+        new.put(key_of(number), b"obj*ct" if number == 1 else b"object")
+        new.objects[key_of(number)].etag = old.objects[key_of(number)].etag
+    with closing(transfer(old, new)) as copy:
+        copy.trust.note(CONTRADICTED, 1, proved=False)
+        outcomes = [copy(claim(entry(number), left_behind=True)) for number in (1, 2)]
+    assert {outcome.state for outcome in outcomes} == {EntryState.DONE}
+    assert [key for method, key in new.calls if method == "write"] == [key_of(1)]
+    assert all(new.objects[key_of(number)].data == b"object" for number in (1, 2))
