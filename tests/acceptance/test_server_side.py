@@ -76,7 +76,8 @@ def test_a_store_that_refuses_is_done_without(start: Start, refusal: Fault) -> N
     assert_everything_arrived(migration)
     assert log.count(DONE_WITHOUT) == 1, log
     asked = operations(proxy)
-    assert asked["PutObject"] == len(migration.instance.present)
+    trials = asked["PutObject"] // 8  # with a wrong MD5, which it refuses: one in 16 here, and a few at first
+    assert len(migration.instance.present) <= asked["PutObject"] <= len(migration.instance.present) + trials
     assert asked["CopyObject"] <= 2 * 4 * 2  # with an ACL and without, of the few objects that were under way
 
 
