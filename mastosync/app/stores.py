@@ -252,6 +252,7 @@ def transfer_options(config: Config) -> TransferOptions:
         source_tells_access=bool(config.source_folder.path),
         multipart_threshold=copy.multipart_threshold,
         part_size=max(copy.part_size, destination.known.least_part_size),
+        least_part_size=destination.known.least_part_size,
         parts_at_most=destination.known.parts_at_most,
         acl=AclMode(destination.acl),
         acl_taken=True if config.destination_folder.path else destination.known.takes_acl,

@@ -7,6 +7,7 @@ size of the object few sizes are likely, and each is tried as the bytes pass by.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections.abc import Iterable
@@ -251,8 +252,14 @@ class CompositeCheck:
         found = _COMPOSITE.match(etag)
         self.applies = found is not None  # False: the ETag is of another kind, and tells nothing
         self._wanted = found[1].lower() if found else ""
-        sizes = _possible_sizes(size, int(found[2])) if found else []
+        sizes = possible_sizes(size, int(found[2])) if found else []
         self._guesses = [_PartSizeGuess(part_size) for part_size in sizes]
+
+    def copied(self) -> CompositeCheck:
+        """One that has taken in the same, and goes on by itself."""
+        copied = copy.copy(self)
+        copied._guesses = [guess.copied() for guess in self._guesses]
+        return copied
 
     def update(self, data: Buffer) -> None:
         """Take in the next bytes."""
@@ -277,6 +284,11 @@ class _PartSizeGuess:
         self._parts = hashlib.md5(usedforsecurity=False)
         self._closed = 0
 
+    def copied(self) -> _PartSizeGuess:
+        copied = copy.copy(self)
+        copied._part, copied._parts = self._part.copy(), self._parts.copy()
+        return copied
+
     def update(self, data: Buffer) -> None:
         view = memoryview(data)
         while view:
@@ -298,7 +310,13 @@ class _PartSizeGuess:
         self._closed += 1
 
 
-def _possible_sizes(size: int, parts: int) -> list[int]:
+def parts_of(etag: str) -> int | None:
+    """The number of parts that an ETag says; None: it is not one of parts."""
+    found = _COMPOSITE.match(etag)
+    return int(found[2]) if found else None
+
+
+def possible_sizes(size: int, parts: int) -> list[int]:
     """Sizes of parts that make this number of them; a single part is as large as the object."""
     if parts == 1:
         return [max(size, 1)]

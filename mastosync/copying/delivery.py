@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from mastosync.checking.object_check import is_composite
 from mastosync.checking.privacy_proof import WriteMethod
 from mastosync.copying.acl import AclRule, NoteAccess
-from mastosync.copying.digests import DigestTrust
+from mastosync.copying.digests import DigestMode, DigestTrust
 from mastosync.copying.job import Job
 from mastosync.copying.large_objects import LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
+from mastosync.copying.streamed_parts import Cut, PartLimits, StreamedParts, source_part_size
 from mastosync.errors import BodyInterrupted, ClaimedDigestWrong, CorruptObject, ObjectChanged, ObjectRejected
 from mastosync.manifest import ACCESS, write_started
 from mastosync.model import ObjectInfo, Outcome
@@ -73,9 +74,11 @@ class Delivery:
                 yield from self._record_access(job)
                 if fetched.data is not None:
                     return (yield from self._deliver_whole(job, source_key, fetched, use))
-                if self._is_to_be_streamed(job, source_key, fetched.info):
+                cut = None if restarts else (yield from self._cut(job, source_key, fetched.info))
+                proves = cut is not None and cut.proves
+                if not proves and self._is_to_be_streamed(job, source_key, fetched.info):
                     return (yield from self._deliver_streamed(job, source_key, fetched, again=restarts > 0))
-                return (yield from self._deliver_in_parts(job, source_key, fetched.info))
+                return (yield from self._deliver_in_parts(job, source_key, fetched, cut))
             except (ObjectChanged, SourceDamaged, UploadDamaged):
                 restarts += 1
                 if restarts == _RESTARTS_AT_MOST:
@@ -198,10 +201,25 @@ class Delivery:
             )
         return job.done(source_key, info.size, md5, answer.etag, believed=check.is_claimed)
 
-    def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
+    def _cut(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Cut | None]:
+        """How to cut an object into parts that are streamed; None: no part can be, so they are held in memory."""
+        if not (self._large.streams and streams(job, source_key)):
+            return None
+        size: int | None = None
+        if self._large.cuts_as_source and self._options.digest is not DigestMode.ALWAYS:
+            limits = PartLimits(self._options.least_part_size, self._options.parts_at_most)
+            size = yield from source_part_size(job.source, source_key, info, limits)
+        return Cut(size or self._large.least_part_size_for(info.size), proves=size is not None)
+
+    def _deliver_in_parts(self, job: Job, source_key: str, fetched: FetchedObject, cut: Cut | None) -> Steps[Outcome]:
+        info = fetched.info
+        if fetched.body is not None:
+            fetched.body.close()
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
         )
+        if cut is not None:
+            large.streamed = StreamedParts(large, job.memory, cut)
         begin, fill = partial(job.begin_upload, large), partial(job.fill_upload, large)
         md5, etag = yield from self._acl.write(
             job.entry, self.put_options(info), begin, WriteMethod.IN_PARTS, complete=fill
@@ -217,7 +235,7 @@ class Delivery:
 
 
 def streams(job: Job, source_key: str) -> bool:
-    """Whether both stores can move this object in one go without holding it in memory."""
+    """Whether both stores can move this object, or its parts, without holding it in memory."""
     source, destination = job.source.store_session.store, job.destination.store_session.store
     if job.is_only_copy or not (isinstance(source, StreamingStore) and isinstance(destination, StreamingStore)):
         return False

@@ -112,12 +112,12 @@ class Job:
         self.presence = before
         return upload
 
-    def fill_upload(self, large: LargeObject, upload: str) -> Steps[tuple[bytes, str]]:
+    def fill_upload(self, large: LargeObject, upload: str) -> Steps[tuple[bytes | None, str]]:
         """Fill and complete an upload. Returns: as `LargeObject.deliver`."""
         before = self.presence
         self.presence = write_started(before, private=self.entry.private)
         try:
-            delivered: tuple[bytes, str] = yield BlockingCall(partial(large.deliver, upload), large=True)
+            delivered = yield from large.deliver(upload)
         except ObjectError:
             if not large.may_lie_there:
                 self.presence = self._with_parts_left(before) if large.left_open else before

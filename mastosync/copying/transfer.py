@@ -57,6 +57,7 @@ class TransferOptions:
     whole_bytes: int = 16 * MIB  # larger objects are streamed, where both stores can do that
     multipart_threshold: int = 200 * MIB  # bytes; larger objects travel in parts, as do those that are not streamed
     part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
+    least_part_size: int = 5 * MIB  # that the destination takes, but for the last
     parts_at_most: int = 10_000  # that the destination takes for one object
     parts_at_once: int = 8  # of all large objects together
     acl: AclMode = AclMode.AUTO

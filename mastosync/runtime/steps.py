@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 from mastosync.errors import ObjectError
 from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.stop import StopSignal
+from mastosync.store.abilities import STREAMING
 
 C = TypeVar("C")  # what is claimed
 R = TypeVar("R")  # its outcome
@@ -26,13 +27,14 @@ class StoreCall(NamedTuple):
     """One request of one store, of which many can be under way in one thread."""
 
     store: RetryingStore
-    operation: Literal["read", "open", "write", "write_stream", "head", "copy_from"]  # a method of `RetryingStore`
+    # a method of `RetryingStore`
+    operation: Literal["read", "open", "write", "write_stream", "stream_part", "head", "first_part", "copy_from"]
     arguments: tuple[Any, ...]
 
     @property
     def large(self) -> bool:
         """Whether it moves a large object, which must not keep small ones waiting."""
-        return self.operation == "write_stream"
+        return self.operation in STREAMING
 
     def run(self) -> object:
         """Make the request and wait for the answer. Raises: ObjectError, StoreUnusable, Interrupted."""

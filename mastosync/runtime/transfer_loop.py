@@ -282,7 +282,7 @@ class TransferLoop(Generic[C, R]):
     def _may_send(self, transfer: _Transfer[C, R], call: StoreCall) -> bool:
         """Whether a request may be sent now. If not, it stands in line for that."""
         session = call.store.store_session
-        if session.bandwidth is not None and call.operation in {"write", "write_stream"} and not transfer.paid:
+        if session.bandwidth is not None and (call.large or call.operation == "write") and not transfer.paid:
             ask = partial(session.bandwidth.reserve, len(call.arguments[1]))
             transfer.paid = self._is_let_through(transfer, session.bandwidth, ask)
             if not transfer.paid:

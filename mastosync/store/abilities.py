@@ -14,6 +14,10 @@ STREAM_BYTES = 1024 * 1024
 """Of one body that is streamed, in memory at once."""
 
 
+STREAMING = frozenset({"write_stream", "stream_part"})
+"""Methods whose second argument is a `StreamedObject`."""
+
+
 class Digesting(Protocol):
     """Takes in the bytes of an object in their order."""
 
@@ -38,10 +42,12 @@ class StreamedObject:
     info: ObjectInfo
     begin: Callable[[], StreamedDigest]  # asked when an attempt begins
     body: OpenBody | None = None  # which has begun to give the bytes; None: it has to be asked for
+    start: int = 0
+    length: int | None = None  # bytes from there; None: all
 
     def __len__(self) -> int:
         """Bytes."""
-        return self.info.size
+        return self.info.size if self.length is None else self.length
 
     def close(self) -> None:
         """Break off a body that has begun. The next attempt asks for another one."""
@@ -71,6 +77,30 @@ class StreamingStore(Protocol):
         The caller compares the ETag. Raises: BodyInterrupted if the source has not given all of it; CorruptObject if
         the store has refused the digest; AclUnsupported; ObjectError, StoreUnusable.
         """
+        ...
+
+
+class FirstPart(NamedTuple):
+    """What a store tells of the first part of an object that was uploaded in parts."""
+
+    size: int  # bytes; of the whole object, where the store does not know what was asked
+    parts: int | None  # how many there are; None: it does not tell
+
+
+@runtime_checkable
+class PartStreamingStore(StreamingStore, Protocol):
+    """A store that can do the same with the parts of an upload."""
+
+    def stream_part(self, key: str, source: StreamedObject, upload_id: str, number: int) -> StreamAnswer:
+        """Store part `number` (from 1) of an upload; repeating it replaces it.
+
+        The caller compares the ETag. Raises: BodyInterrupted if the source has not given all of it; CorruptObject if
+        the store has refused the digest; ObjectChanged if the upload is unknown by now; ObjectError, StoreUnusable.
+        """
+        ...
+
+    def first_part(self, key: str) -> FirstPart:
+        """Ask how an object was uploaded. Raises: ObjectError, StoreUnusable."""
         ...
 
 

@@ -50,6 +50,7 @@ from mastosync.store.s3.protocol import (
     info_of,
     is_plain,
     require_own_md5,
+    require_range,
     unquoted,
 )
 from mastosync.store.s3.translation import InvalidResponse, Request, name_of, scrubber_of
@@ -360,13 +361,7 @@ class S3Store:
     ) -> None:
         """Find out a store that passes over If-Match or Range, before its bytes are taken in."""
         self._require_same(key, info, answer)
-        expected = f"bytes {start}-{start + length - 1}"
-        sent = answer.get("ContentRange", f"bytes 0-{info.size - 1}").partition("/")[0]
-        if sent != expected or answer["ContentLength"] != length:
-            raise ObjectRejected(
-                f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {sent[:80]!r}",
-                hint=tr("this store does not serve ranges: raise `multipart_threshold` above the size of the object"),
-            )
+        require_range(f"{key!r} at {self.name}", info.size, headers_of(answer), start, length)
 
 
 def _filled(buffer: bytearray, body: StreamingBody) -> bytearray:

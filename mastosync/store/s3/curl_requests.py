@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected
 from mastosync.language import tr
-from mastosync.store.abilities import StreamAnswer, StreamedObject
+from mastosync.model import ObjectHeaders, ObjectInfo
+from mastosync.store.abilities import FirstPart, StreamAnswer, StreamedObject
 from mastosync.store.base import DigestUse, FetchedObject, Page, PutOptions, require_claimed
 from mastosync.store.errors import Target
 from mastosync.store.s3.curl_handle import Credentials, Exchange, HeaderLines, Response
@@ -26,6 +27,7 @@ from mastosync.store.s3.protocol import (
     http_headers_of,
     info_of,
     require_no_error,
+    require_range,
 )
 from mastosync.store.s3.route import Route
 from mastosync.store.s3.translation import InvalidResponse, Request, Translator
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
     from mastosync.config import S3Config
-    from mastosync.model import ObjectInfo
 
 _ANY_SIZE = 1 << 62  # bytes: of what is described and not sent
 _END_OF_HEADER = frozenset("\r\n\0")
@@ -103,26 +104,44 @@ class CurlRequests:
         return self.read(key, max_bytes, digest)._replace(open_bytes=open_bytes)
 
     def stream_from(self, source: StreamedObject) -> Exchange[ObjectInfo]:
-        """The request for the bytes of exactly this object."""
-        request = Request("read", source.key)
+        """The request for these bytes of exactly this object."""
+        is_range, last = source.length is not None, source.start + len(source) - 1
+        request = Request("read a range of" if is_range else "read", source.key)
 
         def conclude(response: Response | OSError) -> ObjectInfo:
             with self._translated(request):
-                info = info_of(_successful(response).headers)
-            if (info.etag, info.size) != (source.info.etag, source.info.size):
+                headers = _successful(response).headers
+                info = info_of(headers)
+            if info.etag != source.info.etag or not (is_range or info.size == source.info.size):
                 raise ObjectChanged(f"cannot read {source.key!r} at {self._name}: it was replaced")
+            if is_range:
+                require_range(f"{source.key!r} at {self._name}", source.info.size, headers, source.start, len(source))
             return info
 
         credentials = self._credentials(request)
-        lines = HeaderLines((*credentials.lines, f'if-match: "{source.info.etag}"'.encode()))
-        return Exchange("GET", self._url(source.key), credentials, conclude, lines, open_bytes=len(source))
+        lines = [*credentials.lines, f'if-match: "{source.info.etag}"'.encode()]
+        if is_range:
+            lines.append(f"range: bytes={source.start}-{last}".encode())
+        return Exchange("GET", self._url(source.key), credentials, conclude, HeaderLines(lines), open_bytes=len(source))
 
     def write_stream(  # noqa: D102
         self, key: str, source: StreamedObject, options: PutOptions
     ) -> Exchange[StreamAnswer]:
-        md5, digest = source.begin()
-        lines = self._lines("write", key, options)
         request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
+        return self._stream(request, self._url(key), source, self._lines("write", key, options))
+
+    def stream_part(  # noqa: D102
+        self, key: str, source: StreamedObject, upload_id: str, number: int
+    ) -> Exchange[StreamAnswer]:
+        request = Request(f"write part {number} of", key, subject=Target.UPLOAD)
+        # in this order, as not every libcurl sorts it for the signature
+        url = f"{self._url(key)}?partNumber={number}&uploadId={quote(upload_id, safe='~')}"
+        return self._stream(request, url, source, _lines_of(PutOptions(ObjectHeaders())))
+
+    def _stream(
+        self, request: Request, url: str, source: StreamedObject, lines: tuple[bytes, ...]
+    ) -> Exchange[StreamAnswer]:
+        md5, digest = source.begin()
 
         def conclude(response: Response | OSError) -> StreamAnswer:
             with self._translated(request):
@@ -133,7 +152,19 @@ class CurlRequests:
         credentials = self._credentials(request)
         checksum = () if md5 is None else (b"content-md5: " + base64.b64encode(md5),)
         sent = HeaderLines((*credentials.lines, *lines, *checksum))
-        return Exchange("STREAM", self._url(key), credentials, conclude, sent, digest=digest)
+        return Exchange("STREAM", url, credentials, conclude, sent, digest=digest)
+
+    def first_part(self, key: str) -> Exchange[FirstPart]:  # noqa: D102
+        request = Request("describe a part of", key)
+
+        def conclude(response: Response | OSError) -> FirstPart:
+            with self._translated(request):
+                headers = _successful(response).headers
+                parts = headers.get("x-amz-mp-parts-count")
+                return FirstPart(info_of(headers).size, None if parts is None else int(parts))
+
+        credentials, url = self._credentials(request), f"{self._url(key)}?partNumber=1"
+        return Exchange("HEAD", url, credentials, conclude, credentials.lines, None, _ANY_SIZE)
 
     def head(self, key: str) -> Exchange[ObjectInfo]:  # noqa: D102
         request = Request("describe", key)

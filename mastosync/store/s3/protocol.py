@@ -15,7 +15,7 @@ from functools import lru_cache
 from http.client import responses
 from typing import TYPE_CHECKING, Any, cast
 
-from mastosync.errors import CorruptObject
+from mastosync.errors import CorruptObject, ObjectRejected
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
 from mastosync.store.base import DigestUse, FetchedObject, require_claimed
@@ -182,6 +182,21 @@ def confirmed_etag(
             hint=tr("bytes were changed on the way: if it happens again, check the network and this machine's memory"),
         )
     return etag
+
+
+def require_range(what: str, size_bytes: int, headers: Mapping[str, str], start: int, length: int) -> None:
+    """Require that an answer has just this range of an object. Raises: ObjectRejected.
+
+    `what`: the object, with its store, for people; it has `size_bytes`.
+    """
+    expected = f"bytes {start}-{start + length - 1}"
+    # a store that passes over what it is asked for sends the whole
+    sent = headers.get("content-range", f"bytes 0-{size_bytes - 1}").partition("/")[0]
+    if sent != expected or int(headers["content-length"]) != length:
+        raise ObjectRejected(
+            f"cannot read {what}: asked for {expected}, it sends {sent[:80]!r}",
+            hint=tr("this store does not serve ranges: raise `multipart_threshold` above the size of the object"),
+        )
 
 
 def base64_of(digest: bytes) -> str:

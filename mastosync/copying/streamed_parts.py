@@ -1,0 +1,178 @@
+"""Parts of a large object that go from bucket to bucket as they come: a ranged GET feeds an upload of a part.
+
+Where the source's ETag is made of parts, the object is cut as its own upload was. The destination is sent no digest,
+so it has nothing but the bytes to make the ETags of the parts of. If these make the source's ETag, every byte has
+arrived, and nothing is hashed here. That is known before anything is put together. Otherwise the bytes are hashed as
+they pass, in their order: the whole for the source, each part for the destination. Any attempt that proves nothing is
+followed by one with the parts in memory: see `large_objects`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from mastosync.checking.object_check import composite_etag, parts_of, possible_sizes
+from mastosync.copying.large_objects import MIB, SourceCheck, UploadDamaged
+from mastosync.errors import (
+    BodyInterrupted,
+    CorruptObject,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectRejected,
+    ServerFailure,
+)
+from mastosync.runtime.memory import Reservation
+from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
+from mastosync.store.abilities import STREAM_BYTES, FirstPart, StreamAnswer, StreamedDigest, StreamedObject
+from mastosync.store.base import Buffer, UploadedPart
+
+if TYPE_CHECKING:
+    from mastosync.copying.large_objects import LargeObject
+    from mastosync.model import ObjectInfo
+    from mastosync.runtime.retry import RetryingStore
+
+_LARGEST_PART = 5 * 1024 * MIB
+_TELLS_NOTHING = (ObjectDenied, ObjectMissing, ObjectRejected, ServerFailure)
+
+
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """What parts a destination takes."""
+
+    least_bytes: int  # of each but the last
+    number_at_most: int
+
+
+class Cut(NamedTuple):
+    """How an object is cut into parts."""
+
+    part_size: int  # bytes, of each but the last
+    proves: bool  # as the source's own upload was, whose ETag proves the whole
+
+
+def source_part_size(source: RetryingStore, key: str, info: ObjectInfo, limits: PartLimits) -> Steps[int | None]:
+    """The size of each part but the last that the source's own upload had; None: not known, or not to be had here.
+
+    Should the object be replaced meanwhile, its parts are not given. Raises: ObjectError, StoreUnusable, Interrupted.
+    """
+    number = parts_of(info.etag)
+    if number is None or not 1 <= number <= limits.number_at_most or not info.size:
+        return None
+    sizes = possible_sizes(info.size, number)
+    if number > 1:
+        try:
+            first: FirstPart = yield StoreCall(source, "first_part", (key,))
+            if first.size < info.size and first.parts in (None, number):
+                sizes = [first.size]
+        except _TELLS_NOTHING:
+            pass
+    fitting = [
+        size
+        for size in sizes
+        if -(-info.size // size) == number and (number == 1 or size >= limits.least_bytes) and size <= _LARGEST_PART
+    ]
+    return fitting[0] if len(sizes) == len(fitting) == 1 else None
+
+
+@dataclass(slots=True)
+class StreamedParts:
+    """The parts of one object on their way."""
+
+    large: LargeObject
+    memory: Reservation
+    cut: Cut
+
+    def move(self, upload: str) -> Steps[tuple[bytes | None, list[UploadedPart]]]:
+        """Copy all parts, and prove them. Returns: MD5 of the whole, if it was hashed, and the parts.
+
+        Raises: UploadDamaged, SourceDamaged, ObjectError, StoreUnusable, Interrupted.
+        """
+        large, stop = self.large, self.large.destination.store_session.stop
+        yield WaitFor(lambda: self.memory.request(STREAM_BYTES), stop)
+        whole = None if self.cut.proves else SourceCheck(large.source, large.source_key, large.info)
+        parts: list[UploadedPart] = []
+        for number, start in enumerate(range(0, large.info.size, self.cut.part_size), 1):
+            length = min(self.cut.part_size, large.info.size - start)
+            hashes = _PartHashes(whole)
+            source = StreamedObject(
+                large.source.store_session.store, large.source_key, large.info, hashes.begin, start=start, length=length
+            )
+            answer = yield from self._move_part(upload, number, source)
+            parts.append(self._proved(number, answer, hashes))
+            whole = hashes.whole
+        if whole is not None:
+            return (yield BlockingCall(whole.require)), parts
+        made_of_parts = composite_etag([part.md5 for part in parts])
+        if made_of_parts != large.info.etag.lower():
+            large.shared.cuts_as_source = False
+            raise self._damaged(f"the parts that came make the ETag {made_of_parts}, the source's is {large.info.etag}")
+        return None, parts
+
+    def _move_part(self, upload: str, number: int, source: StreamedObject) -> Steps[StreamAnswer]:
+        large, interruptions = self.large, 0
+        limiter, policy = large.source.store_session.limiter, large.source.store_session.policy
+        while True:
+            yield WaitFor(lambda: not limiter.reserve(), large.source.store_session.stop)
+            try:
+                answer: StreamAnswer = yield StoreCall(
+                    large.destination, "stream_part", (large.key, source, upload, number)
+                )
+            except BodyInterrupted as interrupted:
+                interruptions += 1
+                failure = interrupted.failure
+                if not failure.transient or interruptions == policy.max_attempts:
+                    raise failure from interrupted
+                large.source.note(failure)
+                large.source.retries += 1
+                yield BlockingCall(partial(large.source.pause, interruptions - 1))
+                yield StoreCall(large.source, "head", (large.source_key,))  # waits for a source that is down
+            except (CorruptObject, ObjectRejected) as refused:  # it may want the MD5 of each part
+                large.shared.streams = False
+                raise UploadDamaged(refused.message, hint=refused.hint, store=refused.store) from refused
+            else:
+                large.source.note(None)
+                return answer
+
+    def _proved(self, number: int, answer: StreamAnswer, hashes: _PartHashes) -> UploadedPart:
+        """A part with its MD5. Raises: UploadDamaged if its ETag is none, or not that of the bytes that were sent."""
+        if not answer.etag_is_md5:
+            self.large.shared.streams = False
+            raise self._damaged(f"the ETag of part {number} is no MD5: {answer.etag}")
+        md5 = bytes.fromhex(answer.etag)
+        sent = hashes.part
+        if sent is not None and md5 != sent.digest():
+            raise self._damaged(
+                f"part {number} was sent with the MD5 {sent.hexdigest()}, the store took in {answer.etag}"
+            )
+        return UploadedPart(number, f'"{answer.etag}"', md5)
+
+    def _damaged(self, why: str) -> UploadDamaged:
+        name = self.large.destination.name
+        return UploadDamaged(f"cannot write {self.large.key!r} at {name}: {why}", store=name)
+
+
+class _PartHashes:
+    """The MD5 of a part, and of the whole up to its end, as the bytes pass. Each attempt begins anew."""
+
+    def __init__(self, before: SourceCheck | None) -> None:
+        """`before`: the whole up to here; None: nothing is hashed."""
+        self._before = before
+        self.whole = before
+        self.part: hashlib._Hash | None = None
+
+    def begin(self) -> StreamedDigest:
+        """See `StreamedObject.begin`."""
+        if self._before is None:
+            return StreamedDigest(None, None)
+        self.whole, self.part = self._before.copied(), hashlib.md5(usedforsecurity=False)
+        return StreamedDigest(None, self)
+
+    def update(self, data: Buffer) -> None:
+        """Take in the next bytes."""
+        assert self.whole is not None  # noqa: S101 - it has begun
+        assert self.part is not None  # noqa: S101
+        self.whole.update(data)
+        self.part.update(data)
