@@ -19,7 +19,7 @@ from mastosync.copying.acl import AclRule, NoteAccess
 from mastosync.copying.digests import DigestMode, DigestTrust
 from mastosync.copying.job import Job
 from mastosync.copying.large_objects import LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
-from mastosync.copying.streamed_parts import Cut, PartLimits, StreamedParts, source_part_size
+from mastosync.copying.streamed_parts import Cut, StreamedParts, source_part_size
 from mastosync.errors import BodyInterrupted, ClaimedDigestWrong, CorruptObject, ObjectChanged, ObjectRejected
 from mastosync.manifest import ACCESS, write_started
 from mastosync.model import ObjectInfo, Outcome
@@ -48,7 +48,9 @@ class Delivery:
         self._trust = trust
         self._note = note
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
-        self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
+        self._large = LargeObjects(
+            memory, self._threads, options.part_size, options.parts_at_most, options.least_part_size
+        )
 
     def close(self) -> None:
         """End the threads, and begin no more parts. Calling it twice is no error."""
@@ -207,8 +209,7 @@ class Delivery:
             return None
         size: int | None = None
         if self._large.cuts_as_source and self._options.digest is not DigestMode.ALWAYS:
-            limits = PartLimits(self._options.least_part_size, self._options.parts_at_most)
-            size = yield from source_part_size(job.source, source_key, info, limits)
+            size = yield from source_part_size(job.source, source_key, info, self._large)
         return Cut(size or self._large.least_part_size_for(info.size), proves=size is not None)
 
     def _deliver_in_parts(self, job: Job, source_key: str, fetched: FetchedObject, cut: Cut | None) -> Steps[Outcome]:

@@ -65,7 +65,9 @@ class LargeObjects:
     threads: Executor  # where parts move; as many as it has are on their way at once
     part_size: int  # bytes, wanted
     parts_at_most: int  # that the destination takes for one object
+    least_part_size: int = 5 * MIB  # that it takes, but for the last
     streams: bool = True  # whether the destination proves parts that it was sent without their MD5s
+    source_tells_parts: bool = True  # of which size they were
     cuts_as_source: bool = True  # whether the ETags of the source, where they are made of parts, prove something
     etags_fit: bool | None = None  # whether the destination makes its ETags of the parts' MD5s; None: not seen yet
 

@@ -30,20 +30,12 @@ from mastosync.store.abilities import STREAM_BYTES, FirstPart, StreamAnswer, Str
 from mastosync.store.base import Buffer, UploadedPart
 
 if TYPE_CHECKING:
-    from mastosync.copying.large_objects import LargeObject
+    from mastosync.copying.large_objects import LargeObject, LargeObjects
     from mastosync.model import ObjectInfo
     from mastosync.runtime.retry import RetryingStore
 
 _LARGEST_PART = 5 * 1024 * MIB
 _TELLS_NOTHING = (ObjectDenied, ObjectMissing, ObjectRejected, ServerFailure)
-
-
-@dataclass(frozen=True, slots=True)
-class PartLimits:
-    """What parts a destination takes."""
-
-    least_bytes: int  # of each but the last
-    number_at_most: int
 
 
 class Cut(NamedTuple):
@@ -53,26 +45,26 @@ class Cut(NamedTuple):
     proves: bool  # as the source's own upload was, whose ETag proves the whole
 
 
-def source_part_size(source: RetryingStore, key: str, info: ObjectInfo, limits: PartLimits) -> Steps[int | None]:
+def source_part_size(source: RetryingStore, key: str, info: ObjectInfo, shared: LargeObjects) -> Steps[int | None]:
     """The size of each part but the last that the source's own upload had; None: not known, or not to be had here.
 
     Should the object be replaced meanwhile, its parts are not given. Raises: ObjectError, StoreUnusable, Interrupted.
     """
     number = parts_of(info.etag)
-    if number is None or not 1 <= number <= limits.number_at_most or not info.size:
+    if number is None or not 1 <= number <= shared.parts_at_most or not info.size:
         return None
     sizes = possible_sizes(info.size, number)
-    if number > 1:
+    if number > 1 and shared.source_tells_parts:
         try:
             first: FirstPart = yield StoreCall(source, "first_part", (key,))
             if first.size < info.size and first.parts in (None, number):
                 sizes = [first.size]
         except _TELLS_NOTHING:
-            pass
+            shared.source_tells_parts = False
     fitting = [
         size
         for size in sizes
-        if -(-info.size // size) == number and (number == 1 or size >= limits.least_bytes) and size <= _LARGEST_PART
+        if -(-info.size // size) == number and (number == 1 or size >= shared.least_part_size) and size <= _LARGEST_PART
     ]
     return fitting[0] if len(sizes) == len(fitting) == 1 else None
 
