@@ -18,6 +18,7 @@ from mastosync.checking.privacy_proof import WriteMethod
 from mastosync.copying.acl import AclRule, NoteAccess
 from mastosync.copying.digests import DigestMode, DigestTrust
 from mastosync.copying.job import Job
+from mastosync.copying.kept_uploads import KeptUploads
 from mastosync.copying.large_objects import LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
 from mastosync.copying.streamed_parts import Cut, StreamedParts, source_part_size
 from mastosync.errors import BodyInterrupted, ClaimedDigestWrong, CorruptObject, ObjectChanged, ObjectRejected
@@ -51,6 +52,11 @@ class Delivery:
         self._large = LargeObjects(
             memory, self._threads, options.part_size, options.parts_at_most, options.least_part_size
         )
+
+    @property
+    def uploads(self) -> KeptUploads:
+        """Uploads in parts that are under way."""
+        return self._large.uploads
 
     def close(self) -> None:
         """End the threads, and begin no more parts. Calling it twice is no error."""

@@ -15,12 +15,13 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from mastosync.checking.object_check import CompositeCheck, composite_etag, is_composite
 from mastosync.copying.job import STORES_NOTHING
+from mastosync.copying.kept_uploads import KeptUploads
 from mastosync.errors import (
     AclUnsupported,
     CorruptObject,
@@ -66,6 +67,7 @@ class LargeObjects:
     part_size: int  # bytes, wanted
     parts_at_most: int  # that the destination takes for one object
     least_part_size: int = 5 * MIB  # that it takes, but for the last
+    uploads: KeptUploads = field(default_factory=KeptUploads)
     streams: bool = True  # whether the destination proves parts that it was sent without their MD5s
     source_tells_parts: bool = True  # of which size they were
     cuts_as_source: bool = True  # whether the ETags of the source, where they are made of parts, prove something
@@ -112,13 +114,18 @@ class LargeObject:
         """Begin an upload and return its id. Raises: AclUnsupported; ObjectError, StoreUnusable, Interrupted."""
         if self.streamed is None:
             self._part_size()
+        elif (kept := self.streamed.take_up(options)) is not None:
+            return kept
         try:
-            return self.destination.start_multipart(self.key, options)
+            upload = self.destination.start_multipart(self.key, options)
         except AclUnsupported:
             raise
         except MastosyncError:
             self._discard_all()  # one may have begun whose answer was lost
             raise
+        if self.streamed is not None:
+            self.streamed.note(upload, options)
+        return upload
 
     def deliver(self, upload: str) -> Steps[tuple[bytes | None, str]]:
         """Fill an upload that has begun and complete it; after any error nothing of it is left.
@@ -149,6 +156,7 @@ class LargeObject:
         finally:
             if self.tried_before or self.destination.retries:
                 self._discard_all()  # a repeated request may have begun an upload whose answer was lost
+            self.shared.uploads.ended(self.key)
         return md5, etag
 
     def _complete(self, upload: str, parts: list[UploadedPart]) -> str:

@@ -10,24 +10,28 @@ followed by one with the parts in memory: see `large_objects`.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from mastosync.checking.object_check import composite_etag, parts_of, possible_sizes
+from mastosync.copying.kept_uploads import KeptUpload
 from mastosync.copying.large_objects import MIB, SourceCheck, UploadDamaged
 from mastosync.errors import (
     BodyInterrupted,
     CorruptObject,
     ObjectDenied,
+    ObjectError,
     ObjectMissing,
     ObjectRejected,
     ServerFailure,
+    StoreUnusable,
 )
+from mastosync.model import looks_like_md5
 from mastosync.runtime.memory import Reservation
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall, WaitFor
 from mastosync.store.abilities import STREAM_BYTES, FirstPart, StreamAnswer, StreamedDigest, StreamedObject
-from mastosync.store.base import Buffer, UploadedPart
+from mastosync.store.base import Buffer, PutOptions, UploadedPart
 
 if TYPE_CHECKING:
     from mastosync.copying.large_objects import LargeObject, LargeObjects
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from mastosync.runtime.retry import RetryingStore
 
 _LARGEST_PART = 5 * 1024 * MIB
+_MEMORY_BYTES = 3 * STREAM_BYTES  # with what comes at once, and libcurl's own buffers on both sides
 _TELLS_NOTHING = (ObjectDenied, ObjectMissing, ObjectRejected, ServerFailure)
 
 
@@ -76,6 +81,38 @@ class StreamedParts:
     large: LargeObject
     memory: Reservation
     cut: Cut
+    _there: dict[int, UploadedPart] = field(default_factory=dict)  # that a dead run has sent, by number
+
+    def take_up(self, options: PutOptions) -> str | None:
+        """The id of an upload that a dead run has begun for just this; None: there is none. Raises: Interrupted.
+
+        What has arrived of it is not sent again. Whether it is right, the ETag of the whole decides.
+        """
+        large = self.large
+        kept = large.shared.uploads.of(large.key)
+        if kept is None or kept != self._kept(kept.upload_id, options) or not self.cut.proves:
+            return None
+        try:
+            arrived = large.destination.arrived_parts(large.key, kept.upload_id)
+        except (ObjectError, StoreUnusable):  # it is gone, or the store tells no parts
+            return None
+        for number, size, etag in arrived:
+            start = (number - 1) * self.cut.part_size
+            if size == self._length(start) and looks_like_md5(etag):
+                self._there[number] = UploadedPart(number, f'"{etag}"', bytes.fromhex(etag))
+        return kept.upload_id
+
+    def note(self, upload: str, options: PutOptions) -> None:
+        """Have an upload noted that has begun, so that the next run can go on with it."""
+        if self.cut.proves:
+            self.large.shared.uploads.begun(self.large.key, self._kept(upload, options))
+
+    def _kept(self, upload: str, options: PutOptions) -> KeptUpload:
+        return KeptUpload.of(upload, self.large.info, self.cut.part_size, options)
+
+    def _length(self, start: int) -> int:
+        """Bytes of the part that begins there."""
+        return min(self.cut.part_size, self.large.info.size - start)
 
     def move(self, upload: str) -> Steps[tuple[bytes | None, list[UploadedPart]]]:
         """Copy all parts, and prove them. Returns: MD5 of the whole, if it was hashed, and the parts.
@@ -83,14 +120,21 @@ class StreamedParts:
         Raises: UploadDamaged, SourceDamaged, ObjectError, StoreUnusable, Interrupted.
         """
         large, stop = self.large, self.large.destination.store_session.stop
-        yield WaitFor(lambda: self.memory.request(STREAM_BYTES), stop)
+        yield WaitFor(lambda: self.memory.request(_MEMORY_BYTES), stop)
         whole = None if self.cut.proves else SourceCheck(large.source, large.source_key, large.info)
         parts: list[UploadedPart] = []
         for number, start in enumerate(range(0, large.info.size, self.cut.part_size), 1):
-            length = min(self.cut.part_size, large.info.size - start)
+            if number in self._there:
+                parts.append(self._there[number])
+                continue
             hashes = _PartHashes(whole)
             source = StreamedObject(
-                large.source.store_session.store, large.source_key, large.info, hashes.begin, start=start, length=length
+                large.source.store_session.store,
+                large.source_key,
+                large.info,
+                hashes.begin,
+                start=start,
+                length=self._length(start),
             )
             answer = yield from self._move_part(upload, number, source)
             parts.append(self._proved(number, answer, hashes))
@@ -99,7 +143,7 @@ class StreamedParts:
             return (yield BlockingCall(whole.require)), parts
         made_of_parts = composite_etag([part.md5 for part in parts])
         if made_of_parts != large.info.etag.lower():
-            large.shared.cuts_as_source = False
+            large.shared.cuts_as_source = bool(self._there)  # what a dead run left may be of another object
             raise self._damaged(f"the parts that came make the ETag {made_of_parts}, the source's is {large.info.etag}")
         return None, parts
 
@@ -115,6 +159,9 @@ class StreamedParts:
             except BodyInterrupted as interrupted:
                 interruptions += 1
                 failure = interrupted.failure
+                if isinstance(failure, ObjectRejected) and self.cut.proves:  # it may serve no ranges, but the whole
+                    large.shared.cuts_as_source = False
+                    raise UploadDamaged(failure.message, hint=failure.hint, store=failure.store) from interrupted
                 if not failure.transient or interruptions == policy.max_attempts:
                     raise failure from interrupted
                 large.source.note(failure)

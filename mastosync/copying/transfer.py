@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -32,6 +33,7 @@ from mastosync.errors import (
     ObjectError,
     ObjectMissing,
     StoreRecovered,
+    StoreUnusable,
 )
 from mastosync.manifest import Approach, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
@@ -89,6 +91,7 @@ class Transfer:
         self.trust = DigestTrust(options.digest, destination_computes=destination.store.computes_digests)
         self._acl = AclRule.of_run(destination, self._destination_key, options)
         self._delivery = Delivery(options, self._acl, self.trust, memory, note)
+        self.uploads = self._delivery.uploads
         self._copies = options.destination_prefix if options.one_bucket else None
         self._source_bucket = BucketCheck()
         self._server_side = ServerSide(options.source_bucket, self._acl, self._delivery.put_options)
@@ -137,13 +140,16 @@ class Transfer:
         arrival = job.claim.arrival
         try:
             if arrival.presence:
-                if arrival.presence & Presence.IN_DOUBT:  # parts of it may be left
+                # parts of it may be left
+                if arrival.presence & Presence.IN_DOUBT and self.uploads.of(job.key) is None:
                     yield BlockingCall(partial(job.destination.abort_unfinished, job.key))
                 yield from self._check_access(job)
             if job.entry.private:
                 yield from job.try_acls(self._acl.allow(job.entry))
-            lies_there = yield from self._find_arrived(job)
-            return lies_there or (yield from self._copy_or_rewrite(job))
+            outcome = (yield from self._find_arrived(job)) or (yield from self._copy_or_rewrite(job))
+            if self.uploads.of(job.key) is not None:  # which nobody will go on with any more
+                yield BlockingCall(partial(self._give_up_upload, job))
+            return outcome
         except PrivateKeptBack:
             return job.kept_back()
         except PrivacyUnknown as unknown:
@@ -155,6 +161,11 @@ class Transfer:
             return job.failed(error)
         finally:
             job.memory.release()
+
+    def _give_up_upload(self, job: Job) -> None:
+        with suppress(ObjectError, StoreUnusable):
+            job.destination.abort_unfinished(job.key)
+            self.uploads.ended(job.key)
 
     def _check_access(self, job: Job) -> Steps[None]:
         """Find out who can read the object at the destination, if that decides what is done.

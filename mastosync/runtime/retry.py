@@ -38,6 +38,7 @@ from mastosync.runtime.retry_policy import RetryPolicy, _Budget, _WaitUnlessAske
 from mastosync.runtime.stop import StopSignal, waiting
 from mastosync.store.abilities import (
     STREAMING,
+    ArrivedPart,
     BulkDeletingStore,
     CachingStore,
     FirstPart,
@@ -135,6 +136,11 @@ class RetryingStore:
         store = self.store_session.store
         assert isinstance(store, PartStreamingStore)  # noqa: S101 - as above
         return self.ask(store.first_part, key)
+
+    def arrived_parts(self, key: str, upload_id: str) -> list[ArrivedPart]:  # noqa: D102
+        store = self.store_session.store
+        assert isinstance(store, PartStreamingStore)  # noqa: S101 - as above
+        return self.ask(store.arrived_parts, key, upload_id)
 
     def pause(self, attempt: int) -> None:
         """Wait before another attempt at a whole object, longer each time (`attempt`: 0, 1, …). Raises: Interrupted."""

@@ -87,6 +87,14 @@ class FirstPart(NamedTuple):
     parts: int | None  # how many there are; None: it does not tell
 
 
+class ArrivedPart(NamedTuple):
+    """A part of an upload that is not complete."""
+
+    number: int  # from 1
+    size: int  # bytes
+    etag: str  # without quotes
+
+
 @runtime_checkable
 class PartStreamingStore(StreamingStore, Protocol):
     """A store that can do the same with the parts of an upload."""
@@ -101,6 +109,10 @@ class PartStreamingStore(StreamingStore, Protocol):
 
     def first_part(self, key: str) -> FirstPart:
         """Ask how an object was uploaded. Raises: ObjectError, StoreUnusable."""
+        ...
+
+    def arrived_parts(self, key: str, upload_id: str) -> list[ArrivedPart]:
+        """The parts that have arrived. Raises: ObjectChanged if the upload is unknown; ObjectError, StoreUnusable."""
         ...
 
 

@@ -24,6 +24,7 @@ from mastosync.errors import (
 )
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
+from mastosync.store.abilities import ArrivedPart
 from mastosync.store.base import (
     Buffer,
     DigestUse,
@@ -222,6 +223,17 @@ class S3Store:
                 MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
             )
             return unquoted(answer["ETag"])
+
+    def arrived_parts(self, key: str, upload_id: str) -> list[ArrivedPart]:  # noqa: D102 - see PartStreamingStore
+        found: list[ArrivedPart] = []
+        with self.translated(Request("find the parts of", key, subject=Target.UPLOAD)):
+            pages = self.client.get_paginator("list_parts")
+            for page in pages.paginate(Bucket=self._bucket, Key=key, UploadId=upload_id):
+                found += [
+                    ArrivedPart(part["PartNumber"], part["Size"], unquoted(part["ETag"]))
+                    for part in page.get("Parts", [])
+                ]
+        return found
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
         try:
