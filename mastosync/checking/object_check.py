@@ -154,7 +154,7 @@ def _by_access(store: RetryingStore, key: str, info: ObjectInfo, result: CheckRe
 def _by_bytes(
     store: RetryingStore, memory: Reservation, key: str, record: Record, fetched: FetchedObject
 ) -> CheckResult:
-    """Check a large object, or one without a recorded MD5: the store copied it by itself, or it was adopted."""
+    """Check a large object, or one without a recorded MD5: its ETag alone was compared when it arrived."""
     info = fetched.info
     if record.md5 is not None:
         return _by_digest(record, store.digest(key, info), info)
@@ -212,7 +212,7 @@ def _unproven(record: Record) -> CheckResult:
     if record.origin is Origin.ADOPTED:
         detail = "Mastodon, or another tool, wrote it: there is no digest to compare"
     else:
-        detail = "the store copied it by itself, and no digest of it is known"
+        detail = "its ETag alone was compared when it was copied, and no digest of it is known"
     return CheckResult(record, CheckStatus.UNPROVEN, detail)
 
 

@@ -269,7 +269,8 @@ class Transfer:
         PrivateKeptBack; ObjectError.
         """
         arrival, private = job.claim.arrival, job.entry.private
-        if not private and (arrival.md5 is None or arrival.presence & Presence.STALE):
+        has_digest = arrival.md5 is not None or arrival.etag is not None
+        if not private and (not has_digest or arrival.presence & Presence.STALE):
             return None
         in_place = replace(job, source=job.destination, is_only_copy=True)
         try:
