@@ -159,7 +159,11 @@ class CopyConfig:
         " 16 MiB are sent on as they come, in parts only if they were uploaded in parts. From or to a disk, everything"
         " above 16 MiB travels in parts.",
     )
-    part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Between two buckets, what was uploaded in parts keeps its own.")
+    part_size: int = key(
+        16 * _MIB,
+        size(5 * _MIB, 5 * _GIB),
+        "Size of a part. Between two buckets, what was uploaded in parts keeps its own.",
+    )
     digest: str = key(
         "proof",
         choice("proof", "always"),

@@ -148,8 +148,8 @@ class Copier:
                     window = min(2 * window, _WINDOW_AT_MOST + self.options.workers)
             waited = time.monotonic() - last_commit
             due = waited >= COMMIT_SECONDS or len(self._outcomes) >= COMMIT_OUTCOMES
-            told = self.notes.any_waiting or self.uploads.changed
-            if new or (due and self._outcomes) or told or waited >= HEARTBEAT_SECONDS:
+            told = self._outcomes or self.uploads.changed
+            if new or (due and told) or self.notes.any_waiting or waited >= HEARTBEAT_SECONDS:
                 self._commit(new, progress)
                 last_commit = time.monotonic()
             self._in_work += len(new)

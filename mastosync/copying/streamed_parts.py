@@ -10,6 +10,7 @@ followed by one with the parts in memory: see `large_objects`.
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,7 @@ from mastosync.errors import (
     ObjectRejected,
     ServerFailure,
     StoreUnusable,
+    Throttled,
 )
 from mastosync.model import looks_like_md5
 from mastosync.runtime.memory import Reservation
@@ -148,7 +150,7 @@ class StreamedParts:
         return None, parts
 
     def _move_part(self, upload: str, number: int, source: StreamedObject) -> Steps[StreamAnswer]:
-        large, interruptions = self.large, 0
+        large, interruptions, throttled_since = self.large, 0, None
         limiter, policy = large.source.store_session.limiter, large.source.store_session.policy
         while True:
             yield WaitFor(lambda: not limiter.reserve(), large.source.store_session.stop)
@@ -157,16 +159,22 @@ class StreamedParts:
                     large.destination, "stream_part", (large.key, source, upload, number)
                 )
             except BodyInterrupted as interrupted:
-                interruptions += 1
                 failure = interrupted.failure
+                if isinstance(failure, Throttled):  # which costs time, and no attempts
+                    throttled_since = throttled_since or time.monotonic()
+                else:
+                    interruptions += 1
                 if isinstance(failure, ObjectRejected) and self.cut.proves:  # it may serve no ranges, but the whole
                     large.shared.cuts_as_source = False
                     raise UploadDamaged(failure.message, hint=failure.hint, store=failure.store) from interrupted
-                if not failure.transient or interruptions == policy.max_attempts:
+                large.source.note(failure, throttled_since)
+                is_over = interruptions == policy.max_attempts or time.monotonic() > policy.patience_ends(
+                    throttled_since
+                )
+                if not failure.transient or is_over:
                     raise failure from interrupted
-                large.source.note(failure)
                 large.source.retries += 1
-                yield BlockingCall(partial(large.source.pause, interruptions - 1))
+                yield BlockingCall(partial(large.source.pause, max(interruptions - 1, 0)))
                 yield StoreCall(large.source, "head", (large.source_key,))  # waits for a source that is down
             except (CorruptObject, ObjectRejected) as refused:  # it may want the MD5 of each part
                 large.shared.streams = False

@@ -233,6 +233,13 @@ def test_a_part_whose_reading_is_broken_off_is_read_again_and_no_other(
     assert ways.source_proxy.count("GetObject") == 1 + (2 if whole else 3) + 1
 
 
+def test_a_source_that_asks_to_slow_down_costs_time_and_no_attempts(ways: Ways) -> None:
+    ways.put_in_parts()
+    more = PATIENT.max_attempts + 3
+    ways.plan(source=lambda request: slow_down() if "range" in request.headers and request.nth <= more else None)
+    ways.assert_arrived(ways.one(), hashed=False)
+
+
 @pytest.mark.parametrize("fault", [RESET_IN_UPLOAD, LOST_ANSWER, INTERNAL_ERROR, slow_down()], ids=str)
 @pytest.mark.parametrize("whole", [False, True], ids=["in parts", "whole"])
 def test_a_part_whose_writing_fails_is_written_again_and_no_other(ways: Ways, fault: Fault, *, whole: bool) -> None:
