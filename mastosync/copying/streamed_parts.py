@@ -55,6 +55,7 @@ class Cut(NamedTuple):
 def source_part_size(source: RetryingStore, key: str, info: ObjectInfo, shared: LargeObjects) -> Steps[int | None]:
     """The size of each part but the last that the source's own upload had; None: not known, or not to be had here.
 
+    It has to be a usual one: so that a check that reads the object back can tell whether it is still the same.
     Should the object be replaced meanwhile, its parts are not given. Raises: ObjectError, StoreUnusable, Interrupted.
     """
     number = parts_of(info.etag)
@@ -65,7 +66,7 @@ def source_part_size(source: RetryingStore, key: str, info: ObjectInfo, shared: 
         try:
             first: FirstPart = yield StoreCall(source, "first_part", (key,))
             if first.size < info.size and first.parts in (None, number):
-                sizes = [first.size]
+                sizes = [size for size in sizes if size == first.size]
         except _TELLS_NOTHING:
             shared.source_tells_parts = False
     fitting = [

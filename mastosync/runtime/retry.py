@@ -240,9 +240,9 @@ class RetryingStore:
         """Repeat a method of `ObjectStore` whose first attempt failed with `failure`; the bandwidth of that is paid."""
         if operation not in ("read", "open"):
             return self._repeat(failure, getattr(self.store_session.store, operation), *arguments)
-        key, max_bytes, digest, *_ = arguments
+        key, max_bytes, *digest = arguments[:3]
         self._make_room(max_bytes)
-        return self._fitted(self._repeat(failure, self.store_session.store.read, key, max_bytes, digest))
+        return self._fitted(self._repeat(failure, self.store_session.store.read, key, max_bytes, *digest))
 
     def _make_room(self, size_bytes: int) -> None:
         """Reserve memory for an object of a size that is not known yet."""

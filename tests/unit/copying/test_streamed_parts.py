@@ -90,6 +90,7 @@ class Copying:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mastosync.copying.large_objects.MIB", 1)
+    monkeypatch.setattr("mastosync.checking.object_check._USUAL_SIZES", (3, 4, 5))
 
 
 def test_parts_of_the_source_prove_an_object() -> None:
@@ -165,14 +166,26 @@ def size_told(first: FirstPart, etag: str = IN_PARTS, size: int = 10, *, least: 
     [
         (FirstPart(4, 3), 4),
         (FirstPart(4, None), 4),
-        (FirstPart(4, 4), None),  # it tells of something else
+        (FirstPart(4, 4), 4),  # it tells of something else: what uploaders use
         (FirstPart(3, 3), None),  # 4 parts
         (FirstPart(5, 3), None),  # 2 parts
-        (FirstPart(10, None), None),  # it does not know what it was asked
+        (FirstPart(10, None), 4),  # it does not know what it was asked: what uploaders use
     ],
 )
 def test_what_a_source_tells_has_to_make_as_many_parts(first: FirstPart, expected: int | None) -> None:
     assert size_told(first) == expected
+
+
+def test_a_size_that_no_uploader_uses_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that reads the object back could not tell whether it is still the same."""
+    monkeypatch.setattr("mastosync.checking.object_check._USUAL_SIZES", (3, 5))
+    assert size_told(FirstPart(4, 3)) is None
+
+
+def test_of_several_sizes_the_source_tells_which_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mastosync.checking.object_check._USUAL_SIZES", (7, 8))
+    two = "0" * 32 + "-2"
+    assert (size_told(FirstPart(7, 2), two), size_told(FirstPart(10, None), two)) == (7, None)
 
 
 def test_the_limits_of_the_destination_hold() -> None:
