@@ -145,7 +145,7 @@ def test_parts_are_as_large_as_the_provider_wants_them(
     buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Proxies
 ) -> None:
     migration = new_migration(buckets, accounts=1, media=1, missing=0, large_video_bytes=18 * 1024 * KIB)
-    migration.site.configure(copy={"part_size": "5MiB", "private_objects": "copy"})
+    migration.site.configure(copy={"multipart_threshold": "16MiB", "part_size": "5MiB", "private_objects": "copy"})
     for provider, parts in (("seaweedfs", 4), ("storj", 1)):
         proxy = fault_proxy(buckets.address.endpoint_url)
         migration.site.configure(s3_destination={"endpoint_url": proxy.endpoint_url, "provider": provider})
