@@ -2,7 +2,8 @@
 
 GET is a file; PUT makes one (`dav_methods`). No signature is looked at. The ETag of an object is its
 MD5, or that of its parts, which nginx knows from a list: to a PUT it answers what ought to arrive, so that
-clients compare as they do with a real store. What has arrived is for `damaged` to say.
+clients compare as they do with a real store. It knows parts of the sizes that it is likely to be sent, by their
+lengths. What has arrived is for `damaged` to say.
 
 Large objects go to a bucket that keeps nothing. Their bodies are read into memory, counted and forgotten.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from hashlib import md5
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import Request, urlopen
@@ -44,7 +46,10 @@ http {{
     map '$etag $arg_partNumber' $part_range {{ default ''; '~ 1$' bytes=0-; include ranges.conf; }}
     map '$etag $part_range' $parts {{ default ''; include parts.conf; }}
     map $http_if_match$part_range $of_cache {{ default 1; '' ''; }}
-    map $arg_uploadId $told_etag {{ '' $etag; default '"null"'; }}  # nobody knows how a client cuts its parts
+    map '$etag $arg_partNumber $content_length' $part_etag {{ default '"null"'; include part-etags.conf; }}
+    map $arg_uploadId $told_etag {{ '' $etag; default $part_etag; }}
+    # by the length of boto3's list of parts one can tell whether there are as many as the source's upload had
+    map '$uri $http_x_length' $completed {{ default null-1; include completed.conf; }}
     etag off;
     add_header ETag $told_etag always;
     add_header x-amz-request-id null always;  # so that a 404 is taken for a store's
@@ -128,6 +133,7 @@ location /{lost}/ {{
     client_body_buffer_size {largest_body};
     proxy_pass_request_body off;
     proxy_set_header Content-Length "";
+    proxy_set_header X-Length $content_length;
     proxy_set_header Transfer-Encoding "";
     proxy_set_header Expect "";
     proxy_pass http://{inner};
@@ -153,6 +159,7 @@ proxy_hide_header x-amz-mp-parts-count;
 # only take longer.
 _KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 _PIECE_BYTES = 1 << 20
+_USUAL_PART_BYTES = 16 << 20  # of mastosync, where it does not cut as the source did
 
 _XML = '<?xml version="1.0" encoding="UTF-8"?>'
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -164,7 +171,7 @@ _LIST = (
 # to the start and to the end of an upload in parts: each takes from it what it looks for
 _MULTIPART = (
     _XML + f'<CompleteMultipartUploadResult xmlns="{_NAMESPACE}"><Bucket>{LOST}</Bucket><Key>object</Key>'
-    '<UploadId>1</UploadId><ETag>"null-1"</ETag></CompleteMultipartUploadResult>'
+    '<UploadId>1</UploadId><ETag>"$completed"</ETag></CompleteMultipartUploadResult>'
 )
 
 
@@ -277,7 +284,8 @@ class NullStore:
         buckets = (SOURCE, DESTINATION, LOST)
         as_sent = (f"'/{bucket}/{each.key}' '\"{each.md5}\"';\n" for bucket in buckets[1:] for each in self._objects)
         as_held = (f"'/{SOURCE}/{each.key}' '\"{each.etag}\"';\n" for each in self._objects)
-        in_parts = {each.etag: each for each in self._objects if each.part_bytes}.values()
+        in_parts_all = [each for each in self._objects if each.part_bytes]
+        in_parts = {each.etag: each for each in in_parts_all}.values()
         files = {
             "nginx.conf": _CONFIG.format(
                 user=user_line(),
@@ -301,6 +309,10 @@ class NullStore:
             ),
             "object.conf": _OBJECT.format(inner=self._inner),
             "etags.conf": "".join((*as_held, *as_sent)),
+            "part-etags.conf": "".join(sorted({line for each in self._objects for line in _part_etags(each)})),
+            "completed.conf": "".join(
+                f"'/{LOST}/{each.key} {_list_bytes(len(_ranges(each)))}' '{each.etag}';\n" for each in in_parts_all
+            ),
             "ranges.conf": "".join(line for each in in_parts for line in _ranges(each)),
             "parts.conf": "".join(f"'~^\"{each.etag}\" bytes' {len(_ranges(each))};\n" for each in in_parts),
         }
@@ -315,6 +327,24 @@ def _ranges(of: BenchObject) -> list[str]:
         f"'\"{of.etag}\" {number}' 'bytes={start}-{start + of.part_bytes - 1}';\n"
         for number, start in enumerate(starts, 1)
     ]
+
+
+def _list_bytes(parts: int) -> int:
+    """The length of the list of so many parts that completes an upload, as boto3 writes it."""
+    each = '<Part><ETag>""</ETag><PartNumber></PartNumber></Part>'
+    around = f'<CompleteMultipartUpload xmlns="{_NAMESPACE}"></CompleteMultipartUpload>'
+    return len(around) + sum(len(each) + 32 + len(str(number)) for number in range(1, parts + 1))
+
+
+def _part_etags(of: BenchObject) -> Iterator[str]:
+    """The ETags of its parts in an upload, by the MD5 of the whole, the number and the length of the part."""
+    size = len(of.content)
+    for part_bytes in {of.part_bytes, _USUAL_PART_BYTES} - {0}:
+        if size <= part_bytes:
+            continue
+        for number, start in enumerate(range(0, size, part_bytes), 1):
+            part = of.content[start : start + part_bytes]
+            yield f"'\"{of.md5}\" {number} {len(part)}' '\"{md5(part, usedforsecurity=False).hexdigest()}\"';\n"
 
 
 def _address(scheme: str, port: int) -> S3Address:

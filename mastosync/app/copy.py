@@ -123,6 +123,7 @@ def copy_pending(
         writing = replace(transfer_options(config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers)
         memory, notes = MemoryBudget(config.copy.memory), AccessNotes()
         transfer = stack.enter_context(closing(Transfer(source, destination, writing, memory, notes.add)))
+        transfer.uploads.take_over(queue.noted_uploads())
         copier = Copier(
             queue,
             WorkerPool(transfer.steps, options.workers, context.stop, CurlMultiplexer),
@@ -131,6 +132,7 @@ def copy_pending(
             context.listener,
             limits=lambda: _endpoint_states(source, destination),
             notes=notes,
+            uploads=transfer.uploads,
             trust=transfer.trust,
             still_gives=partial(still_gives, source, manifest, config.source.key_prefix),
         )

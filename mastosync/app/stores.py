@@ -262,6 +262,7 @@ def transfer_options(config: Config) -> TransferOptions:
         whole_bytes=min(copy.multipart_threshold, WHOLE_BYTES),
         multipart_threshold=copy.multipart_threshold if is_streamed else min(copy.multipart_threshold, WHOLE_BYTES),
         part_size=max(copy.part_size, destination.known.least_part_size),
+        least_part_size=destination.known.least_part_size,
         parts_at_most=destination.known.parts_at_most,
         acl=AclMode(destination.acl),
         acl_taken=True if config.destination_folder.path else destination.known.takes_acl,

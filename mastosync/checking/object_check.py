@@ -7,6 +7,7 @@ size of the object few sizes are likely, and each is tried as the bytes pass by.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from mastosync.model import EntryState, ObjectInfo, Origin, Outcome, Record
 from mastosync.runtime.memory import MemoryBudget, Reservation
 from mastosync.runtime.retry import RetryingStore, StoreSession
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall
+from mastosync.store.abilities import is_streaming_parts
 from mastosync.store.base import Buffer, FetchedObject
 
 _COMPOSITE = re.compile(r"([0-9a-f]{32})-(\d{1,5})\Z", re.IGNORECASE)
@@ -94,7 +96,7 @@ def described(store: RetryingStore, key: str, record: Record) -> CheckResult:
     """
     try:
         info = store.head(key)
-        result = _by_description(record, info) or _by_digest(record, store.digest(key, info), info)
+        result = _by_description(record, info) or _by_content(store, key, record, info)
         return _by_access(store, key, info, result)
     except ObjectError as error:
         return _of_failure(record, key, error)
@@ -153,20 +155,51 @@ def _by_access(store: RetryingStore, key: str, info: ObjectInfo, result: CheckRe
 def _by_bytes(
     store: RetryingStore, memory: Reservation, key: str, record: Record, fetched: FetchedObject
 ) -> CheckResult:
-    """Check a large object, or one without a recorded MD5: the store copied it by itself, or it was adopted."""
-    info = fetched.info
+    """Check a large object, or one without a recorded MD5: its ETag alone was compared when it arrived."""
+    if record.md5 is None and fetched.data is None and is_composite(record.etag or ""):
+        memory.wait(_RANGE_BYTES, store.store_session.stop)
+    return _by_content(store, key, record, fetched.info, fetched.data)
+
+
+def _by_content(
+    store: RetryingStore, key: str, record: Record, info: ObjectInfo, data: bytes | None = None
+) -> CheckResult:
+    """Check an object by its bytes, which are read unless they are there. At most one range of it is in memory.
+
+    Where there is no MD5, they have to make the recorded ETag of parts. If the object is still under that ETag, the
+    store may tell the size of the parts; else those count that uploaders use. What mastosync copies without an MD5 has
+    such a size; what a store has copied by itself may have another.
+    """
     if record.md5 is not None:
         return _by_digest(record, store.digest(key, info), info)
-    check = CompositeCheck(record.etag or "", info.size)
+    is_same = same_etag(info.etag, record.etag)
+    told = _part_size_told(store, key, info) if is_same else None
+    check = CompositeCheck(record.etag or "", info.size, told)
     if not check.applies:
         return _unproven(record)
-    if fetched.data is not None:
-        check.update(fetched.data)
-    else:
-        memory.wait(_RANGE_BYTES, store.store_session.stop)
-        for start in range(0, info.size, _RANGE_BYTES):
-            check.update(store.read_range(key, info, start, min(_RANGE_BYTES, info.size - start)))
-    return CheckResult(record, CheckStatus.FINE, size_bytes=info.size) if check.fits() else _unproven(record)
+    for start in range(0, info.size, _RANGE_BYTES) if data is None else ():
+        check.update(store.read_range(key, info, start, min(_RANGE_BYTES, info.size - start)))
+    check.update(data or b"")
+    if check.fits():
+        return CheckResult(record, CheckStatus.FINE, etag=None if is_same else info.etag, size_bytes=info.size)
+    is_certain = told is not None or not (is_same or record.origin is Origin.ADOPTED)
+    if not (is_certain and check.has_sizes):
+        return _unproven(record)
+    detail = f"its bytes do not make the ETag {record.etag} that was recorded"
+    return CheckResult(record, CheckStatus.DIFFERENT, detail, size_bytes=info.size)
+
+
+def _part_size_told(store: RetryingStore, key: str, info: ObjectInfo) -> int | None:
+    """The size of the parts of an object as its store tells it; None: it does not."""
+    number = parts_of(info.etag)
+    if not number or not is_streaming_parts(store.store_session.store):
+        return None
+    try:
+        first = store.first_part(key)
+    except ObjectError:
+        return None
+    fits = 0 < first.size < info.size and -(-info.size // first.size) == number and first.parts in (None, number)
+    return first.size if fits else None
 
 
 def _by_description(record: Record, info: ObjectInfo) -> CheckResult | None:
@@ -176,7 +209,7 @@ def _by_description(record: Record, info: ObjectInfo) -> CheckResult | None:
     if same_etag(info.etag, expected_etag(record.md5, record.etag)):
         return CheckResult(record, CheckStatus.FINE)
     if record.md5 is None:
-        return _unproven(record)
+        return None if is_composite(record.etag or "") else _unproven(record)
     if info.md5 is not None:
         return _by_digest(record, info.md5, info, read=False)
     return None
@@ -211,7 +244,7 @@ def _unproven(record: Record) -> CheckResult:
     if record.origin is Origin.ADOPTED:
         detail = "Mastodon, or another tool, wrote it: there is no digest to compare"
     else:
-        detail = "the store copied it by itself, and no digest of it is known"
+        detail = "its ETag alone was compared when it was copied, and no digest of it is known"
     return CheckResult(record, CheckStatus.UNPROVEN, detail)
 
 
@@ -247,12 +280,20 @@ def composite_etag(md5s: Iterable[bytes]) -> str:
 class CompositeCheck:
     """Takes an object's bytes in order, in pieces of any size, and decides whether they fit its ETag."""
 
-    def __init__(self, etag: str, size: int) -> None:
+    def __init__(self, etag: str, size: int, part_size: int | None = None) -> None:
+        """`part_size`: of each part but the last; None: it is not known."""
         found = _COMPOSITE.match(etag)
         self.applies = found is not None  # False: the ETag is of another kind, and tells nothing
         self._wanted = found[1].lower() if found else ""
-        sizes = _possible_sizes(size, int(found[2])) if found else []
+        sizes = ([part_size] if part_size else possible_sizes(size, int(found[2]))) if found else []
+        self.has_sizes = bool(sizes)  # that may be those of its parts
         self._guesses = [_PartSizeGuess(part_size) for part_size in sizes]
+
+    def copied(self) -> CompositeCheck:
+        """One that has taken in the same, and goes on by itself."""
+        copied = copy.copy(self)
+        copied._guesses = [guess.copied() for guess in self._guesses]
+        return copied
 
     def update(self, data: Buffer) -> None:
         """Take in the next bytes."""
@@ -277,6 +318,11 @@ class _PartSizeGuess:
         self._parts = hashlib.md5(usedforsecurity=False)
         self._closed = 0
 
+    def copied(self) -> _PartSizeGuess:
+        copied = copy.copy(self)
+        copied._part, copied._parts = self._part.copy(), self._parts.copy()
+        return copied
+
     def update(self, data: Buffer) -> None:
         view = memoryview(data)
         while view:
@@ -298,7 +344,13 @@ class _PartSizeGuess:
         self._closed += 1
 
 
-def _possible_sizes(size: int, parts: int) -> list[int]:
+def parts_of(etag: str) -> int | None:
+    """The number of parts that an ETag says; None: it is not one of parts."""
+    found = _COMPOSITE.match(etag)
+    return int(found[2]) if found else None
+
+
+def possible_sizes(size: int, parts: int) -> list[int]:
     """Sizes of parts that make this number of them; a single part is as large as the object."""
     if parts == 1:
         return [max(size, 1)]

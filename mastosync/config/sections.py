@@ -156,9 +156,14 @@ class CopyConfig:
         200 * _MIB,
         size(1, 5 * _GIB),
         "Objects larger than this travel in parts. Between two buckets, smaller ones go in one request; those above"
-        " 16 MiB are sent on as they come. From or to a disk, everything above 16 MiB travels in parts.",
+        " 16 MiB are sent on as they come, in parts only if they were uploaded in parts. From or to a disk, everything"
+        " above 16 MiB travels in parts.",
     )
-    part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Several of one object travel at once.")
+    part_size: int = key(
+        16 * _MIB,
+        size(5 * _MIB, 5 * _GIB),
+        "Size of a part. Between two buckets, what was uploaded in parts keeps its own.",
+    )
     digest: str = key(
         "proof",
         choice("proof", "always"),

@@ -17,6 +17,7 @@ from itertools import islice
 
 from mastosync.copying.acl import AccessNotes
 from mastosync.copying.digests import DigestTrust
+from mastosync.copying.kept_uploads import KeptUploads
 from mastosync.errors import (
     ExitCode,
     Interrupted,
@@ -72,6 +73,7 @@ class Copier:
     listener: ProgressListener
     limits: Callable[[], tuple[EndpointState, ...]] = tuple
     notes: AccessNotes = field(default_factory=AccessNotes)  # of the workers
+    uploads: KeptUploads = field(default_factory=KeptUploads)  # of the workers
     trust: DigestTrust | None = None  # of the workers
     still_gives: Callable[[], bool] = lambda: False  # whether the source gives what it gave in earlier runs
     _in_work: int = field(init=False, default=0)  # claims that the workers have
@@ -147,7 +149,8 @@ class Copier:
                     window = min(2 * window, _WINDOW_AT_MOST + self.options.workers)
             waited = time.monotonic() - last_commit
             due = waited >= COMMIT_SECONDS or len(self._outcomes) >= COMMIT_OUTCOMES
-            if new or (due and self._outcomes) or self.notes.any_waiting or waited >= HEARTBEAT_SECONDS:
+            told = self._outcomes or self.uploads.changed
+            if new or (due and told) or self.notes.any_waiting or waited >= HEARTBEAT_SECONDS:
                 self._commit(new, progress)
                 last_commit = time.monotonic()
             self._in_work += len(new)
@@ -217,6 +220,8 @@ class Copier:
                 access=access,
                 disbelieved=disbelieved,
             )
+        if self.uploads.changed:
+            self.queue.note_uploads(self.uploads.noted())
         for outcome in self._outcomes:
             progress.count(outcome)
         if disbelieved:

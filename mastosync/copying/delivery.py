@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, cast
 from mastosync.checking.object_check import is_composite
 from mastosync.checking.privacy_proof import WriteMethod
 from mastosync.copying.acl import AclRule, NoteAccess
-from mastosync.copying.digests import DigestTrust
+from mastosync.copying.digests import DigestMode, DigestTrust
 from mastosync.copying.job import Job
+from mastosync.copying.kept_uploads import KeptUploads
 from mastosync.copying.large_objects import LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
 from mastosync.copying.stream_check import DigestDoubtful, StreamCheck
+from mastosync.copying.streamed_parts import Cut, NoRanges, StreamedParts, source_part_size
 from mastosync.errors import (
     BodyInterrupted,
     ClaimedDigestWrong,
@@ -40,6 +42,7 @@ from mastosync.store.abilities import (
     StreamedObject,
     StreamingStore,
     is_streaming,
+    is_streaming_parts,
 )
 from mastosync.store.base import (
     DAMAGED_AT_SOURCE,
@@ -71,13 +74,20 @@ class Delivery:
         """`stores`: source and destination. `note`: as `Transfer` has it."""
         self.trust = DigestTrust(options.digest, stores[1])
         self._whole_bytes = min(options.multipart_threshold, options.whole_bytes)
-        has_some_to_stream = self._whole_bytes < options.multipart_threshold
-        self._can_stream = has_some_to_stream and all(is_streaming(each) for each in stores)
+        self._can_stream = all(is_streaming(each) for each in stores)
+        self._can_stream_parts = all(is_streaming_parts(each) for each in stores)
         self._options = options
         self._acl = acl
         self._note = note
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
-        self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
+        self._large = LargeObjects(
+            memory, self._threads, options.part_size, options.parts_at_most, options.least_part_size
+        )
+
+    @property
+    def uploads(self) -> KeptUploads:
+        """Uploads in parts that are under way."""
+        return self._large.uploads
 
     def close(self) -> None:
         """End the threads, and begin no more parts. Calling it twice is no error."""
@@ -132,11 +142,16 @@ class Delivery:
         """`failed`: the attempt before. Gives: None, if the object had to wait and has to be read again."""
         if fetched.data is not None:
             return (yield from self._deliver_whole(job, source_key, fetched, use))
-        if self._is_to_be_streamed(job, source_key, fetched.info, failed):
+        cut: Cut | None = None
+        if self._streams(job, source_key):
             if (yield LargeTurn(partial(_set_aside, job, fetched))):
                 return None
-            return (yield from self._deliver_streamed(job, source_key, fetched, failed))
-        outcome = yield from self._deliver_in_parts(job, source_key, fetched.info)
+            cut = None if failed is not None else (yield from self._cut(job, source_key, fetched.info))
+            proves = cut is not None and cut.proves
+            doubt = None if isinstance(failed, NoRanges) else failed
+            if not proves and self._is_to_be_streamed(fetched.info, doubt):
+                return (yield from self._deliver_streamed(job, source_key, fetched, doubt))
+        outcome = yield from self._deliver_in_parts(job, source_key, fetched, cut)
         if isinstance(failed, DigestDoubtful):
             self.trust.note(DigestUse.COMPUTED, fetched.info.size, proved=False)
         return outcome
@@ -210,10 +225,10 @@ class Delivery:
         self.trust.note(DigestUse.COMPUTED, len(data), proved=etag.lower() == md5.hex())
         return etag
 
-    def _is_to_be_streamed(self, job: Job, source_key: str, info: ObjectInfo, failed: ObjectError | None) -> bool:
+    def _is_to_be_streamed(self, info: ObjectInfo, failed: ObjectError | None) -> bool:
         """Whether a large object goes in one request. Its digest has to be known before, or be proved afterwards."""
         is_proved = info.etag_is_md5 or (self.trust.may_prove and failed is None)
-        return is_proved and info.size <= self._options.multipart_threshold and self._streams(job, source_key)
+        return is_proved and self._whole_bytes < info.size <= self._options.multipart_threshold
 
     def _deliver_streamed(
         self, job: Job, source_key: str, fetched: FetchedObject, failed: ObjectError | None
@@ -256,10 +271,24 @@ class Delivery:
                 raise check.damaged(job, answer, md5)
         return job.done(source_key, info.size, md5, answer.etag, believed=check.is_claimed)
 
-    def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
+    def _cut(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Cut | None]:
+        """How to cut an object into parts that are streamed; None: no part can be, so they are held in memory."""
+        if not (self._can_stream_parts and self._large.streams):
+            return None
+        size: int | None = None
+        if self._large.cuts_as_source and self._options.digest is not DigestMode.ALWAYS:
+            size = yield from source_part_size(job.source, source_key, info, self._large)
+        return Cut(size or self._large.least_part_size_for(info.size), proves=size is not None)
+
+    def _deliver_in_parts(self, job: Job, source_key: str, fetched: FetchedObject, cut: Cut | None) -> Steps[Outcome]:
+        info = fetched.info
+        if fetched.body is not None:
+            fetched.body.close()
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
         )
+        if cut is not None:
+            large.streamed = StreamedParts(large, job.memory, cut)
         begin, fill = partial(job.begin_upload, large), partial(job.fill_upload, large)
         md5, etag = yield from self._acl.write(
             job.entry, self.put_options(info), begin, WriteMethod.IN_PARTS, complete=fill

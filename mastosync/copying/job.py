@@ -112,12 +112,12 @@ class Job:
         self.presence = before
         return upload
 
-    def fill_upload(self, large: LargeObject, upload: str) -> Steps[tuple[bytes, str]]:
+    def fill_upload(self, large: LargeObject, upload: str) -> Steps[tuple[bytes | None, str]]:
         """Fill and complete an upload. Returns: as `LargeObject.deliver`."""
         before = self.presence
         self.presence = write_started(before, private=self.entry.private)
         try:
-            delivered: tuple[bytes, str] = yield BlockingCall(partial(large.deliver, upload), large=True)
+            delivered = yield from large.deliver(upload)
         except ObjectError:
             if not large.may_lie_there:
                 self.presence = self._with_parts_left(before) if large.left_open else before
@@ -175,7 +175,8 @@ class Job:
             if presence & Presence.IN_DOUBT:
                 return None
             return stored._replace(source_key=None, origin=Origin.ADOPTED) if fits_row(self.entry, info) else None
-        return stored._replace(source_key=source_key, origin=origin) if stored.md5 == md5 else None
+        is_it = stored.md5 == md5 if md5 is not None else same_etag(info.etag, etag)
+        return stored._replace(source_key=source_key, origin=origin) if is_it else None
 
     def skipped(self, reason: Reason) -> Outcome:
         """Make the outcome of an entry that is skipped."""
@@ -308,10 +309,13 @@ def _but_there(job: Job, missing: ObjectMissing, there: ObjectInfo, flaw: str) -
 
 def is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
     """Whether what was fetched from the destination has the very bytes that were confirmed once."""
+    arrival = job.claim.arrival
     if fetched.info.size != job.entry.size:
         return False
+    if arrival.md5 is None:  # it was proved by an ETag of parts
+        return same_etag(fetched.info.etag, arrival.etag)
     digest = fetched.md5 or (yield BlockingCall(partial(_digest, job.source, job.key, fetched.info)))
-    return bool(digest == job.claim.arrival.md5)
+    return bool(digest == arrival.md5)
 
 
 def _digest(store: RetryingStore, key: str, info: ObjectInfo) -> bytes:

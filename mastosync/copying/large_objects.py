@@ -9,17 +9,19 @@ always has its memory, can go on, and gives its memory back: no object waits for
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from mastosync.checking.object_check import CompositeCheck, composite_etag, is_composite
 from mastosync.copying.job import STORES_NOTHING
+from mastosync.copying.kept_uploads import KeptUploads
 from mastosync.errors import (
     AclUnsupported,
     CorruptObject,
@@ -34,8 +36,12 @@ from mastosync.language import say, tr
 from mastosync.model import ObjectInfo
 from mastosync.runtime.memory import MemoryBudget, Reservation
 from mastosync.runtime.retry import RetryingStore
+from mastosync.runtime.steps import BlockingCall, Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import DAMAGED_AT_SOURCE, Buffer, ObjectStore, PutOptions, UploadedPart
+
+if TYPE_CHECKING:
+    from mastosync.copying.streamed_parts import StreamedParts
 
 _log = logging.getLogger(__name__)
 
@@ -60,15 +66,19 @@ class LargeObjects:
     threads: Executor  # where parts move; as many as it has are on their way at once
     part_size: int  # bytes, wanted
     parts_at_most: int  # that the destination takes for one object
+    least_part_size: int = 5 * MIB  # that it takes, but for the last
+    uploads: KeptUploads = field(default_factory=KeptUploads)
+    streams: bool = True  # whether the destination proves parts that it was sent without their MD5s
+    source_tells_parts: bool = True  # of which size they were
+    cuts_as_source: bool = True  # whether the ETags of the source, where they are made of parts, prove something
     etags_fit: bool | None = None  # whether the destination makes its ETags of the parts' MD5s; None: not seen yet
 
     def part_size_for(self, size_bytes: int, key: str, store: str) -> int:
-        """The size of each part but the last: as wanted, or more, in whole MiB, where there would be too many.
+        """The size of each part but the last, as it is held in memory.
 
         `key` and `store` name the object that is to be. Raises: ObjectTooLarge if not even one part fits into memory.
         """
-        needed = -(-size_bytes // self.parts_at_most)
-        size = max(self.part_size, -(-needed // MIB) * MIB)
+        size = self.least_part_size_for(size_bytes)
         if size > self.memory.total_bytes:
             raise ObjectTooLarge(
                 f"cannot write {key!r} at {store}: {size_bytes} bytes in {self.parts_at_most} parts, the most that can "
@@ -78,6 +88,11 @@ class LargeObjects:
                 store=store,
             )
         return size
+
+    def least_part_size_for(self, size_bytes: int) -> int:
+        """The size of each part but the last: as wanted, or more, in whole MiB, where there would be too many."""
+        needed = -(-size_bytes // self.parts_at_most)
+        return max(self.part_size, -(-needed // MIB) * MIB)
 
 
 @dataclass(slots=True)
@@ -93,25 +108,46 @@ class LargeObject:
     tried_before: bool = False  # in an earlier run, which may have left an upload behind
     may_lie_there: bool = False  # the store was asked to make an object of the parts, and has not refused
     left_open: bool = False  # parts may lie there that could not be thrown away
+    streamed: StreamedParts | None = None  # how its parts go without being held in memory; None: they are held
 
     def begin(self, options: PutOptions) -> str:
         """Begin an upload and return its id. Raises: AclUnsupported; ObjectError, StoreUnusable, Interrupted."""
-        self._part_size()
+        if self.streamed is None:
+            self._part_size()
+        elif (kept := self.streamed.take_up(options)) is not None:
+            return kept
         try:
-            return self.destination.start_multipart(self.key, options)
+            upload = self.destination.start_multipart(self.key, options)
         except AclUnsupported:
             raise
         except MastosyncError:
             self._discard_all()  # one may have begun whose answer was lost
             raise
+        if self.streamed is not None:
+            self.streamed.note(upload, options)
+        return upload
 
-    def deliver(self, upload: str) -> tuple[bytes, str]:
+    def deliver(self, upload: str) -> Steps[tuple[bytes | None, str]]:
         """Fill an upload that has begun and complete it; after any error nothing of it is left.
 
-        Returns: MD5 of the whole, and the ETag at the destination. Raises: ObjectError, StoreUnusable, Interrupted.
+        Returns: MD5 of the whole, if it was hashed, and the ETag at the destination.
+        Raises: ObjectError, StoreUnusable, Interrupted.
         """
+        move: Callable[[], _Parts] = partial(self._move_parts, upload)
+        if self.streamed is not None:
+            moved = _Moved()
+            try:
+                moved.parts = yield from self.streamed.move(upload)
+            except MastosyncError as error:
+                moved.error = error
+            move = moved.result
+        delivered: tuple[bytes | None, str] = yield BlockingCall(partial(self._finish, upload, move), large=True)
+        return delivered
+
+    def _finish(self, upload: str, move: Callable[[], _Parts]) -> tuple[bytes | None, str]:
+        """`move` gives the parts, or raises what has kept them from moving."""
         try:
-            md5, parts = self._move_parts(upload)
+            md5, parts = move()
             etag = self._complete(upload, parts)
             self._require_whole(etag, parts, md5)
         except BaseException:
@@ -120,6 +156,7 @@ class LargeObject:
         finally:
             if self.tried_before or self.destination.retries:
                 self._discard_all()  # a repeated request may have begun an upload whose answer was lost
+            self.shared.uploads.ended(self.key)
         return md5, etag
 
     def _complete(self, upload: str, parts: list[UploadedPart]) -> str:
@@ -130,7 +167,7 @@ class LargeObject:
             self.may_lie_there = self.destination.retries > retries  # an earlier attempt may have arrived
             raise
 
-    def _move_parts(self, upload: str) -> tuple[bytes, list[UploadedPart]]:
+    def _move_parts(self, upload: str) -> _Parts:
         """Copy all parts. Returns: MD5 of the whole, once it has proved to be the source's, and the parts."""
         size = self._part_size()
         check = SourceCheck(self.source, self.source_key, self.info)
@@ -155,27 +192,34 @@ class LargeObject:
     def _part_size(self) -> int:
         return self.shared.part_size_for(self.info.size, self.key, self.destination.name)
 
-    def _require_whole(self, etag: str, parts: list[UploadedPart], md5: bytes) -> None:
+    def _require_whole(self, etag: str, parts: list[UploadedPart], md5: bytes | None) -> None:
         """Compare the ETag of what was put together with the parts, where it has that form.
 
         Some stores make such ETags of something else. So when the first one does not fit, the object is read back; if
-        its bytes are right, ETags of this store prove nothing. Raises: UploadDamaged, ObjectError.
+        its bytes are right, ETags of this store prove nothing. Where nothing was hashed, the ETag has to fit.
+        Raises: UploadDamaged, ObjectError.
         """
-        if not is_composite(etag) or self.shared.etags_fit is False:
+        if md5 is not None and (not is_composite(etag) or self.shared.etags_fit is False):
             return
         made_of_parts = composite_etag([part.md5 for part in parts])
         if etag.lower() == made_of_parts:
             self.shared.etags_fit = True
-        elif self.shared.etags_fit or self.destination.digest(self.key, ObjectInfo(self.info.size, etag)) != md5:
+            return
+        if md5 is None:
+            self.shared.cuts_as_source = False
+        if (
+            md5 is None
+            or self.shared.etags_fit
+            or self.destination.digest(self.key, ObjectInfo(self.info.size, etag)) != md5
+        ):
             raise UploadDamaged(
                 f"cannot write {self.key!r} at {self.destination.name}: its parts make the ETag {made_of_parts}, "
                 f"the store has put together {etag}",
                 hint="the store may be damaged: ask its provider if it stays",
                 store=self.destination.name,
             )
-        else:
-            self.shared.etags_fit = False
-            _log.info("%s makes its ETags in its own way: they cannot be compared", self.destination.name)
+        self.shared.etags_fit = False
+        _log.info("%s makes its ETags in its own way: they cannot be compared", self.destination.name)
 
     def _discard(self, upload: str) -> None:
         """Throw parts away, which cost money until then. A failure to do so is only logged."""
@@ -197,6 +241,24 @@ class LargeObject:
             self.left_open = True
         else:
             self.left_open = False
+
+
+_Parts: TypeAlias = tuple[bytes | None, list[UploadedPart]]
+"""MD5 of the whole, if it was hashed, and the parts."""
+
+
+@dataclass(slots=True)
+class _Moved:
+    """What has become of parts that have moved already."""
+
+    parts: _Parts = (None, [])
+    error: MastosyncError | None = None
+
+    def result(self) -> _Parts:
+        """The parts. Raises: the error."""
+        if self.error is not None:
+            raise self.error
+        return self.parts
 
 
 class _MovingParts:
@@ -267,6 +329,12 @@ class SourceCheck:
     def anew(self) -> SourceCheck:
         """One that has taken in nothing yet."""
         return SourceCheck(self._store, self._key, self._info)
+
+    def copied(self) -> SourceCheck:
+        """One that has taken in the same, and goes on by itself."""
+        copied = copy.copy(self)
+        copied._whole, copied._composite = self._whole.copy(), self._composite.copied()
+        return copied
 
     def update(self, data: Buffer) -> None:
         """Take in the next bytes."""

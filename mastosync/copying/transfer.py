@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -32,6 +33,7 @@ from mastosync.errors import (
     ObjectError,
     ObjectMissing,
     StoreRecovered,
+    StoreUnusable,
 )
 from mastosync.manifest import Approach, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
@@ -61,6 +63,7 @@ class TransferOptions:
     whole_bytes: int = WHOLE_BYTES  # larger objects are streamed, where both stores can do that
     multipart_threshold: int = 200 * MIB  # bytes; larger objects travel in parts, as do those that are not streamed
     part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
+    least_part_size: int = 5 * MIB  # that the destination takes, but for the last
     parts_at_most: int = 10_000  # that the destination takes for one object
     parts_at_once: int = 8  # of all large objects together
     acl: AclMode = AclMode.AUTO
@@ -91,6 +94,7 @@ class Transfer:
         self._memory = memory
         self._acl = AclRule.of_run(destination, self._destination_key, options)
         self._delivery = Delivery((source.store, destination.store), options, self._acl, memory, note)
+        self.uploads = self._delivery.uploads
         self._copies = options.destination_prefix if options.one_bucket else None
         self._source_bucket = BucketCheck()
         self._server_side = ServerSide(options.source_bucket, self._acl, self._delivery.put_options)
@@ -144,13 +148,16 @@ class Transfer:
         arrival = job.claim.arrival
         try:
             if arrival.presence:
-                if arrival.presence & Presence.IN_DOUBT:  # parts of it may be left
+                # parts of it may be left
+                if arrival.presence & Presence.IN_DOUBT and self.uploads.of(job.key) is None:
                     yield BlockingCall(partial(job.destination.abort_unfinished, job.key))
                 yield from self._check_access(job)
             if job.entry.private:
                 yield from job.try_acls(self._acl.allow(job.entry))
-            lies_there = yield from self._find_arrived(job)
-            return lies_there or (yield from self._copy_or_rewrite(job))
+            outcome = (yield from self._find_arrived(job)) or (yield from self._copy_or_rewrite(job))
+            if self.uploads.of(job.key) is not None:  # which nobody will go on with any more
+                yield BlockingCall(partial(self._give_up_upload, job))
+            return outcome
         except PrivateKeptBack:
             return job.kept_back()
         except PrivacyUnknown as unknown:
@@ -162,6 +169,11 @@ class Transfer:
             return job.failed(error)
         finally:
             job.memory.release()
+
+    def _give_up_upload(self, job: Job) -> None:
+        with suppress(ObjectError, StoreUnusable):
+            job.destination.abort_unfinished(job.key)
+            self.uploads.ended(job.key)
 
     def _check_access(self, job: Job) -> Steps[None]:
         """Find out who can read the object at the destination, if that decides what is done.
@@ -267,7 +279,8 @@ class Transfer:
         PrivateKeptBack; ObjectError.
         """
         arrival, private = job.claim.arrival, job.entry.private
-        if not private and (arrival.md5 is None or arrival.presence & Presence.STALE):
+        has_digest = arrival.md5 is not None or arrival.etag is not None
+        if not private and (not has_digest or arrival.presence & Presence.STALE):
             return None
         in_place = replace(job, source=job.destination, is_only_copy=True)
         try:

@@ -36,6 +36,7 @@ from mastosync.manifest.sqlite_errors import sound, translated
 from mastosync.model import Claim, Entry, EntryState, Kind, Order, Outcome, Presence
 
 _WAITING = "waiting"
+_UPLOADS = "uploads"
 
 
 class Outage(NamedTuple):
@@ -173,6 +174,18 @@ class WorkQueue:
         """Show other processes which stores this run waits for. Raises: ManifestError."""
         with self.manifest.transaction():
             note_waiting(self.manifest, outages)
+
+    def note_uploads(self, noted: str | None) -> None:
+        """Keep for the next run which uploads in parts are under way; None: none is. Raises: ManifestError."""
+        with self.manifest.transaction() as connection:
+            if noted is None:
+                delete_meta(connection, _UPLOADS)
+            else:
+                set_meta(connection, _UPLOADS, noted)
+
+    def noted_uploads(self) -> str | None:
+        """What an earlier run has noted last. Raises: ManifestError."""
+        return meta_of(self.manifest, _UPLOADS)
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
         write_outcomes(self.manifest, [EntryChange(outcome) for outcome in outcomes])

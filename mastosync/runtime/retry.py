@@ -37,12 +37,15 @@ from mastosync.runtime.outages import Downtime
 from mastosync.runtime.retry_policy import AttemptBudget, RetryPolicy, WaitUnlessAsked
 from mastosync.runtime.stop import StopSignal, waiting
 from mastosync.store.abilities import (
+    STREAMING,
+    ArrivedPart,
     BulkDeletingStore,
+    FirstPart,
+    PartStreamingStore,
     StreamAnswer,
     StreamedObject,
     StreamingStore,
     is_caching,
-    is_streaming,
 )
 from mastosync.store.base import Buffer, DigestUse, FetchedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
 
@@ -129,6 +132,21 @@ class RetryingStore:
         store = self.store_session.store
         assert isinstance(store, StreamingStore)  # noqa: S101 - else nobody streams to it
         return self.ask(store.write_stream, key, source, options)
+
+    def stream_part(self, key: str, source: StreamedObject, upload_id: str, number: int) -> StreamAnswer:  # noqa: D102
+        store = self.store_session.store
+        assert isinstance(store, PartStreamingStore)  # noqa: S101 - as above
+        return self.ask(store.stream_part, key, source, upload_id, number)
+
+    def first_part(self, key: str) -> FirstPart:  # noqa: D102
+        store = self.store_session.store
+        assert isinstance(store, PartStreamingStore)  # noqa: S101 - as above
+        return self.ask(store.first_part, key)
+
+    def arrived_parts(self, key: str, upload_id: str) -> list[ArrivedPart]:  # noqa: D102
+        store = self.store_session.store
+        assert isinstance(store, PartStreamingStore)  # noqa: S101 - as above
+        return self.ask(store.arrived_parts, key, upload_id)
 
     def pause(self, attempt: int) -> None:
         """Wait before another attempt at a whole object, longer each time (`attempt`: 0, 1, …). Raises: Interrupted."""
@@ -252,7 +270,7 @@ class RetryingStore:
         store, bandwidth = self.store_session.store, self.store_session.bandwidth
         if bandwidth is None or (isinstance(failure, NetworkFailure) and failure.nothing_sent):
             return
-        if request == store.write or (is_streaming(store) and request == store.write_stream):
+        if request == store.write or getattr(request, "__name__", "") in STREAMING:
             bandwidth.take(len(args[1]))
         elif request == store.write_part:
             bandwidth.take(len(args[3]))

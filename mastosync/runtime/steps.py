@@ -26,7 +26,8 @@ class StoreCall(NamedTuple):
     """One request of one store, of which many can be under way in one thread."""
 
     store: RetryingStore
-    operation: Literal["read", "open", "write", "write_stream", "head", "copy_from"]  # a method of `RetryingStore`
+    # a method of `RetryingStore`
+    operation: Literal["read", "open", "write", "write_stream", "stream_part", "head", "first_part", "copy_from"]
     arguments: tuple[Any, ...]
 
     def run(self) -> object:

@@ -22,9 +22,10 @@ from typing import Generic, TypeAlias
 from mastosync.errors import Interrupted, MastosyncError, ObjectError
 from mastosync.runtime.steps import LOOK_SECONDS, BlockingCall, C, Ended, LargeTurn, R, Step, Steps, StoreCall, WaitFor
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.abilities import BatchingStore, NewObject, is_batching
+from mastosync.store.abilities import STREAMING, BatchingStore, NewObject, is_batching
 from mastosync.store.base import Multiplexer
 
+_SENDING = {"write", *STREAMING}  # operations that send as many bytes as their second argument has
 _REPORT_SECONDS = 0.02  # how long outcomes may: each report wakes up the copier
 _SIGNAL_SECONDS = 0.1  # how long a wish to stop may
 _OPEN_SECONDS = 5.0  # how long a body may wait to be sent on: servers close what is idle, some after 15 seconds
@@ -296,7 +297,7 @@ class TransferLoop(Generic[C, R]):
     def _may_send(self, transfer: _Transfer[C, R], call: StoreCall) -> bool:
         """Whether a request may be sent now. If not, it stands in line for that."""
         session = call.store.store_session
-        if session.bandwidth is not None and call.operation in {"write", "write_stream"} and not transfer.paid:
+        if session.bandwidth is not None and call.operation in _SENDING and not transfer.paid:
             ask = partial(session.bandwidth.reserve, len(call.arguments[1]))
             transfer.paid = self._is_let_through(transfer, session.bandwidth, ask)
             if not transfer.paid:

@@ -15,6 +15,10 @@ STREAM_BYTES = 1024 * 1024
 """Of one body that is streamed, in memory at once."""
 
 
+STREAMING = frozenset({"write_stream", "stream_part"})
+"""Methods whose second argument is a `StreamedObject`."""
+
+
 class Digesting(Protocol):
     """Takes in the bytes of an object in their order."""
 
@@ -45,10 +49,12 @@ class StreamedObject:
     begin: Callable[[], StreamedDigest]  # asked when an attempt begins
     is_stopped: Callable[[], bool]  # asked again and again: whether to break off
     body: OpenBody | None = None  # which has begun to give the bytes; None: it has to be asked for
+    start: int = 0
+    length: int | None = None  # bytes from there; None: all
 
     def __len__(self) -> int:
         """Bytes."""
-        return self.info.size
+        return self.info.size if self.length is None else self.length
 
     def close(self) -> None:
         """Break off a body that has begun. The next attempt asks for another one."""
@@ -78,6 +84,42 @@ class StreamingStore(Protocol):
         The caller compares the ETag. Raises: BodyInterrupted if the source has not given all of it; CorruptObject if
         the store has refused the digest; AclUnsupported; ObjectError, StoreUnusable.
         """
+        ...
+
+
+class FirstPart(NamedTuple):
+    """What a store tells of the first part of an object that was uploaded in parts."""
+
+    size: int  # bytes; of the whole object, where the store does not know what was asked
+    parts: int | None  # how many there are; None: it does not tell
+
+
+class ArrivedPart(NamedTuple):
+    """A part of an upload that is not complete."""
+
+    number: int  # from 1
+    size: int  # bytes
+    etag: str  # without quotes
+
+
+@runtime_checkable
+class PartStreamingStore(StreamingStore, Protocol):
+    """A store that can do the same with the parts of an upload."""
+
+    def stream_part(self, key: str, source: StreamedObject, upload_id: str, number: int) -> StreamAnswer:
+        """Store part `number` (from 1) of an upload; repeating it replaces it.
+
+        The caller compares the ETag. Raises: BodyInterrupted if the source has not given all of it; CorruptObject if
+        the store has refused the digest; ObjectChanged if the upload is unknown by now; ObjectError, StoreUnusable.
+        """
+        ...
+
+    def first_part(self, key: str) -> FirstPart:
+        """Ask how an object was uploaded. Raises: ObjectError, StoreUnusable."""
+        ...
+
+    def arrived_parts(self, key: str, upload_id: str) -> list[ArrivedPart]:
+        """The parts that have arrived. Raises: ObjectChanged if the upload is unknown; ObjectError, StoreUnusable."""
         ...
 
 
@@ -144,6 +186,11 @@ class BatchingStore(Protocol):
 def is_streaming(store: ObjectStore) -> TypeGuard[StreamingStore]:
     """Whether a store streams. To ask its protocol each time would take longer than the rest of a step."""
     return _is_able(type(store), StreamingStore)
+
+
+def is_streaming_parts(store: ObjectStore) -> TypeGuard[PartStreamingStore]:
+    """Whether it streams parts of uploads as well."""
+    return _is_able(type(store), PartStreamingStore)
 
 
 def is_caching(store: ObjectStore) -> TypeGuard[CachingStore]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
+import json
 import os
+import random
 import signal
 import sqlite3
 import struct
@@ -15,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from boto3.s3.transfer import TransferConfig
 
 from faultlab.manifest_copy import complaints_of
 from lab.buckets import BucketPair
@@ -122,6 +126,61 @@ def test_a_copy_killed_again_and_again_loses_nothing_and_uploads_nothing_twice(
         # the next copy begins at once, and can only find what has arrived by then
         wait_until(lambda: proxy.is_idle, "what was under way has arrived")
     finish(migration, proxy)
+
+
+def test_a_large_object_goes_on_with_the_parts_that_a_dead_run_has_sent(
+    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    """It lies at the source in parts of one size, as Mastodon uploads it."""
+    migration = new_migration(buckets, own_source=True, missing=0, accounts=2, media=2)
+    key = next(each.key for each in migration.instance.present if not (each.private or each.relocated))
+    data = random.Random(key).randbytes(22_000_000)
+    migration.buckets.client.upload_fileobj(
+        io.BytesIO(data), migration.buckets.source, key, Config=TransferConfig(multipart_chunksize=5 << 20)
+    )
+    proxy, go_on = fault_proxy(buckets.address.endpoint_url), threading.Event()
+
+    def hold(request: Request) -> Fault | None:
+        """The fourth part waits until the run is dead, and does not arrive."""
+        if request.query.get("partNumber") != "4" or go_on.is_set():
+            return None
+        go_on.wait(PATIENCE_SECONDS)
+        return Fault(Kind.RESET)
+
+    proxy.plan = hold
+    migration.through(destination=proxy.endpoint_url)
+    migration.site.run("plan")
+    process = migration.site.start("copy", "--workers", "8")
+    wait_until(lambda: len(parts_of(proxy)) == 3 and uploads(proxy) > 0, "three parts have arrived")
+    wait_until(lambda: noted_uploads(migration.site.manifest) == [key], "the manifest knows the upload")
+    process.kill()
+    process.communicate()
+    go_on.set()
+    wait_until(lambda: proxy.is_idle, "what was under way has come to its end")
+    done = migration.site.run("copy", "--workers", "8", code=None)
+    assert done.returncode == 0, shown(done)
+    assert parts_of(proxy) == ["1", "2", "3", "4", "5"], "none was sent twice"
+    assert proxy.count("CreateMultipartUpload", key) == 1
+    answer = migration.buckets.client.get_object(Bucket=migration.buckets.destination, Key=key)
+    assert answer["Body"].read() == data
+    assert noted_uploads(migration.site.manifest) == []
+    assert_intact(migration.site.manifest)
+
+
+def parts_of(proxy: FaultProxy) -> list[str]:
+    """The numbers of the parts that the store has confirmed."""
+    return [
+        each.request.query["partNumber"]
+        for each in proxy.requests
+        if each.request.operation == "UploadPart" and each.store_status == 200
+    ]
+
+
+def noted_uploads(manifest: Path) -> list[str]:
+    """The keys whose uploads in parts are under way, as the manifest has it."""
+    with contextlib.closing(sqlite3.connect(manifest)) as connection:
+        found = connection.execute("SELECT value FROM meta WHERE name = 'uploads'").fetchone()
+    return list(json.loads(found[0])) if found else []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

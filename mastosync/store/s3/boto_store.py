@@ -24,6 +24,7 @@ from mastosync.errors import (
 )
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
+from mastosync.store.abilities import ArrivedPart
 from mastosync.store.base import (
     Buffer,
     DigestUse,
@@ -51,6 +52,7 @@ from mastosync.store.s3.protocol import (
     info_of,
     is_plain,
     require_own_md5,
+    require_range,
     unquoted,
 )
 from mastosync.store.s3.translation import InvalidResponse, Request, name_of, scrubber_of
@@ -226,6 +228,17 @@ class S3Store:
             )
             return unquoted(answer["ETag"])
 
+    def arrived_parts(self, key: str, upload_id: str) -> list[ArrivedPart]:  # noqa: D102 - see PartStreamingStore
+        found: list[ArrivedPart] = []
+        with self.translated(Request("find the parts of", key, subject=Target.UPLOAD)):
+            pages = self.client.get_paginator("list_parts")
+            for page in pages.paginate(Bucket=self._bucket, Key=key, UploadId=upload_id):
+                found += [
+                    ArrivedPart(part["PartNumber"], part["Size"], unquoted(part["ETag"]))
+                    for part in page.get("Parts", [])
+                ]
+        return found
+
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
         try:
             with self.translated(Request("abort", key, subject=Target.UPLOAD)):
@@ -365,13 +378,7 @@ class S3Store:
     ) -> None:
         """Find out a store that passes over If-Match or Range, before its bytes are taken in."""
         self._require_same(key, info, answer)
-        expected = f"bytes {start}-{start + length - 1}"
-        sent = answer.get("ContentRange", f"bytes 0-{info.size - 1}").partition("/")[0]
-        if sent != expected or answer["ContentLength"] != length:
-            raise ObjectRejected(
-                f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {sent[:80]!r}",
-                hint=tr("this store serves no ranges: to a bucket, raise `multipart_threshold` above this size"),
-            )
+        require_range(f"{key!r} at {self.name}", info.size, headers_of(answer), start, length)
 
 
 def _filled(buffer: bytearray, body: StreamingBody) -> bytearray:

@@ -19,7 +19,7 @@ _UNREAD = b"(a longer body)"  # in place of one of which nothing was read, as no
 _LENGTH = re.compile(rb"^content-length:\s*([0-9]{1,18})\s*$", re.IGNORECASE | re.MULTILINE)
 _GO_ON, _ABORT = int(pycurl.PREREQFUNC_OK), int(pycurl.PREREQFUNC_ABORT)
 _PAUSE, _REFUSED = int(pycurl.WRITEFUNC_PAUSE), 0
-_OK = 200
+_OK, _PARTIAL = 200, 206
 
 
 class SharedByHandles:
@@ -83,7 +83,7 @@ class Received:
             return self.stream.take_in(data)
         if not self._is_looked_at:
             size = _announced(self.head)
-            is_streamed = self.limits[0] < size <= self.limits[1] and _status(self.head) == _OK
+            is_streamed = self.limits[0] < size <= self.limits[1] and _status(self.head) in (_OK, _PARTIAL)
             if self.room is not None and not self.room(STREAM_BYTES if is_streamed else size):
                 self.paused = True
                 self._shared.events.append(None)

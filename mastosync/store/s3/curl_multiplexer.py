@@ -10,7 +10,7 @@ import pycurl
 
 from mastosync.errors import Interrupted, MastosyncError
 from mastosync.language import tr
-from mastosync.store.abilities import StreamedObject
+from mastosync.store.abilities import STREAMING, StreamedObject
 from mastosync.store.base import CompletedRequest, ObjectStore
 from mastosync.store.s3.curl_bodies import SharedByHandles
 from mastosync.store.s3.curl_handle import Exchange, Handle
@@ -74,7 +74,7 @@ class CurlMultiplexer:
         assert isinstance(store, CurlStore)  # noqa: S101 - it takes no others
         exchange = store.exchange(operation, arguments)
         handle = self._handle(store, exchange.method)
-        if operation == "write_stream":
+        if operation in STREAMING:
             self._begin_stream(_Request(tag, store, handle, exchange), arguments[1])
             return
         handle.begin(exchange, room if exchange.method == "GET" else None)

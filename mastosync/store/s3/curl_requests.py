@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected
 from mastosync.language import tr
-from mastosync.store.abilities import StreamAnswer, StreamedObject
+from mastosync.model import ObjectHeaders, ObjectInfo
+from mastosync.store.abilities import FirstPart, StreamAnswer, StreamedObject
 from mastosync.store.base import DigestUse, FetchedObject, Page, PutOptions, require_claimed, wrong_md5
 from mastosync.store.errors import Target
 from mastosync.store.s3.curl_handle import Credentials, Exchange, HeaderLines, Response
@@ -26,6 +27,7 @@ from mastosync.store.s3.protocol import (
     http_headers_of,
     info_of,
     require_no_error,
+    require_range,
 )
 from mastosync.store.s3.route import Route
 from mastosync.store.s3.translation import InvalidResponse, Request, Translator
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
     from mastosync.config import S3Config
-    from mastosync.model import ObjectInfo
 
+_PARTIAL = 206  # status of an answer that has a range of an object
 _ANY_SIZE = 1 << 62  # bytes: of what is described and not sent
 _END_OF_HEADER = frozenset("\r\n\0")
 
@@ -103,27 +105,48 @@ class CurlRequests:
         return self.read(key, max_bytes, digest)._replace(open_bytes=open_bytes)
 
     def stream_from(self, source: StreamedObject) -> Exchange[ObjectInfo]:
-        """The request for the bytes of exactly this object."""
-        request = Request("read", source.key)
+        """The request for these bytes of exactly this object."""
+        is_range, last = source.length is not None, source.start + len(source) - 1
+        request = Request("read a range of" if is_range else "read", source.key)
 
         def conclude(response: Response | OSError) -> ObjectInfo:
             with self._translated(request):
-                info = info_of(_successful(response).headers)
-            if (info.etag, info.size) != (source.info.etag, source.info.size):
+                status, headers, _ = _successful(response)
+                info = info_of(headers)
+                if status == _PARTIAL and not is_range:
+                    raise InvalidResponse("it sends a part, and was asked for the whole")
+            if info.etag != source.info.etag or not (is_range or info.size == source.info.size):
                 raise ObjectChanged(
                     f"cannot read {source.key!r} at {self._name}: it was replaced", hint=tr("it is read again")
                 )
+            if is_range:
+                require_range(f"{source.key!r} at {self._name}", source.info.size, headers, source.start, len(source))
             return info
 
         credentials = self._credentials(request)
-        lines = HeaderLines((*credentials.lines, f'if-match: "{source.info.etag}"'.encode()))
-        return Exchange("GET", self._url(source.key), credentials, conclude, lines, open_bytes=len(source))
+        lines = [*credentials.lines, f'if-match: "{source.info.etag}"'.encode()]
+        if is_range:
+            lines.append(f"range: bytes={source.start}-{last}".encode())
+        return Exchange("GET", self._url(source.key), credentials, conclude, HeaderLines(lines), open_bytes=len(source))
 
     def write_stream(  # noqa: D102
         self, key: str, source: StreamedObject, options: PutOptions
     ) -> Exchange[StreamAnswer]:
+        request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
+        return self._stream(request, self._url(key), source, self._lines("write", key, options))
+
+    def stream_part(  # noqa: D102
+        self, key: str, source: StreamedObject, upload_id: str, number: int
+    ) -> Exchange[StreamAnswer]:
+        request = Request(f"write part {number} of", key, subject=Target.UPLOAD)
+        # in this order, as not every libcurl sorts it for the signature
+        url = f"{self._url(key)}?partNumber={number}&uploadId={quote(upload_id, safe='~')}"
+        return self._stream(request, url, source, _lines_of(PutOptions(ObjectHeaders())))
+
+    def _stream(
+        self, request: Request, url: str, source: StreamedObject, lines: tuple[bytes, ...]
+    ) -> Exchange[StreamAnswer]:
         md5, digest, is_contradicted = source.begin()
-        request, credentials, lines = self._new_object(key, options, md5)
 
         def conclude(response: Response | OSError) -> StreamAnswer:
             try:
@@ -136,7 +159,20 @@ class CurlRequests:
                     return StreamAnswer("", etag_is_md5=False)
                 raise
 
-        return Exchange("STREAM", self._url(key), credentials, conclude, lines, digest=digest)
+        credentials = self._credentials(request)
+        return Exchange("STREAM", url, credentials, conclude, _with_md5(credentials, lines, md5), digest=digest)
+
+    def first_part(self, key: str) -> Exchange[FirstPart]:  # noqa: D102
+        request = Request("describe a part of", key)
+
+        def conclude(response: Response | OSError) -> FirstPart:
+            with self._translated(request):
+                headers = _successful(response).headers
+                parts = headers.get("x-amz-mp-parts-count")
+                return FirstPart(info_of(headers).size, None if parts is None else int(parts))
+
+        credentials, url = self._credentials(request), f"{self._url(key)}?partNumber=1"
+        return Exchange("HEAD", url, credentials, conclude, credentials.lines, None, _ANY_SIZE)
 
     def head(self, key: str) -> Exchange[ObjectInfo]:  # noqa: D102
         request = Request("describe", key)
@@ -163,7 +199,9 @@ class CurlRequests:
     ) -> Exchange[str]:
         claimed = data if digest is DigestUse.CLAIMED else None
         sent = wrong_md5(md5) if digest is DigestUse.CONTRADICTED else md5
-        request, credentials, lines = self._new_object(key, options, sent)
+        request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
+        credentials = self._credentials(request)
+        lines = _with_md5(credentials, self._lines("write", key, options), sent)
 
         def conclude(response: Response | OSError) -> str:
             try:
@@ -200,13 +238,6 @@ class CurlRequests:
         sent = HeaderLines((*credentials.lines, *lines, *(line.encode() for line in of_source)))
         return Exchange("PUT", self._url(key), credentials, conclude, sent, b"")
 
-    def _new_object(self, key: str, options: PutOptions, md5: bytes | None) -> tuple[Request, Credentials, HeaderLines]:
-        """What a request for a new object is made of. `md5`: to go along. Raises: ObjectRejected."""
-        request = Request("write", key, subject=Target.NEW_OBJECT, with_acl=options.acl is not None)
-        credentials, described = self._credentials(request), self._lines("write", key, options)
-        checksum = () if md5 is None else (b"content-md5: " + base64.b64encode(md5),)
-        return request, credentials, HeaderLines((*credentials.lines, *described, *checksum))
-
     def _lines(self, verb: str, key: str, options: PutOptions) -> tuple[bytes, ...]:
         """The headers of a new object. Raises: ObjectRejected."""
         try:
@@ -238,6 +269,11 @@ def _configured(config: S3Config) -> Credentials | None:
 def _credentials_of(access_key: str, secret_key: str, token: str | None) -> Credentials:
     lines = ["x-amz-content-sha256: UNSIGNED-PAYLOAD", *([f"x-amz-security-token: {token}"] if token else [])]
     return Credentials(access_key.encode(), secret_key.encode(), HeaderLines(line.encode() for line in lines))
+
+
+def _with_md5(credentials: Credentials, lines: tuple[bytes, ...], md5: bytes | None) -> HeaderLines:
+    checksum = () if md5 is None else (b"content-md5: " + base64.b64encode(md5),)
+    return HeaderLines((*credentials.lines, *lines, *checksum))
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mastosync.errors import NetworkFailure, ObjectDenied, without_frames
 from mastosync.language import tr
-from mastosync.store.abilities import StreamAnswer, StreamedObject
+from mastosync.store.abilities import ArrivedPart, FirstPart, StreamAnswer, StreamedObject
 from mastosync.store.base import Buffer, DigestUse, FetchedObject, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.errors import Target
 from mastosync.store.s3.curl_bodies import SharedByHandles
@@ -120,6 +120,17 @@ class CurlStore:
         assert isinstance(source.store, CurlStore)  # noqa: S101 - `streams` has said so
         exchange = self._requests.write_stream(key, source, options)
         return stream_alone(source, source.store.reading(source), self.handle("STREAM"), exchange)
+
+    def stream_part(self, key: str, source: StreamedObject, upload_id: str, number: int) -> StreamAnswer:  # noqa: D102
+        assert isinstance(source.store, CurlStore)  # noqa: S101 - `streams` has said so
+        exchange = self._requests.stream_part(key, source, upload_id, number)
+        return stream_alone(source, source.store.reading(source), self.handle("STREAM"), exchange)
+
+    def first_part(self, key: str) -> FirstPart:  # noqa: D102
+        return self._handles.describing.made(self._requests.first_part(key))
+
+    def arrived_parts(self, key: str, upload_id: str) -> list[ArrivedPart]:  # noqa: D102
+        return self.boto.arrived_parts(key, upload_id)
 
     def reading(self, source: StreamedObject, handle: Handle | None = None) -> Reading:
         """The request that gives the bytes of an object of this store. `handle`: to be used for it."""

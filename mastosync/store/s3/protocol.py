@@ -15,8 +15,8 @@ from functools import lru_cache
 from http.client import responses
 from typing import TYPE_CHECKING, Any, cast
 
-from mastosync.errors import CorruptObject
-from mastosync.language import say
+from mastosync.errors import CorruptObject, ObjectRejected
+from mastosync.language import say, tr
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
 from mastosync.store.base import DAMAGED_AT_SOURCE, DAMAGED_ON_THE_WAY, DigestUse, FetchedObject, require_claimed
 from mastosync.store.s3.translation import ErrorResponse, InvalidResponse
@@ -182,6 +182,21 @@ def confirmed_etag(
             hint=say(DAMAGED_ON_THE_WAY),
         )
     return etag
+
+
+def require_range(what: str, size_bytes: int, headers: Mapping[str, str], start: int, length: int) -> None:
+    """Require that an answer has just this range of an object. Raises: ObjectRejected.
+
+    `what`: the object, with its store, for people; it has `size_bytes`.
+    """
+    expected = f"bytes {start}-{start + length - 1}"
+    # a store that passes over what it is asked for sends the whole
+    sent = headers.get("content-range", f"bytes 0-{size_bytes - 1}").partition("/")[0]
+    if sent != expected or int(headers["content-length"]) != length:
+        raise ObjectRejected(
+            f"cannot read {what}: asked for {expected}, it sends {sent[:80]!r}",
+            hint=tr("this store serves no ranges: to a bucket, raise `multipart_threshold` above this size"),
+        )
 
 
 def base64_of(digest: bytes) -> str:

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from hashlib import md5
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mastosync.checking.object_check import CompositeCheck, are_as_recorded
+from mastosync.checking.object_check import (
+    CheckResult,
+    CheckStatus,
+    CompositeCheck,
+    DeepCheck,
+    are_as_recorded,
+    described,
+)
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import EntryState, Origin, Record
+from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.retry import RetryingStore
+from mastosync.runtime.steps import run_to_end
+from mastosync.store.abilities import FirstPart
+from tests.support.entries import entry
+from tests.support.memory_store import MemoryStore
+from tests.support.streaming_memory import StreamingMemory
+from tests.support.transfers import store_session
 
 MIB = 1024 * 1024
 
@@ -69,3 +87,59 @@ def test_what_is_listed_as_recorded_is_told_for_all_at_once_and_for_each(with_on
     chosen = recorded if with_one_more else recorded[:2]
     rows, listed, fine = zip(*chosen, strict=True)
     assert are_as_recorded(rows, listed) == list(fine)
+
+
+class TestWithoutAnMd5:
+    """An object that was proved by the ETags of its parts, or copied by the store itself."""
+
+    DATA = bytes(range(10))
+    ETAG = etag_of(DATA, 4)
+
+    @pytest.fixture(autouse=True)
+    def usual_sizes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mastosync.checking.object_check._USUAL_SIZES", (4, 9))
+
+    @staticmethod
+    def checked(store: MemoryStore, etag: str, origin: Origin = Origin.COPIED, *, deep: bool = False) -> CheckResult:
+        of = entry()._replace(size=10)
+        record = Record(of, None, EntryState.DONE, None, 1, None, etag, None, origin)
+        if deep:
+            return run_to_end(DeepCheck(store_session(store), MemoryBudget(1 << 30), "", 1).steps(record))
+        return described(RetryingStore(store_session(store)), canonical_key(of, ""), record)
+
+    def stored(self, data: bytes, etag: str | None = None) -> StreamingMemory:
+        store = StreamingMemory("new")
+        store.first = FirstPart(10, None)  # it does not tell
+        store.put(canonical_key(entry(), ""), data, etag=etag)
+        return store
+
+    def test_under_its_etag_it_is_fine_unread(self) -> None:
+        store = self.stored(self.DATA, self.ETAG)
+        assert self.checked(store, self.ETAG) == CheckResult(ANY, CheckStatus.FINE)
+        assert not store.count("read_range")
+
+    @pytest.mark.parametrize("etag", [None, "f" * 32 + "-2"], ids=["whole", "other parts"])
+    def test_under_another_etag_its_bytes_decide(self, etag: str | None) -> None:
+        store = self.stored(self.DATA, etag)
+        now = store.objects[canonical_key(entry(), "")].etag
+        assert self.checked(store, self.ETAG) == CheckResult(ANY, CheckStatus.FINE, etag=now, size_bytes=10)
+        assert self.checked(self.stored(self.DATA[::-1], etag), self.ETAG).verdict is CheckStatus.DIFFERENT
+
+    @pytest.mark.parametrize("origin", [Origin.COPIED, Origin.ADOPTED])
+    def test_what_its_bytes_do_not_decide_is_unproven(self, origin: Origin) -> None:
+        """Parts of no usual size, as another uploader may have made them; or something that others have stored."""
+        etag = etag_of(self.DATA, 2) if origin is Origin.COPIED else self.ETAG
+        assert self.checked(self.stored(self.DATA[::-1]), etag, origin).verdict is CheckStatus.UNPROVEN
+
+    def test_damage_on_the_disk_of_the_store_is_found_where_it_tells_its_parts(self) -> None:
+        store = self.stored(self.DATA, self.ETAG)
+        assert self.checked(store, self.ETAG, deep=True) == CheckResult(ANY, CheckStatus.FINE, size_bytes=10)
+        store = self.stored(self.DATA[::-1], self.ETAG)
+        assert self.checked(store, self.ETAG, deep=True).verdict is CheckStatus.UNPROVEN
+        store.first = FirstPart(4, 3)
+        assert self.checked(store, self.ETAG, deep=True).verdict is CheckStatus.DIFFERENT
+
+    def test_a_size_that_the_store_tells_need_not_be_usual(self) -> None:
+        store = self.stored(self.DATA, etag_of(self.DATA, 2))
+        store.first = FirstPart(2, 5)
+        assert self.checked(store, etag_of(self.DATA, 2), deep=True).verdict is CheckStatus.FINE

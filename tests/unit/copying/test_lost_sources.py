@@ -53,6 +53,20 @@ def test_the_only_copy_that_is_left_is_never_removed(answer: str) -> None:
     assert new.count("withdraw") == new.count("delete") == 0
 
 
+@pytest.mark.parametrize("etag", ["0" * 32 + "-3", "1" * 32 + "-3"], ids=["as confirmed", "another"])
+@pytest.mark.parametrize("private", [True, False])
+def test_what_was_proved_by_its_parts_is_known_by_its_etag(etag: str, *, private: bool) -> None:
+    """There is no MD5 of it. If it is another object, it is hidden all the same, and not done."""
+    old, new = lost("public-read" if private else "private")
+    new.objects[KEY].etag, new.objects[KEY].etag_is_md5 = etag, False
+    before = Arrival(Presence.AS_PUBLIC if private else Presence.AS_PRIVATE, None, "0" * 32 + "-3")
+    outcome = transfer(old, new)(Claim(entry(private=private)._replace(size=5), 1, before))
+    is_it = etag.startswith("0")
+    assert outcome.state is (EntryState.DONE if is_it else EntryState.FAILED)
+    assert new.objects[KEY].acl == ("private" if private or not is_it else "public-read")
+    assert outcome.md5 == (md5(b"bytes").digest() if is_it else None)
+
+
 def test_it_is_the_proof_itself_where_strangers_are_refused() -> None:
     old, new = lost()
     outcome = transfer(old, new)(exposed_remedy())
