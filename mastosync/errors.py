@@ -260,6 +260,10 @@ class CorruptObject(ObjectError):
     transient = True
 
 
+class DigestRefused(CorruptObject):
+    """A store says that the bytes that came do not have the MD5 that came along."""
+
+
 class ClaimedDigestWrong(CorruptObject):
     """Bytes that were to be written do not have the MD5 that their source says: they have to be read again.
 

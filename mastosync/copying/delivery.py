@@ -25,11 +25,9 @@ from mastosync.errors import (
     BodyInterrupted,
     ClaimedDigestWrong,
     CorruptObject,
-    NetworkFailure,
     ObjectChanged,
     ObjectError,
     ObjectRejected,
-    ServerFailure,
 )
 from mastosync.language import say
 from mastosync.manifest import ACCESS, write_started
@@ -215,7 +213,7 @@ class Delivery:
             shown: str = yield from job.send(
                 StoreCall(job.destination, "write", (job.key, data, md5, options, DigestUse.CONTRADICTED))
             )
-        except (ObjectRejected, NetworkFailure, ServerFailure):
+        except ObjectError:  # some stores refuse it in a way of their own: the next answer counts
             self.trust.note_failure()
         else:
             self.trust.note_contradicted(shown, md5, len(data))
@@ -246,7 +244,9 @@ class Delivery:
                 answer: StreamAnswer = yield from job.send(step)
                 if not check.is_contradicted or check.is_proved_by(answer):
                     return answer
-            except (ObjectRejected, NetworkFailure, ServerFailure):
+            except (BodyInterrupted, SourceDamaged, ObjectChanged):
+                raise
+            except ObjectError:  # as with small objects
                 if not check.is_contradicted:
                     raise
                 check.note_failure()
@@ -258,13 +258,15 @@ class Delivery:
                 job.entry, self.put_options(info), send, WriteMethod.WHOLE
             )
             md5: bytes = info.md5 if check.is_claimed and info.md5 else (yield BlockingCall(check.of_source.require))
+            if not (check.is_contradicted or check.learns(answer, md5)):
+                raise check.damaged(job, answer, md5)
+        except UploadDamaged:
+            raise
         except (CorruptObject, ObjectRejected) as refused:
             raise check.doubtful(refused) from refused
         finally:
             source.close()
-            check.close()
-        if not (check.is_contradicted or check.learns(answer, md5)):
-            raise check.damaged(job, answer, md5)
+            check.close()  # after what it has learned: others may wait for that
         if check.is_claimed:
             yield WaitFor(lambda: self.trust.is_settled, stop)
             if not self.trust.believes:

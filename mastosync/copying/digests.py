@@ -38,7 +38,7 @@ class DigestTrust:
         self._hashes_all = mode is DigestMode.ALWAYS
         self._destination_computes = destination.computes_digests
         self._numbers = count(1)
-        self._samples_owed = 0  # that came to nothing, as their objects were not there
+        self._is_sample_owed = False  # one came to nothing, as its object was not there
         self._earning = threading.RLock()
         self._earned_objects = self._earned_bytes = 0
         self._looks_at_bytes = False  # it has not believed a wrong Content-MD5
@@ -62,39 +62,37 @@ class DigestTrust:
         if self._believes:
             is_sample = number % _SAMPLED == 0 or self._take_owed()
             return DigestUse.CONTRADICTED if is_sample else DigestUse.CLAIMED
-        is_contradicted = not self._looks_at_bytes and number % _CONTRADICTED_AT_FIRST == 0
+        is_contradicted = not self._looks_at_bytes and (number % _CONTRADICTED_AT_FIRST == 0 or self._take_owed())
         return DigestUse.CONTRADICTED if is_contradicted else DigestUse.COMPUTED
 
     def not_used(self, use: DigestUse) -> None:
-        """Take back what `use_next` gave for an object that was not written in that way."""
+        """Take back what `use_next` gave for an object that was not written in that way: the next one is."""
         if use is DigestUse.CONTRADICTED:
-            with self._earning:
-                self._samples_owed += 1
+            self._is_sample_owed = True
 
     def _take_owed(self) -> bool:
-        if not self._samples_owed:
+        if not self._is_sample_owed:
             return False
         with self._earning:
-            self._samples_owed -= 1
-            return self._samples_owed >= 0
+            is_owed, self._is_sample_owed = self._is_sample_owed, False
+            return is_owed
 
     def use_next_large(self, size_bytes: int) -> DigestUse:
-        """As `use_next`, for one that is streamed, when its request begins.
+        """As `use_next`, for one that is streamed and has an MD5 as ETag, when its first request begins.
 
         If it is not CLAIMED, its end has to be told (`large_ended`). If it is, the outcome has to wait until trust
-        `is_settled`: as many are hashed as it takes to earn trust, and those beside them wait for that. One of them
-        is CONTRADICTED, and no more, as it may have to be sent twice.
+        `is_settled`: as many are hashed as it takes to earn trust, and those beside them wait for that. The last of
+        these is CONTRADICTED if no other object has been, and no more: it has to be sent twice.
         """
         with self._earning:
-            is_open = not (self._hashes_all or self._believes)
-            if is_open and self._hashing_objects and self._is_enough(self._hashing_objects, self._hashing_bytes):
-                return DigestUse.CLAIMED
-            if is_open:
-                is_tried = self._looks_at_bytes or self._is_contradicting
-                use = DigestUse.COMPUTED if is_tried else DigestUse.CONTRADICTED
-                self._is_contradicting = True
-            else:
+            if self._hashes_all or self._believes:
                 use = self.use_next()
+            elif not self._is_enough(self._hashing_objects, self._hashing_bytes):
+                use = DigestUse.COMPUTED
+            elif self._looks_at_bytes or self._is_contradicting:
+                use = DigestUse.CLAIMED if self._hashing_objects else DigestUse.COMPUTED
+            else:
+                use, self._is_contradicting = DigestUse.CONTRADICTED, True
             if use is not DigestUse.CLAIMED:
                 self._hashing_objects += 1
                 self._hashing_bytes += size_bytes
@@ -116,6 +114,11 @@ class DigestTrust:
     def is_settled(self) -> bool:
         """Whether the destination is believed, or nobody is about to find out that it can be."""
         return self._believes or self._hashes_all or not self._hashing_objects
+
+    @property
+    def are_etags_proofs(self) -> bool:
+        """Whether an ETag of what lies there proves its bytes, whoever has written them."""
+        return self._destination_computes or self.believes
 
     @property
     def believes(self) -> bool:
@@ -143,9 +146,13 @@ class DigestTrust:
         An ETag that is neither the right MD5 nor the wrong one may come from damage on the way, or from a store that
         makes them up: the next object tells.
         """
-        if etag.lower() in {md5.hex(), wrong_md5(md5).hex(), ""}:
+        if not etag:  # the object earns trust when it is written as it should be
+            with self._earning:
+                self._doubts, self._looks_at_bytes = 0, True
+                self._believes = self._is_enough(0, 0)
+        elif etag.lower() in {md5.hex(), wrong_md5(md5).hex()}:
             self._doubts = 0
-            self.note(DigestUse.CONTRADICTED, size_bytes, proved=etag.lower() != wrong_md5(md5).hex())
+            self.note(DigestUse.CONTRADICTED, size_bytes, proved=etag.lower() == md5.hex())
         elif self._goes_on():
             self.not_used(DigestUse.CONTRADICTED)
         else:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mastosync.checking.object_check import expected_etag, is_composite, same_etag
+from mastosync.copying.digests import DigestTrust
 from mastosync.errors import (
     AclUnsupported,
     ObjectChanged,
@@ -235,10 +236,10 @@ def confirmed(job: Job) -> Steps[Outcome | None]:
     return job.as_recorded(there.size)
 
 
-def find_arrived(job: Job, candidates: Iterator[str], *, etags_prove: bool) -> Outcome | None:
+def find_arrived(job: Job, candidates: Iterator[str], trust: DigestTrust) -> Outcome | None:
     """Find out whether a write with an unknown end has arrived, by the size and the digests at both ends.
 
-    Where an ETag is no digest the bytes are read; at the destination also if its ETags do not prove them.
+    Where an ETag is no digest the bytes are read; at the destination also unless its ETags are known to prove them.
     """
     source_key, here = job.source_key, None
     for source_key in candidates:
@@ -253,12 +254,12 @@ def find_arrived(job: Job, candidates: Iterator[str], *, etags_prove: bool) -> O
         there = job.destination.head(job.key)
         if here.size != there.size:
             return None
-        if (
-            etags_prove and is_composite(here.etag) and here.etag == there.etag
-        ):  # parts of the same sizes, with the same bytes
+        is_same = is_composite(here.etag) and here.etag == there.etag  # parts of the same sizes, with the same bytes
+        if is_same and trust.may_prove:
             return job.done(source_key, there.size, None, there.etag)
         sent = _digest(job.source, source_key, here)
-        arrived = _digest(job.destination, job.key, there if etags_prove else there._replace(etag_is_md5=False))
+        proof = there if trust.are_etags_proofs else there._replace(etag_is_md5=False)
+        arrived = _digest(job.destination, job.key, proof)
     except (ObjectMissing, ObjectChanged, ObjectDenied):  # meanwhile, or the key may not read
         return None
     return job.done(source_key, there.size, sent, there.etag) if sent == arrived else None

@@ -43,17 +43,12 @@ class StreamCheck:
 
     def begin(self) -> StreamedDigest:
         """See `StreamedObject.begin`."""
-        self.close()
         if self.is_contradicted:  # the attempt before
             self.trust.note_failure()
         self.use = DigestUse.COMPUTED  # of what has failed: it may have been the bytes
         self.sent = self.info.md5
-        if self.failed is None and not self._has_begun:
-            self._counted = self.trust.use_next_large(self.info.size)
-            if self.sent is not None:
-                self.use = self._counted
-            else:
-                self.trust.not_used(self._counted)
+        if self.sent is not None and self.failed is None and not self._has_begun:
+            self.use = self._counted = self.trust.use_next_large(self.info.size)
         self._has_begun = True
         if self.sent is not None and self.is_contradicted:
             self.sent = wrong_md5(self.sent)

@@ -207,7 +207,7 @@ class Transfer:
         if job.approach is Approach.CONFIRM:
             return (yield from confirmed(job))
         if job.approach in (Approach.COMPARE, Approach.EXAMINE):
-            arrived = partial(find_arrived, job, self._iter_candidates(job), etags_prove=self.trust.may_prove)
+            arrived = partial(find_arrived, job, self._iter_candidates(job), self.trust)
             found: Outcome | None = yield BlockingCall(arrived)
             return found
         return None

@@ -128,6 +128,13 @@ class RetryingStore:
     ) -> FetchedObject:
         return self.read(key, max_bytes, digest)
 
+    def write_once(self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse) -> str:
+        """`write` without another attempt. Raises: as it does; what may pass as well."""
+        write = self.store_session.store.write
+        with waiting():
+            self._pay(write, (key, data))
+            return self._send(write, key, data, md5, options, digest)
+
     def write_stream(self, key: str, source: StreamedObject, options: PutOptions) -> StreamAnswer:  # noqa: D102
         store = self.store_session.store
         assert isinstance(store, StreamingStore)  # noqa: S101 - else nobody streams to it

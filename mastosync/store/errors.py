@@ -20,6 +20,7 @@ from mastosync.errors import (
     AclUnsupported,
     BucketMissing,
     CorruptObject,
+    DigestRefused,
     MastosyncError,
     NetworkFailure,
     ObjectChanged,
@@ -50,7 +51,11 @@ _THROTTLING = frozenset(
         "ReducedRequestRate",
     }
 )
-_BROKEN_ON_THE_WAY = frozenset({"BadDigest", "InvalidDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"})
+_OTHER_DIGEST = frozenset({"BadDigest", "InvalidDigest"})
+_BROKEN_ON_THE_WAY = frozenset({"IncompleteBody", "XAmzContentSHA256Mismatch"})
+_CHANGED_ON_THE_WAY = deferred(
+    "bytes were changed on the way: if it happens again, check the network and this machine's memory"
+)
 _TRY_AGAIN = frozenset(
     {"InternalError", "OperationAborted", "ServerBusy", "RequestTimeout", "ConditionalRequestConflict"}
 )
@@ -61,7 +66,6 @@ _NAMES_ACL = re.compile(r"\bacls?\b|ObjectAcl|PublicAcls|access control list", r
 # B2 takes the ACL that its bucket has, and no other. Who refuses ACLs in other words may take `private` and mean
 # nothing by it: R2 does, and a bucket whose owner is enforced.
 _NAMES_ONE_ACL = re.compile(r"value for canned acl", re.IGNORECASE)
-
 _XML = frozenset({"application/xml", "text/xml"})
 
 _UNUSABLE: dict[str, str] = {
@@ -238,11 +242,8 @@ def _object_error(answer: StoreAnswer, text: str) -> ObjectError:
     """The first line that fits."""
     status, code = answer.status, answer.code
     table: tuple[tuple[bool, type[ObjectError], str], ...] = (
-        (
-            code in _BROKEN_ON_THE_WAY,
-            CorruptObject,
-            deferred("bytes were changed on the way: if it happens again, check the network and this machine's memory"),
-        ),
+        (code in _OTHER_DIGEST, DigestRefused, _CHANGED_ON_THE_WAY),
+        (code in _BROKEN_ON_THE_WAY, CorruptObject, _CHANGED_ON_THE_WAY),
         (code in _CHANGED or status in (412, 416), ObjectChanged, deferred("another program writes to this key")),
         (
             code in _TOO_LARGE or status == 413,

@@ -15,6 +15,7 @@ import botocore.exceptions as boto_errors
 
 from mastosync.errors import (
     CorruptObject,
+    DigestRefused,
     ObjectChanged,
     ObjectDenied,
     ObjectError,
@@ -165,7 +166,7 @@ class S3Store:
                     return etag_of(headers)
                 return confirmed_etag(key, self.name, headers, md5, claimed)
         except (CorruptObject, ObjectRejected) as refused:
-            if digest is DigestUse.CONTRADICTED and isinstance(refused, CorruptObject):
+            if digest is DigestUse.CONTRADICTED and isinstance(refused, DigestRefused):
                 return ""
             if claimed is not None:  # which end was wrong?
                 require_claimed(key, self.name, claimed, md5)

@@ -78,20 +78,25 @@ def copied(old: MemoryStore, new: MemoryStore, options: TransferOptions = STREAM
         return copy(claim(entry(private=private)))
 
 
-def test_the_first_object_shows_whether_the_store_looks_at_the_bytes(old: MemoryStore, new: MemoryStore) -> None:
+def test_the_last_object_that_earns_trust_shows_whether_the_store_looks_at_the_bytes(
+    old: MemoryStore, new: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may have to be sent twice, and no other; what the store refuses is no attempt that has failed."""
+    monkeypatch.setattr("mastosync.copying.digests._EARNED_OBJECTS", 2)
     with closing(transfer(old, new, STREAMS)) as copy:
         for number in range(1, 6):
             old.put(key_of(number), DATA)
             outcome = copy(claim(entry(number)))
             assert (outcome.state, outcome.attempts) == (EntryState.DONE, 1)
-    assert new.digests == [DigestUse.CONTRADICTED, *[DigestUse.COMPUTED] * 5]
+    trial = [DigestUse.CONTRADICTED, DigestUse.COMPUTED]
+    assert new.digests == [DigestUse.COMPUTED, DigestUse.COMPUTED, *trial, DigestUse.CLAIMED, DigestUse.CLAIMED]
 
 
 def test_what_lies_there_open_is_not_taken_for_the_object_whose_wrong_md5_was_refused(
-    old: MemoryStore, new: MemoryStore
+    old: MemoryStore, new: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The private object is written before anybody asks who can read it."""
+    monkeypatch.setattr("mastosync.copying.digests._EARNED_OBJECTS", 0)
     old.put(KEY, DATA)
     new.put(KEY, DATA)
     new.objects[KEY].acl = "public-read"
@@ -101,9 +106,14 @@ def test_what_lies_there_open_is_not_taken_for_the_object_whose_wrong_md5_was_re
     assert new.objects[KEY].acl == "private"
 
 
-@pytest.mark.parametrize("error", [ObjectRejected("400"), NetworkFailure("reset"), ServerFailure("500")])
-def test_a_store_that_takes_a_wrong_md5_amiss_is_never_believed(old: MemoryStore, error: ObjectError) -> None:
+@pytest.mark.parametrize(
+    "error", [ObjectRejected("400"), ObjectDenied("403"), NetworkFailure("reset"), ServerFailure("500")]
+)
+def test_a_store_that_takes_a_wrong_md5_amiss_is_never_believed(
+    old: MemoryStore, error: ObjectError, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two objects show it."""
+    monkeypatch.setattr("mastosync.copying.digests._EARNED_OBJECTS", 1)
 
     class Touchy(MemoryStore):
         def _keep_stream(self, key: str, data: bytes, md5: bytes | None, options: PutOptions) -> StreamAnswer:

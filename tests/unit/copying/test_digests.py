@@ -11,7 +11,7 @@ import pytest
 
 from mastosync.copying.digests import DigestMode, DigestTrust
 from mastosync.copying.transfer import TransferOptions
-from mastosync.errors import ObjectRejected
+from mastosync.errors import AclUnsupported, NetworkFailure, ObjectDenied, ObjectError, ObjectRejected, Throttled
 from mastosync.model import EntryState, Outcome, Reason
 from mastosync.store.base import DigestUse, FetchedObject, PutOptions
 from tests.support.copy_world import World
@@ -80,10 +80,10 @@ def assert_all_is_well(old: MemoryStore, new: MemoryStore, outcomes: list[Outcom
 def test_after_the_first_objects_one_in_256_is_hashed_here() -> None:
     old, new = MemoryStore("old"), MemoryStore("new")
     assert_all_is_well(old, new, copied(old, new, 600))
-    assert Counter(new.digests) == {COMPUTED: 63 + 2, CONTRADICTED: 3, CLAIMED: 535}
+    assert Counter(new.digests) == {COMPUTED: 64 + 2, CONTRADICTED: 3, CLAIMED: 534}
     sampled = [key for (_, key), use in zip(new.calls, new.digests, strict=True) if use is CONTRADICTED]
     assert sampled == [key_of(number) for number in (16, 256, 512)]
-    assert new.digests.index(CLAIMED) == 64
+    assert new.digests.index(CLAIMED) == 65
 
 
 def test_digest_always_hashes_every_object_here() -> None:
@@ -121,16 +121,25 @@ def test_a_store_that_repeats_what_it_is_told_and_looks_at_it_is_believed() -> N
     assert CLAIMED in new.digests
 
 
-def test_a_store_that_rejects_a_wrong_md5_in_a_way_of_its_own_is_never_believed() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [ObjectRejected("400"), ObjectDenied("403"), AclUnsupported("501"), Throttled("503"), NetworkFailure("end")],
+)
+def test_a_store_that_refuses_a_wrong_md5_in_a_way_of_its_own_is_never_believed(error: ObjectError) -> None:
+    """Nor does it learn anything else of that: not that it takes no ACLs, and not that it has to slow down."""
+
     class Insisting(MemoryStore):
         def write(self, key: str, data: bytes, md5: bytes, options: PutOptions, digest: DigestUse = COMPUTED) -> str:
             if digest is CONTRADICTED:
                 self.digests.append(digest)
-                raise ObjectRejected("InvalidRequest: not what the signature says")
+                raise error
             return super().write(key, data, md5, options, digest)
 
     old, new = MemoryStore("old"), Insisting("new")
-    assert_all_is_well(old, new, copied(old, new, 100))
+    outcomes = copied(old, new, 100)
+    assert_all_is_well(old, new, outcomes)
+    assert {outcome.attempts for outcome in outcomes} == {1}
+    assert {stored.acl for stored in new.objects.values()} == {"public-read"}
     assert Counter(new.digests) == {COMPUTED: 100, CONTRADICTED: 2}
 
 

@@ -304,7 +304,7 @@ def test_what_a_dead_run_left_is_looked_for_before() -> None:
     run = Run()
     run.new.put(key_of(1), b"1")
     assert run.transfer(claim(entry(), left_behind=True)).state is EntryState.DONE
-    assert run.new.calls == [("abort_unfinished", key_of(1)), ("head", key_of(1))]
+    assert run.new.calls == [("abort_unfinished", key_of(1)), ("head", key_of(1)), ("digest", key_of(1))]
 
 
 def test_workers_learn_together(caplog: pytest.LogCaptureFixture) -> None:
