@@ -282,10 +282,10 @@ class Delivery:
 
     def _deliver_in_parts(self, job: Job, source_key: str, fetched: FetchedObject, cut: Cut | None) -> Steps[Outcome]:
         info = fetched.info
-        if fetched.body is not None:
-            fetched.body.close()
+        _set_aside(job, fetched)  # the parts ask for memory of their own
+        tried_before = job.tried_before or self.uploads.of(job.key) is not None
         large = LargeObject(
-            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
+            job.source, source_key, info, job.destination, job.key, self._large, tried_before=tried_before
         )
         if cut is not None:
             large.streamed = StreamedParts(large, job.memory, cut)
@@ -304,7 +304,7 @@ class Delivery:
 
 
 def _set_aside(job: Job, fetched: FetchedObject) -> None:
-    """Hold nothing of an object that waits for its turn: what others need for theirs may be just that."""
+    """Hold nothing of an object that waits for its turn or its parts: what others need may be just that."""
     if fetched.body is not None:
         fetched.body.close()
     job.memory.release()

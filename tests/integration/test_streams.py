@@ -145,6 +145,9 @@ class Site:
         bandwidth = self.bandwidth if store is self.destination else None
         return StoreSession(store, limiter, self.policy, self.stop, bandwidth, Downtime(limiter, self.stop, 0))
 
+    def claim(self, number: int) -> Claim:
+        return claim(entry(number, private=self.private))
+
     def copied(
         self,
         numbers: list[int],
@@ -159,7 +162,7 @@ class Site:
             closing(self.transfer(options)) as transfer,
             WorkerPool(transfer.steps, workers, self.stop, CurlMultiplexer) as pool,
         ):
-            pool.submit([claim(entry(number, private=self.private)) for number in numbers])
+            pool.submit([self.claim(number) for number in numbers])
             left = len(numbers)
             while len(found) < left:
                 if time.monotonic() > deadline:
