@@ -237,8 +237,8 @@ class Delivery:
         check = StreamCheck(self.trust, SourceCheck(job.source, source_key, info), info, failed)
         if fetched.body is None:
             yield BlockingCall(partial(job.memory.wait, STREAM_BYTES, stop))
-        store = job.source.store_session.store
-        source = StreamedObject(store, source_key, info, check.begin, lambda: stop.requested, fetched.body)
+        store, reserve = job.source.store_session.store, job.source.store_session.limiter.reserve
+        source = StreamedObject(store, source_key, info, check.begin, lambda: stop.requested, reserve, fetched.body)
 
         def send(options: PutOptions) -> Steps[StreamAnswer]:
             step = StoreCall(job.destination, "write_stream", (job.key, source, options))

@@ -385,6 +385,27 @@ def test_damage_on_either_way_is_found_before_anything_is_put_together(site: Par
     assert not site.bucket.uploads
 
 
+def test_the_source_is_asked_within_its_limits_though_parts_are_repeated(site: PartsSite) -> None:
+    failed: set[str] = set()
+
+    def fails_once(talk: Talk) -> bool:
+        path = talk.head.split()[1].decode()
+        with site.new.lock:
+            is_first = "partNumber" in path and path not in failed
+            failed.add(path)
+        if is_first:
+            talk.receive()
+            talk.answer(500)
+        return is_first
+
+    site.new.faults = fails_once
+    site.lay_down(SIZES)
+    site.assert_all_done(site.copied_in_parts())
+    asked = site.source_bucket.ranges.total() + site.old.gets.total() + len(SIZES)  # and for the first part of each
+    assert site.source_bucket.ranges.total() == 2 * 4 * len(SIZES)
+    assert site.slots[site.source.name] >= asked
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_storm_is_survived(site: PartsSite, seed: int) -> None:
     """Parts are broken off at any byte, on either side, and answers are lost: only those parts are sent again."""
