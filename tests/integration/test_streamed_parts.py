@@ -23,12 +23,14 @@ import pytest
 
 from mastosync.copying.kept_uploads import KeptUpload, KeptUploads
 from mastosync.copying.transfer import Transfer, TransferOptions
+from mastosync.errors import Interrupted
 from mastosync.model import NOTHING, Arrival, Claim, EntryState, Outcome, Presence
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.steps import Ended
+from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from mastosync.store.s3.curl_store import CurlStore
-from tests.integration.test_streams import KIB, MIB, PATIENT, Bucket, Site, key_of
+from tests.integration.test_streams import KIB, MIB, PATIENT, SECONDS, Bucket, Site, key_of
 from tests.support.entries import entry
 from tests.support.s3_clients import MADE_UP, at, opened
 from tests.support.talking_server import Talk, TalkingServer
@@ -406,6 +408,45 @@ def test_the_source_is_asked_within_its_limits_though_parts_are_repeated(site: P
     assert site.slots[site.source.name] >= asked
 
 
+@pytest.mark.parametrize("end", ["source", "destination"])
+def test_a_wish_to_stop_ends_parts_in_the_middle_and_leaves_no_upload(site: PartsSite, end: str) -> None:
+    """Though neither end would ever go on. The next run completes what has no outcome."""
+    over, stuck_since, stopped = threading.Event(), Counter[str](), list[float]()
+
+    def stuck(talk: Talk) -> bool:
+        path = talk.head.split()[1].decode()
+        is_third = "partNumber=3" in path or talk.headers.get("range", "").startswith(f"bytes={2 * PART}-")
+        if over.is_set() or not is_third:
+            return False
+        stuck_since[path] += 1
+        if talk.method == "PUT":
+            talk.receive(100 * KIB)
+        else:
+            _broken_off(site.source_bucket, talk, 100 * KIB)
+        over.wait(SECONDS)
+        talk.hang_up()
+        return True
+
+    def meanwhile(_: list[Ended[Claim, Outcome]]) -> None:
+        if not stopped and len(stuck_since) >= 8:
+            stopped.append(time.monotonic())
+            site.stop.request()
+
+    (site.old if end == "source" else site.new).faults = stuck
+    site.lay_down(SIZES)
+    try:
+        ended = site.copied_in_parts(meanwhile=meanwhile)
+        assert time.monotonic() - stopped[0] < 1.5  # before any of the servers was found to be silent
+    finally:
+        over.set()
+    assert all(isinstance(each.error, Interrupted) for each in ended if each.outcome is None)
+    site.assert_nothing_left()
+    site.assert_nothing_wrong()
+    site.stop = StopSignal()
+    site.assert_all_done(site.copied_in_parts())
+    site.assert_nothing_left()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_storm_is_survived(site: PartsSite, seed: int) -> None:
     """Parts are broken off at any byte, on either side, and answers are lost: only those parts are sent again."""
@@ -502,7 +543,7 @@ def test_after_a_death_in_the_middle_only_what_has_not_arrived_is_sent(site: Par
     site.new.faults = slow
     site.copied_in_parts(meanwhile=meanwhile)
     site.new.faults = lambda _: False
-    (uploads, objects, noted), site.stop = left[0], type(site.stop)()
+    (uploads, objects, noted), site.stop = left[0], StopSignal()
     site.bucket.uploads, site.new.objects, site.noted = uploads, dict(objects), noted
     assert noted is not None
     known = {each.key: len(each.parts) for name, each in uploads.items() if name in noted}
