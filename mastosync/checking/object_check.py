@@ -191,8 +191,8 @@ def _by_content(
 
 def _part_size_told(store: RetryingStore, key: str, info: ObjectInfo) -> int | None:
     """The size of the parts of an object as its store tells it; None: it does not."""
-    number = parts_of(info.etag)
-    if not number or not is_streaming_parts(store.store_session.store):
+    number, asked = parts_of(info.etag), store.store_session.store
+    if not number or not is_streaming_parts(asked) or not asked.streams(key):
         return None
     try:
         first = store.first_part(key)

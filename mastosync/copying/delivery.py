@@ -235,8 +235,8 @@ class Delivery:
         check = StreamCheck(self.trust, SourceCheck(job.source, source_key, info), info, failed)
         if fetched.body is None:
             yield BlockingCall(partial(job.memory.wait, STREAM_BYTES, stop))
-        store = job.source.store_session.store
-        source = StreamedObject(store, source_key, info, check.begin, lambda: stop.requested, fetched.body)
+        store, reserve = job.source.store_session.store, job.source.store_session.limiter.reserve
+        source = StreamedObject(store, source_key, info, check.begin, lambda: stop.requested, reserve, fetched.body)
 
         def send(options: PutOptions) -> Steps[StreamAnswer]:
             step = StoreCall(job.destination, "write_stream", (job.key, source, options))
@@ -284,10 +284,10 @@ class Delivery:
 
     def _deliver_in_parts(self, job: Job, source_key: str, fetched: FetchedObject, cut: Cut | None) -> Steps[Outcome]:
         info = fetched.info
-        if fetched.body is not None:
-            fetched.body.close()
+        _set_aside(job, fetched)  # the parts ask for memory of their own
+        tried_before = job.tried_before or self.uploads.of(job.key) is not None
         large = LargeObject(
-            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
+            job.source, source_key, info, job.destination, job.key, self._large, tried_before=tried_before
         )
         if cut is not None:
             large.streamed = StreamedParts(large, job.memory, cut)
@@ -306,7 +306,7 @@ class Delivery:
 
 
 def _set_aside(job: Job, fetched: FetchedObject) -> None:
-    """Hold nothing of an object that waits for its turn: what others need for theirs may be just that."""
+    """Hold nothing of an object that waits for its turn or its parts: what others need may be just that."""
     if fetched.body is not None:
         fetched.body.close()
     job.memory.release()

@@ -141,6 +141,7 @@ class StreamedParts:
                 large.info,
                 hashes.begin,
                 lambda: stop.requested,
+                large.source.store_session.limiter.reserve,
                 start=start,
                 length=self._length(start),
             )
@@ -157,9 +158,8 @@ class StreamedParts:
 
     def _move_part(self, upload: str, number: int, source: StreamedObject) -> Steps[StreamAnswer]:
         large, interruptions, throttled_since = self.large, 0, None
-        limiter, policy = large.source.store_session.limiter, large.source.store_session.policy
+        policy = large.source.store_session.policy
         while True:
-            yield WaitFor(lambda: not limiter.reserve(), large.source.store_session.stop)
             try:
                 answer: StreamAnswer = yield StoreCall(
                     large.destination, "stream_part", (large.key, source, upload, number)

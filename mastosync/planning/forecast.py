@@ -4,7 +4,8 @@
 with and one for each part, and as many PUTs and two POSTs (which stores charge like PUTs). Optional objects, of
 which many were never made, may be asked for under one more key each, so each counts as one GET more. Where the
 store copies by itself, a HEAD takes the place of each GET, and no bytes travel. `verify` lists the destination, a
-thousand objects a page. Not counted are repeated requests and looking for what dead runs left.
+thousand objects a page. Not counted are repeated requests, looking for what dead runs left, and what only the source
+can tell: objects between 16 MiB and the threshold that were uploaded in parts go in these parts, after one HEAD each.
 
 **A tool that lists**, as `rclone copy` without flags: a LIST for each directory of the source, as its listings stop at
 every slash; for each object a HEAD (its time stands in metadata: `--use-server-modtime` saves it), a GET, a PUT and a

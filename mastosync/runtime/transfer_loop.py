@@ -22,7 +22,7 @@ from typing import Generic, TypeAlias
 from mastosync.errors import Interrupted, MastosyncError, ObjectError
 from mastosync.runtime.steps import LOOK_SECONDS, BlockingCall, C, Ended, LargeTurn, R, Step, Steps, StoreCall, WaitFor
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.abilities import STREAMING, BatchingStore, NewObject, is_batching
+from mastosync.store.abilities import STREAMING, BatchingStore, NewObject, StreamedObject, is_batching
 from mastosync.store.base import Multiplexer
 
 _SENDING = {"write", *STREAMING}  # operations that send as many bytes as their second argument has
@@ -40,6 +40,7 @@ class _Transfer(Generic[C, R]):
     step: Step | None = None
     counts_as_large: bool = False  # in `LargeObjectQuota`
     paid: bool = False  # the bandwidth for this step is taken
+    may_ask: bool = False  # the source of what is streamed, in this step
     was_parked: bool = False  # before this step
     waits_since: float | None = None  # in a line for an endpoint, by the monotonic clock
 
@@ -220,7 +221,7 @@ class TransferLoop(Generic[C, R]):
 
     def _advance(self, transfer: _Transfer[C, R], result: object, error: BaseException | None = None) -> None:
         """Take a transfer to its next step, or to its end."""
-        transfer.paid = transfer.was_parked = False
+        transfer.paid = transfer.may_ask = transfer.was_parked = False
         transfer.waits_since = None
         try:
             transfer.step = transfer.steps.send(result) if error is None else transfer.steps.throw(error)
@@ -297,12 +298,20 @@ class TransferLoop(Generic[C, R]):
     def _may_send(self, transfer: _Transfer[C, R], call: StoreCall) -> bool:
         """Whether a request may be sent now. If not, it stands in line for that."""
         session = call.store.store_session
+        if call.operation in STREAMING and not self._may_ask_source(transfer, call.arguments[1]):
+            return False
         if session.bandwidth is not None and call.operation in _SENDING and not transfer.paid:
             ask = partial(session.bandwidth.reserve, len(call.arguments[1]))
             transfer.paid = self._is_let_through(transfer, session.bandwidth, ask)
             if not transfer.paid:
                 return False
         return self._is_let_through(transfer, session.limiter, session.limiter.reserve)
+
+    def _may_ask_source(self, transfer: _Transfer[C, R], source: StreamedObject) -> bool:
+        """Whether an object that is to be streamed may be asked for, unless it comes already."""
+        if source.body is None and not transfer.may_ask:
+            transfer.may_ask = self._is_let_through(transfer, source.reserve, source.reserve)
+        return source.body is not None or transfer.may_ask
 
     def _is_let_through(self, transfer: _Transfer[C, R], by: object, ask: Callable[[], float]) -> bool:
         """Whether a limiter or a bandwidth lets a transfer go on; else it stands in line. `ask`: its `reserve`.

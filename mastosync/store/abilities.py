@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
-from mastosync.errors import MastosyncError
+from mastosync.errors import Interrupted, MastosyncError
+from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, DigestUse, FetchedObject, ObjectStore, OpenBody, PutOptions
 
 STREAM_BYTES = 1024 * 1024
 """Of one body that is streamed, in memory at once."""
 
+
+_LOOK_SECONDS = 0.1  # how long a wish to stop may wait
 
 STREAMING = frozenset({"write_stream", "stream_part"})
 """Methods whose second argument is a `StreamedObject`."""
@@ -48,6 +52,7 @@ class StreamedObject:
     info: ObjectInfo
     begin: Callable[[], StreamedDigest]  # asked when an attempt begins
     is_stopped: Callable[[], bool]  # asked again and again: whether to break off
+    reserve: Callable[[], float]  # before the bytes are asked for: 0.0, or seconds after which to reserve again
     body: OpenBody | None = None  # which has begun to give the bytes; None: it has to be asked for
     start: int = 0
     length: int | None = None  # bytes from there; None: all
@@ -55,6 +60,13 @@ class StreamedObject:
     def __len__(self) -> int:
         """Bytes."""
         return self.info.size if self.length is None else self.length
+
+    def wait_to_ask(self) -> None:
+        """Wait in this thread until the bytes may be asked for. Raises: Interrupted."""
+        while seconds := self.reserve():
+            if self.is_stopped():
+                raise Interrupted(tr("stopped while waiting"))
+            time.sleep(min(seconds, _LOOK_SECONDS))
 
     def close(self) -> None:
         """Break off a body that has begun. The next attempt asks for another one."""

@@ -458,5 +458,5 @@ class TestOnePart:
 
 def _part(store: CurlStore, info: ObjectInfo, start: int, length: int) -> StreamedObject:
     return StreamedObject(
-        store, KEY, info, lambda: StreamedDigest(None, None), lambda: False, start=start, length=length
+        store, KEY, info, lambda: StreamedDigest(None, None), lambda: False, lambda: 0.0, start=start, length=length
     )

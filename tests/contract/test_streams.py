@@ -87,7 +87,7 @@ class Stream:
     options: PutOptions = PLAIN
 
     def source(self, store: CurlStore, info: ObjectInfo = INFO, key: str = "object") -> StreamedObject:
-        return StreamedObject(store, key, info, self.begin, lambda: self.stopped)
+        return StreamedObject(store, key, info, self.begin, lambda: self.stopped, lambda: 0.0)
 
     def stop_after(self, event: threading.Event) -> None:
         event.wait(PATIENCE_SECONDS)

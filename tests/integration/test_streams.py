@@ -117,6 +117,20 @@ class Bucket:
         talk.answer(200, headers=f'ETag: "{digest.hex()}"\r\n')
 
 
+class CountingLimiter(EndpointLimiter):
+    """Counts what it lets through."""
+
+    def __init__(self, stop: StopSignal, slots: Counter[str], name: str) -> None:
+        super().__init__(stop)
+        self._slots, self._name, self._counting = slots, name, threading.Lock()
+
+    def reserve(self) -> float:
+        wait = super().reserve()
+        with self._counting:
+            self._slots[self._name] += not wait
+        return wait
+
+
 @dataclass
 class Site:
     """Two buckets, and runs that copy from one to the other."""
@@ -131,6 +145,7 @@ class Site:
     bandwidth: Bandwidth | None = None
     policy: RetryPolicy = PATIENT
     private: bool = False
+    slots: Counter[str] = field(default_factory=Counter)  # requests that were let through, by store
 
     def lay_down(self, sizes: dict[int, int]) -> None:
         for number, size in sizes.items():
@@ -140,10 +155,13 @@ class Site:
         return Transfer(self._session(self.source), self._session(self.destination), options, self.budget)
 
     def _session(self, store: CurlStore) -> StoreSession:
-        limiter = EndpointLimiter(self.stop)
+        limiter = CountingLimiter(self.stop, self.slots, store.name)
         limiter.has_answered = True
         bandwidth = self.bandwidth if store is self.destination else None
         return StoreSession(store, limiter, self.policy, self.stop, bandwidth, Downtime(limiter, self.stop, 0))
+
+    def claim(self, number: int) -> Claim:
+        return claim(entry(number, private=self.private))
 
     def copied(
         self,
@@ -159,7 +177,7 @@ class Site:
             closing(self.transfer(options)) as transfer,
             WorkerPool(transfer.steps, workers, self.stop, CurlMultiplexer) as pool,
         ):
-            pool.submit([claim(entry(number, private=self.private)) for number in numbers])
+            pool.submit([self.claim(number) for number in numbers])
             left = len(numbers)
             while len(found) < left:
                 if time.monotonic() > deadline:
@@ -341,6 +359,25 @@ def test_a_throttled_destination_is_waited_for_though_bodies_grow_old(
     site.new.faults = throttles
     site.lay_down(LARGE)
     site.assert_all_done(site.copied([*LARGE]))
+
+
+def test_the_source_is_asked_within_its_limits_though_writes_are_repeated(site: Site) -> None:
+    """Each repeated write asks for its object anew."""
+
+    def fails_once(talk: Talk) -> bool:
+        with site.new.lock:
+            is_first = talk.method == "PUT" and not site.new.puts[talk.head.split()[1].decode()]
+            site.new.puts[talk.head.split()[1].decode()] += 1
+        if is_first:
+            talk.receive()
+            talk.answer(500)
+        return is_first
+
+    site.new.faults = fails_once
+    site.lay_down(LARGE)
+    site.assert_all_done(site.copied([*LARGE]))
+    assert site.old.gets.total() >= 2 * len(LARGE)
+    assert site.slots[site.source.name] >= site.old.gets.total()
 
 
 @pytest.mark.parametrize("seed", range(6))

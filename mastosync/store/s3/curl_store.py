@@ -118,11 +118,13 @@ class CurlStore:
 
     def write_stream(self, key: str, source: StreamedObject, options: PutOptions) -> StreamAnswer:  # noqa: D102
         assert isinstance(source.store, CurlStore)  # noqa: S101 - `streams` has said so
+        source.wait_to_ask()
         exchange = self._requests.write_stream(key, source, options)
         return stream_alone(source, source.store.reading(source), self.handle("STREAM"), exchange)
 
     def stream_part(self, key: str, source: StreamedObject, upload_id: str, number: int) -> StreamAnswer:  # noqa: D102
         assert isinstance(source.store, CurlStore)  # noqa: S101 - `streams` has said so
+        source.wait_to_ask()
         exchange = self._requests.stream_part(key, source, upload_id, number)
         return stream_alone(source, source.store.reading(source), self.handle("STREAM"), exchange)
 

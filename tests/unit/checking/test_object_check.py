@@ -139,6 +139,13 @@ class TestWithoutAnMd5:
         store.first = FirstPart(4, 3)
         assert self.checked(store, self.ETAG, deep=True).verdict is CheckStatus.DIFFERENT
 
+    def test_a_store_that_cannot_ask_so_for_this_key_is_not_asked(self) -> None:
+        """As libcurl would sign for another access key, or ask for another object."""
+        store = self.stored(self.DATA, self.ETAG)
+        store.can_stream = False
+        assert self.checked(store, self.ETAG, deep=True) == CheckResult(ANY, CheckStatus.FINE, size_bytes=10)
+        assert not store.count("first_part")
+
     def test_a_size_that_the_store_tells_need_not_be_usual(self) -> None:
         store = self.stored(self.DATA, etag_of(self.DATA, 2))
         store.first = FirstPart(2, 5)
