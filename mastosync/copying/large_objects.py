@@ -29,6 +29,7 @@ from mastosync.errors import (
     MastosyncError,
     ObjectError,
     ObjectMissing,
+    ObjectRejected,
     ObjectTooLarge,
     StoreUnusable,
 )
@@ -151,21 +152,25 @@ class LargeObject:
             etag = self._complete(upload, parts)
             self._require_whole(etag, parts, md5)
         except BaseException:
-            self._discard(upload)
+            self.discard(upload)
             raise
         finally:
             if self.tried_before or self.destination.retries:
                 self._discard_all()  # a repeated request may have begun an upload whose answer was lost
-            self.shared.uploads.ended(self.key)
+            if not self.left_open:
+                self.shared.uploads.ended(self.key)
         return md5, etag
 
     def _complete(self, upload: str, parts: list[UploadedPart]) -> str:
         retries, self.may_lie_there = self.destination.retries, True
         try:
             return self.destination.complete_multipart(self.key, upload, parts)
-        except STORES_NOTHING:
+        except STORES_NOTHING as refused:
             self.may_lie_there = self.destination.retries > retries  # an earlier attempt may have arrived
-            raise
+            if self.streamed is None or not isinstance(refused, ObjectRejected):
+                raise
+            self.shared.streams = False  # it may want other sizes, or the MD5 of each part
+            raise UploadDamaged(refused.message, hint=refused.hint, store=refused.store) from refused
 
     def _move_parts(self, upload: str) -> _Parts:
         """Copy all parts. Returns: MD5 of the whole, once it has proved to be the source's, and the parts."""
@@ -221,7 +226,7 @@ class LargeObject:
         self.shared.etags_fit = False
         _log.info("%s makes its ETags in its own way: they cannot be compared", self.destination.name)
 
-    def _discard(self, upload: str) -> None:
+    def discard(self, upload: str) -> None:
         """Throw parts away, which cost money until then. A failure to do so is only logged."""
         try:
             try:

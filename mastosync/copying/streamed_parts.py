@@ -23,9 +23,7 @@ from mastosync.errors import (
     CorruptObject,
     ObjectDenied,
     ObjectError,
-    ObjectMissing,
     ObjectRejected,
-    ServerFailure,
     StoreUnusable,
     Throttled,
 )
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 
 _LARGEST_PART = 5 * 1024 * MIB
 _MEMORY_BYTES = 3 * STREAM_BYTES  # with what comes at once, and libcurl's own buffers on both sides
-_TELLS_NOTHING = (ObjectDenied, ObjectMissing, ObjectRejected, ServerFailure)
+_TELLS_NOTHING = (ObjectError, StoreUnusable)  # whatever is wrong is met again where it matters
 
 
 class NoRanges(UploadDamaged):
@@ -97,11 +95,15 @@ class StreamedParts:
         """
         large = self.large
         kept = large.shared.uploads.of(large.key)
-        if kept is None or kept != self._kept(kept.upload_id, options) or not self.cut.proves:
+        if kept is None:
+            return None
+        if kept != self._kept(kept.upload_id, options) or not self.cut.proves:
+            large.discard(kept.upload_id)
             return None
         try:
             arrived = large.destination.arrived_parts(large.key, kept.upload_id)
         except (ObjectError, StoreUnusable):  # it is gone, or the store tells no parts
+            large.discard(kept.upload_id)
             return None
         for number, size, etag in arrived:
             start = (number - 1) * self.cut.part_size
@@ -182,7 +184,7 @@ class StreamedParts:
                 large.source.retries += 1
                 yield BlockingCall(partial(large.source.pause, max(interruptions - 1, 0)))
                 yield StoreCall(large.source, "head", (large.source_key,))  # waits for a source that is down
-            except (CorruptObject, ObjectRejected) as refused:  # it may want the MD5 of each part
+            except (CorruptObject, ObjectDenied, ObjectRejected) as refused:  # it may want the MD5 of each part
                 large.shared.streams = False
                 raise UploadDamaged(refused.message, hint=refused.hint, store=refused.store) from refused
             else:

@@ -145,6 +145,15 @@ class Transfer:
         return Job(claim, key, source_key, source, destination, memory, approach_of(claim), claim.arrival.presence)
 
     def _run(self, job: Job) -> Steps[Outcome]:
+        try:
+            outcome = yield from self._attempted(job)
+            if self.uploads.of(job.key) is not None:  # which nobody will go on with any more
+                yield BlockingCall(partial(self._give_up_upload, job))
+            return outcome
+        finally:
+            job.memory.release()
+
+    def _attempted(self, job: Job) -> Steps[Outcome]:
         arrival = job.claim.arrival
         try:
             if arrival.presence:
@@ -154,10 +163,7 @@ class Transfer:
                 yield from self._check_access(job)
             if job.entry.private:
                 yield from job.try_acls(self._acl.allow(job.entry))
-            outcome = (yield from self._find_arrived(job)) or (yield from self._copy_or_rewrite(job))
-            if self.uploads.of(job.key) is not None:  # which nobody will go on with any more
-                yield BlockingCall(partial(self._give_up_upload, job))
-            return outcome
+            return (yield from self._find_arrived(job)) or (yield from self._copy_or_rewrite(job))
         except PrivateKeptBack:
             return job.kept_back()
         except PrivacyUnknown as unknown:
@@ -167,12 +173,14 @@ class Transfer:
             return outcome if unknown.failure.store else outcome._replace(end=None)
         except ObjectError as error:
             return job.failed(error)
-        finally:
-            job.memory.release()
 
     def _give_up_upload(self, job: Job) -> None:
+        """Throw away the upload that is noted, by its id: a key may not list uploads. If that fails, it stays noted."""
+        kept = self.uploads.of(job.key)
+        assert kept is not None  # noqa: S101 - its caller has looked
         with suppress(ObjectError, StoreUnusable):
-            job.destination.abort_unfinished(job.key)
+            with suppress(ObjectMissing):
+                job.destination.abort_multipart(job.key, kept.upload_id)
             self.uploads.ended(job.key)
 
     def _check_access(self, job: Job) -> Steps[None]:

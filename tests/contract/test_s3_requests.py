@@ -177,9 +177,10 @@ class TestWhatIsSent:
     def test_a_wrong_md5_that_is_refused_is_an_answer(self, wire: Wire) -> None:
         wire.server.answers = lambda _: answer(400, b"<Error><Code>BadDigest</Code></Error>")
         assert wire.store.write("key", DATA, md5_of(DATA), PLAIN, DigestUse.CONTRADICTED) == ""
-        wire.server.answers = lambda _: answer(400, b"<Error><Code>InvalidRequest</Code></Error>")
-        with pytest.raises(ObjectRejected):
-            wire.store.write("key", DATA, md5_of(DATA), PLAIN, DigestUse.CONTRADICTED)
+        for code, error in (("InvalidRequest", ObjectRejected), ("IncompleteBody", CorruptObject)):
+            wire.server.answers = lambda _, code=code: answer(400, f"<Error><Code>{code}</Code></Error>".encode())
+            with pytest.raises(error):
+                wire.store.write("key", DATA, md5_of(DATA), PLAIN, DigestUse.CONTRADICTED)
 
     def test_a_store_that_repeats_a_wrong_md5_is_not_corrected(self, wire: Wire) -> None:
         wrong = wrong_md5(md5_of(DATA)).hex()

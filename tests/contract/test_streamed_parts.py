@@ -307,6 +307,31 @@ def test_a_store_that_serves_no_ranges_is_found_out_before_its_bytes_are_taken(w
     ways.assert_nothing_left()
 
 
+@pytest.mark.parametrize(
+    ("operation", "refusal"),
+    [
+        ("UploadPart", answer(403, "AccessDenied")),
+        ("UploadPart", answer(400, "InvalidRequest")),
+        ("CompleteMultipartUpload", answer(400, "EntityTooSmall")),
+        ("CompleteMultipartUpload", answer(400, "InvalidRequest")),
+    ],
+)
+def test_a_store_that_refuses_parts_without_their_md5_gets_them_from_memory(
+    ways: Ways, operation: str, refusal: Fault
+) -> None:
+    ways.put_in_parts()
+    with_md5: set[str] = set()
+
+    def refuses(request: Request) -> Fault | None:
+        if "content-md5" in request.headers:
+            with_md5.add(request.operation)
+        is_refused = request.operation == operation and not with_md5 and "content-md5" not in request.headers
+        return refusal if is_refused else None
+
+    ways.plan(destination=refuses)
+    ways.assert_arrived(ways.one(), hashed=True, parts=2)
+
+
 def test_what_keeps_failing_leaves_nothing(ways: Ways) -> None:
     ways.put_in_parts()
     ways.plan(destination=lambda request: INTERNAL_ERROR if request.query.get("partNumber") == "2" else None)
@@ -423,6 +448,25 @@ class TestAfterADeath:
         self.dead_run(ways, PARTS[:1])
         outcome = self.copied(ways)
         assert (outcome.state, ways.destination_proxy.count("UploadPart")) == (EntryState.DONE, 0)
+
+    @pytest.mark.parametrize("case", ["other etag", "gone", "no parts told", "private now"])
+    def test_an_upload_that_is_not_gone_on_with_is_thrown_away_by_its_id(self, ways: Ways, case: str) -> None:
+        """The key may not list uploads."""
+        ways.put_in_parts()
+        self.dead_run(ways, PARTS[:1], None, **({"etag": "0" * 32 + "-3"} if case == "other etag" else {}))
+        if case == "gone":
+            ways.pair.client.delete_object(Bucket=ways.pair.source, Key=KEY)
+
+        def refuses(request: Request) -> Fault | None:
+            if case == "private now" and "x-amz-acl" in request.headers:
+                return answer(400, "AccessControlListNotSupported")
+            denied = {"ListMultipartUploads", "ListParts"} if case == "no parts told" else {"ListMultipartUploads"}
+            return answer(403, "AccessDenied") if request.operation in denied else None
+
+        ways.plan(destination=refuses)
+        ways.copy(claim(entry(1, private=case == "private now"), left_behind=True))
+        ways.assert_nothing_left()
+        assert ways.uploads.noted() is None
 
 
 class TestOnePart:
