@@ -42,6 +42,8 @@ PART = 200 * KIB
 OPTIONS = TransferOptions(
     whole_bytes=64 * KIB, multipart_threshold=4 * MIB, part_size=MIB, least_part_size=KIB, acl_taken=True
 )
+HASHED = replace(OPTIONS, multipart_threshold=OPTIONS.whole_bytes, part_size=PART)
+"""Of objects that were stored whole: all are large enough to go in parts, which are hashed as they pass."""
 SIZES = {number: 3 * PART + number for number in range(1, 31)}  # 4 parts each
 
 
@@ -204,6 +206,11 @@ class PartsSite(Site):
         for number, size in sizes.items():
             self.source_bucket.lay_down(key_of(number), random.Random(number).randbytes(size))
 
+    def lay_down_whole(self, sizes: dict[int, int]) -> None:
+        """Their ETags are MD5s."""
+        self.lay_down(sizes)
+        self.source_bucket.etags = {key: md5(body).hexdigest() for key, body in self.old.objects.items()}
+
     def transfer(self, options: TransferOptions = OPTIONS) -> Transfer:
         made = super().transfer(options)
         made.uploads.take_over(self.noted)
@@ -352,8 +359,9 @@ def test_an_object_that_is_replaced_between_two_parts_arrives_as_it_is_then(
     assert {each.outcome.attempts for each in ended if each.outcome} == {2}
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["in parts", "whole"])
 @pytest.mark.parametrize("end", ["source", "destination"])
-def test_damage_on_either_way_is_found_before_anything_is_put_together(site: PartsSite, end: str) -> None:
+def test_damage_on_either_way_is_found_before_anything_is_put_together(site: PartsSite, end: str, whole: bool) -> None:
     """Of every fifth part, over http. Nothing that is damaged can ever be read at the destination."""
     chance, lock, damaged = random.Random(5), threading.Lock(), [0]
 
@@ -377,8 +385,8 @@ def test_damage_on_either_way_is_found_before_anything_is_put_together(site: Par
         site.old.pieces = lambda talk, body: talk.send(flipped(body))
     else:
         site.bucket.damage = lambda _, data: flipped(data)
-    site.lay_down(SIZES)
-    ended = site.copied_in_parts()
+    site.lay_down_whole(SIZES) if whole else site.lay_down(SIZES)
+    ended = site.copied_in_parts(HASHED if whole else OPTIONS)
     failed = [each.outcome for each in ended if each.outcome and each.outcome.state is not EntryState.DONE]
     assert all(re.search("MD5|bytes|ETag", outcome.detail or "") for outcome in failed)
     assert damaged[0] > 5
@@ -447,8 +455,9 @@ def test_a_wish_to_stop_ends_parts_in_the_middle_and_leaves_no_upload(site: Part
     site.assert_nothing_left()
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["in parts", "whole"])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_storm_is_survived(site: PartsSite, seed: int) -> None:
+def test_a_storm_is_survived(site: PartsSite, seed: int, whole: bool) -> None:
     """Parts are broken off at any byte, on either side, and answers are lost: only those parts are sent again."""
     chance = random.Random(seed)
 
@@ -483,12 +492,12 @@ def test_a_storm_is_survived(site: PartsSite, seed: int) -> None:
     site.policy = replace(PATIENT, max_attempts=40)
     site.old.faults, site.new.faults = storm(site.source_bucket), storm(site.bucket)
     site.budget = MemoryBudget((4 if seed % 2 else 40) * MIB)
-    site.lay_down(SIZES)
-    ended = site.copied_in_parts()
+    site.lay_down_whole(SIZES) if whole else site.lay_down(SIZES)
+    ended = site.copied_in_parts(HASHED if whole else OPTIONS)
     site.old.faults = site.new.faults = lambda _: False
     site.assert_all_done(ended)
     site.assert_nothing_left()
-    assert hashed(ended) == 0, "a part that is broken off is sent again by itself"
+    assert hashed(ended) == (len(SIZES) if whole else 0), "a part that is broken off is sent again by itself"
 
 
 def _broken_off(bucket: PartsBucket, talk: Talk, after: int) -> None:
