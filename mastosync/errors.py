@@ -260,7 +260,7 @@ class CorruptObject(ObjectError):
     transient = True
 
 
-class DigestRefused(CorruptObject):
+class ChecksumRefused(CorruptObject):
     """A store says that the bytes that came do not have the MD5 that came along."""
 
 

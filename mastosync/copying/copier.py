@@ -49,6 +49,7 @@ HEARTBEAT_SECONDS = 5.0  # large objects take longer; the record of the run says
 _WINDOW_AT_MOST = 1_000  # claims beyond those in work: what a dead run leaves to look at
 _POLL_SECONDS = 0.1  # how long a signal may wait for this loop
 _ASKED_AGAIN = 8  # objects: rows go, and their files with them
+_ENOUGH = 3  # of these: fewer may be gone by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Copier:
     notes: AccessNotes = field(default_factory=AccessNotes)  # of the workers
     uploads: KeptUploads = field(default_factory=KeptUploads)  # of the workers
     trust: DigestTrust | None = None  # of the workers
-    still_gives: Callable[[], bool] = lambda: False  # whether the source gives what it gave in earlier runs
+    still_gives: Callable[[], bool | None] = lambda: None  # whether the source gives what it gave in earlier runs
     _in_work: int = field(init=False, default=0)  # claims that the workers have
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
     _failures: FailureCounter = field(init=False)
@@ -260,20 +261,21 @@ def _named(error: BaseException) -> str:
     return str(error) if isinstance(error, MastosyncError) else type(error).__name__
 
 
-def still_gives(source: StoreSession, manifest: Manifest, prefix: str) -> bool:
-    """Whether the source still gives anything that it gave in earlier runs. Unknown counts as yes, nothing as no.
+def still_gives(source: StoreSession, manifest: Manifest, prefix: str) -> bool | None:
+    """Whether the source still gives anything that it gave in earlier runs; None: that is too little to tell.
 
     Asked when the source has given nothing in this run: its access key or its contents may have changed.
 
     Raises: StoreUnusable; Interrupted.
     """
     records = ManifestReader(manifest).iter_records((EntryState.DONE,))
-    for record in list(islice((each for each in records if each.origin is not Origin.REFETCHED), _ASKED_AGAIN)):
+    asked = list(islice((each for each in records if each.origin is not Origin.REFETCHED), _ASKED_AGAIN))
+    for record in asked:
         try:
             RetryingStore(source).head(record.source_key or canonical_key(record.entry, prefix))
         except (ObjectMissing, ObjectDenied):
             continue
-        except ObjectError:
+        except ObjectError:  # nobody can tell
             pass
         return True
-    return False
+    return False if len(asked) >= _ENOUGH else None

@@ -36,6 +36,7 @@ FIRST_WAIT_SECONDS = 2.0  # until the question is repeated
 LONGEST_WAIT_SECONDS = 120.0
 IN_A_ROW = 64  # failures of one store
 WRONG_PLACE_AFTER = 1_000  # missing objects, when the source has never given one
+GONE_AFTER = 5  # missing objects, when it has given some in earlier runs
 
 _FAILURES = frozenset({Reason.NETWORK, Reason.SERVER, Reason.THROTTLED})
 _MISSING = frozenset({Reason.MISSING, Reason.OPTIONAL_MISSING})
@@ -160,12 +161,13 @@ class FailureCounter:
     """Counts the failures of each store separately. Thread-safe."""
 
     def __init__(
-        self, *, any_success: bool = False, still_gives: Callable[[], bool] = lambda: False, hint: str = _HINT
+        self, *, any_success: bool = False, still_gives: Callable[[], bool | None] = lambda: None, hint: str = _HINT
     ) -> None:
         """`any_success`: the source has given something in this run, or need not.
 
-        `still_gives`: whether the source gives what it gave in earlier runs. It is called when the source has given
-        nothing in this run, as its access key may have changed. `hint`: what to do when a store is well again.
+        `still_gives`: whether the source gives what it gave in earlier runs; None: that is too little to tell. It is
+        called when the source has given nothing in this run: its access key may have changed, or its disk may not be
+        mounted. `hint`: what to do when a store is well again.
         """
         self._any_success = any_success
         self._still_gives = still_gives
@@ -223,11 +225,13 @@ class FailureCounter:
 
     def _gives(self) -> bool:
         """Whether the source has given anything, or still gives what it gave in earlier runs."""
-        self._any_success = self._any_success or self._still_gives()
+        self._any_success = self._any_success or bool(self._still_gives())
         return self._any_success
 
     def _note_missing(self, outcome: Outcome) -> None:
         self._missing += outcome.reason is Reason.MISSING
+        if not self._any_success and self._missing == GONE_AFTER and outcome.reason is Reason.MISSING:
+            self._require_that_it_still_gives(outcome)
         if not self._any_success and self._missing >= WRONG_PLACE_AFTER and not self._gives():
             raise StoreUnusable(
                 tr(
@@ -240,6 +244,23 @@ class FailureCounter:
                     "check endpoint_url, bucket and key_prefix of the source, or its path. If one is wrong, correct it "
                     "and plan into a new manifest (`mastosync --manifest NEW plan`). If all are right, run `mastosync "
                     "retry-failed --reason missing` when the objects are there"
+                ),
+            )
+
+    def _require_that_it_still_gives(self, outcome: Outcome) -> None:
+        still_gives = self._still_gives()
+        self._any_success = bool(still_gives)
+        if still_gives is False:
+            raise StoreUnusable(
+                tr(
+                    "the source has none of the first {missing} objects, and nothing more of what it gave in earlier "
+                    "runs: {detail}",
+                    missing=self._missing,
+                    detail=outcome.detail,
+                ),
+                hint=tr(
+                    "check that its disk is mounted, or that nobody has emptied it. When the objects are there again, "
+                    "run `mastosync retry-failed --reason missing`"
                 ),
             )
 

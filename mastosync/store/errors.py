@@ -19,8 +19,8 @@ from enum import Enum
 from mastosync.errors import (
     AclUnsupported,
     BucketMissing,
+    ChecksumRefused,
     CorruptObject,
-    DigestRefused,
     MastosyncError,
     NetworkFailure,
     ObjectChanged,
@@ -242,7 +242,7 @@ def _object_error(answer: StoreAnswer, text: str) -> ObjectError:
     """The first line that fits."""
     status, code = answer.status, answer.code
     table: tuple[tuple[bool, type[ObjectError], str], ...] = (
-        (code in _OTHER_DIGEST, DigestRefused, _CHANGED_ON_THE_WAY),
+        (code in _OTHER_DIGEST, ChecksumRefused, _CHANGED_ON_THE_WAY),
         (code in _BROKEN_ON_THE_WAY, CorruptObject, _CHANGED_ON_THE_WAY),
         (code in _CHANGED or status in (412, 416), ObjectChanged, deferred("another program writes to this key")),
         (

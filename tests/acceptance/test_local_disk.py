@@ -273,6 +273,30 @@ def test_what_lies_at_an_empty_mount_point_is_not_taken_for_the_disk(
     assert_disk_holds(destination, migration.instance.at_destination())
 
 
+def test_a_source_disk_that_is_gone_is_missed_where_stray_files_lie_in_its_folders(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    """Mastodon has written on while it was not mounted. All that is pending would count as lost."""
+    migration = new_migration(buckets, missing=0)
+    source, destination = from_disk(migration), to_disk(migration)
+    site = migration.site
+    site.run("plan")
+    site.run("copy", "--limit", "20")
+    done, elsewhere = site.status()["totals"]["done"], source.rename(site.folder / "elsewhere")
+    stray = source / "media_attachments" / "files" / "stray.png"
+    stray.parent.mkdir(parents=True)
+    stray.touch()
+    assert "what it gave in earlier runs" in site.run("copy", "--workers", "2", code=7).stderr
+    totals = site.status()["totals"]
+    assert totals["done"] == done
+    assert totals["pending"] > 0
+    shutil.rmtree(source)
+    elsewhere.rename(source)
+    site.run("retry-failed", "--reason", "missing", code=None)
+    site.run("copy", code=None)
+    assert_disk_holds(destination, migration.instance.at_destination())
+
+
 def test_one_of_two_disks_of_a_destination_is_missed(buckets: BucketPair, new_migration: MigrationFactory) -> None:
     """An admin has given `cache` a disk of its own. All of it would have been copied again, to the wrong disk."""
     migration = new_migration(buckets, missing=0)

@@ -43,6 +43,7 @@ from mastosync.config import Secret
 from mastosync.errors import (
     AclUnsupported,
     BucketMissing,
+    ChecksumRefused,
     CorruptObject,
     MastosyncError,
     NetworkFailure,
@@ -132,7 +133,7 @@ CASES = [
     *each(("read", "read_range"), RESET_IN_BODY, NetworkFailure),
     *each(("read", "read_range"), TRUNCATED_BODY, NetworkFailure),
     *each(("read", "digest"), DAMAGED_DOWNLOAD, CorruptObject),
-    *each(("write", "write_part"), DAMAGED_UPLOAD, CorruptObject),
+    *each(("write", "write_part"), DAMAGED_UPLOAD, ChecksumRefused),
     *each((*COPYING, "complete_multipart"), RESET_IN_BODY, NetworkFailure),
     # the server
     *each(OBJECTS, INTERNAL_ERROR, ServerFailure),
@@ -169,7 +170,7 @@ CASES = [
     *each(("complete_multipart",), answer(400, "InvalidPart"), ObjectChanged),
     *each(("complete_multipart",), answer(400, "EntityTooSmall"), ObjectRejected),
     *each((*COPYING, "read_range"), answer(412, "PreconditionFailed"), ObjectChanged),
-    *each(("write", "write_part"), answer(400, "BadDigest"), CorruptObject),
+    *each(("write", "write_part"), answer(400, "BadDigest"), ChecksumRefused),
     *each(("write", *COPYING, *PARTS), answer(400, "EntityTooLarge"), ObjectTooLarge),
     *each(("write", "write_part"), answer(413, ""), ObjectTooLarge),
     *each(OBJECTS, answer(400, "InvalidRequest"), ObjectRejected),
@@ -278,7 +279,7 @@ class TestSecretsThatAreWords:
             (403, "InvalidAccessKeyId", "bad", "Invalid", StoreUnusable),
             (400, "SlowDown", "wait", "SlowDown", Throttled),
             (403, "AccessDenied", "not authorized to perform: s3:PutObjectAcl", "ObjectAcl", AclUnsupported),
-            (400, "BadDigest", "other bytes", "Digest", CorruptObject),
+            (400, "BadDigest", "other bytes", "Digest", ChecksumRefused),
         ],
     )
     def test_the_kind_is_told_by_what_the_store_said(

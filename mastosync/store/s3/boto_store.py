@@ -14,8 +14,8 @@ from urllib.parse import urljoin
 import botocore.exceptions as boto_errors
 
 from mastosync.errors import (
+    ChecksumRefused,
     CorruptObject,
-    DigestRefused,
     ObjectChanged,
     ObjectDenied,
     ObjectError,
@@ -166,7 +166,7 @@ class S3Store:
                     return etag_of(headers)
                 return confirmed_etag(key, self.name, headers, md5, claimed)
         except (CorruptObject, ObjectRejected) as refused:
-            if digest is DigestUse.CONTRADICTED and isinstance(refused, DigestRefused):
+            if digest is DigestUse.CONTRADICTED and isinstance(refused, ChecksumRefused):
                 return ""
             if claimed is not None:  # which end was wrong?
                 require_claimed(key, self.name, claimed, md5)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from mastosync.errors import CorruptObject, DigestRefused, ObjectChanged, ObjectMissing, ObjectRejected
+from mastosync.errors import ChecksumRefused, CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.abilities import FirstPart, StreamAnswer, StreamedObject
@@ -154,7 +154,7 @@ class CurlRequests:
                     headers = _successful(response).headers
                     etag = etag_of(headers)
                     return StreamAnswer(etag, etag_is_md5(etag, headers))
-            except DigestRefused:
+            except ChecksumRefused:
                 if is_contradicted:
                     return StreamAnswer("", etag_is_md5=False)
                 raise
@@ -211,7 +211,7 @@ class CurlRequests:
                         return etag_of(headers)
                     return confirmed_etag(key, self._name, headers, md5, claimed)
             except (CorruptObject, ObjectRejected) as refused:
-                if digest is DigestUse.CONTRADICTED and isinstance(refused, DigestRefused):
+                if digest is DigestUse.CONTRADICTED and isinstance(refused, ChecksumRefused):
                     return ""
                 if claimed is not None:  # which end was wrong?
                     require_claimed(key, self._name, claimed, md5)
