@@ -263,9 +263,6 @@ def still_done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:
     )
 
 
-"""After these an object has to be written again."""
-
-
 def is_composite(etag: str) -> bool:
     """Whether an ETag is one of an object that was uploaded in parts."""
     return _COMPOSITE.match(etag) is not None

@@ -155,8 +155,8 @@ class CopyConfig:
     multipart_threshold: int = key(
         200 * _MIB,
         size(1, 5 * _GIB),
-        "Objects larger than this travel in parts. Between two buckets, smaller ones go in one request; those above"
-        " 16 MiB are sent on as they come, in parts only if they were uploaded in parts. From or to a disk, everything"
+        "Objects larger than this travel in parts. Between two buckets, smaller ones go in one request, and those above"
+        " 16 MiB are sent on as they come. What was uploaded in parts keeps its parts. From or to a disk, everything"
         " above 16 MiB travels in parts.",
     )
     part_size: int = key(
@@ -169,7 +169,8 @@ class CopyConfig:
         choice("proof", "always"),
         "Which objects are hashed on this machine. proof: those whose MD5 the stores do not prove by themselves. Where"
         " the source's ETag is an MD5, it goes along with the upload, and the destination has to answer the same one."
-        " Some objects are hashed all the same, to find out whether the stores can be believed. always: every object.",
+        " Some objects are hashed all the same, to find out whether the stores can be believed; a few of them are first"
+        " sent with a wrong MD5, which a store has to refuse (BadDigest). always: every object.",
     )
     server_side: str = key(
         "auto",

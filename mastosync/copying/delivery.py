@@ -263,7 +263,10 @@ class Delivery:
         except UploadDamaged:
             raise
         except (CorruptObject, ObjectRejected) as refused:
-            raise check.doubtful(refused) from refused
+            doubtful = check.doubtful(refused)
+            if doubtful is None:
+                raise
+            raise doubtful from refused
         finally:
             source.close()
             check.close()  # after what it has learned: others may wait for that

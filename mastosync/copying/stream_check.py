@@ -75,15 +75,15 @@ class StreamCheck:
             self.use = DigestUse.COMPUTED
         return is_proved
 
-    def doubtful(self, refused: ObjectError) -> ObjectError:
-        """The error for a refusal: that itself, or another one if the bytes have to be sent once more."""
+    def doubtful(self, refused: ObjectError) -> UploadDamaged | None:
+        """The error for a refusal after which the bytes have to be sent once more; None: they need not."""
         if isinstance(refused, SourceDamaged):
-            return refused
+            return None
         if isinstance(refused, CorruptObject):
             return UploadDamaged(refused.message, hint=refused.hint, store=refused.store)
         if isinstance(refused, ObjectRejected) and self.sent is None and self.failed is None:
             return DigestDoubtful(refused.message, hint=refused.hint, store=refused.store)
-        return refused
+        return None
 
     def learns(self, answer: StreamAnswer, md5: bytes) -> bool:
         """Whether an answer is a proof, or as good as one. The trust learns it, unless damage may be the reason."""

@@ -154,7 +154,8 @@ class StreamedParts:
             return (yield BlockingCall(whole.require)), parts
         made_of_parts = composite_etag([part.md5 for part in parts])
         if made_of_parts != large.info.etag.lower():
-            large.shared.cuts_as_source = bool(self._there)  # what a dead run left may be of another object
+            if not self._there:  # what a dead run left may be of another object
+                large.shared.cuts_as_source = False
             raise self._damaged(f"the parts that came make the ETag {made_of_parts}, the source's is {large.info.etag}")
         return None, parts
 
