@@ -182,6 +182,7 @@ class Transfer:
             with suppress(ObjectMissing):
                 job.destination.abort_multipart(job.key, kept.upload_id)
             self.uploads.ended(job.key)
+            job.destination.abort_unfinished(job.key)  # others may have begun whose answer was lost
 
     def _check_access(self, job: Job) -> Steps[None]:
         """Find out who can read the object at the destination, if that decides what is done.

@@ -1,4 +1,4 @@
-"""A budget of memory, shared by all transfers that have bytes of objects in memory; who looks after the rest.
+"""A budget of memory, shared by all transfers that have bytes of objects in memory; how rarely garbage is collected.
 
 Bytes are reserved before they are read. A transfer that cannot have them waits in line. The first in line gets
 what becomes free, so that small objects do not overtake a large one for ever.

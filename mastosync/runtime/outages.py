@@ -253,13 +253,13 @@ class FailureCounter:
         if still_gives is False:
             raise StoreUnusable(
                 tr(
-                    "the source has none of the first {missing} objects, and nothing more of what it gave in earlier "
+                    "the source has none of the first {missing} objects, and none of a few that it gave in earlier "
                     "runs: {detail}",
                     missing=self._missing,
                     detail=outcome.detail,
                 ),
                 hint=tr(
-                    "check that its disk is mounted, or that nobody has emptied it. When the objects are there again, "
+                    "check that its disk is mounted, and that nobody has emptied it. When the objects are there again, "
                     "run `mastosync retry-failed --reason missing`"
                 ),
             )

@@ -83,9 +83,9 @@ class LargeTurn:
 
 @dataclass(frozen=True, slots=True)
 class WaitFor:
-    """Wait, without a thread, for another transfer that is under way.
+    """Wait, without a thread: for memory, for a commit, or for another transfer that is under way.
 
-    The waiting transfer keeps its place in the loop and its memory. So the other one must need no more of either.
+    The waiting transfer keeps its place in the loop and its memory. So another one must need no more of either.
     """
 
     reached: Callable[[], bool]  # asked again and again; raises nothing

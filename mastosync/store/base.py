@@ -315,7 +315,7 @@ class Multiplexer(Protocol):
     def begin(
         self, tag: object, store: ObjectStore, operation: str, arguments: tuple[Any, ...], room: Callable[[int], bool]
     ) -> None:
-        """Send the request that `operation` (read, open, write, write_stream, head, copy_from) makes.
+        """Send the request that `operation` makes, which is a `StoreCall`'s.
 
         `finished` gives its result.
 

@@ -34,6 +34,7 @@ from mastosync.errors import (
     Throttled,
 )
 from mastosync.language import deferred, enumerated, joined, say, tr
+from mastosync.store.base import DAMAGED_ON_THE_WAY
 
 _THROTTLING = frozenset(
     {
@@ -53,9 +54,6 @@ _THROTTLING = frozenset(
 )
 _OTHER_DIGEST = frozenset({"BadDigest", "InvalidDigest"})
 _BROKEN_ON_THE_WAY = frozenset({"IncompleteBody", "XAmzContentSHA256Mismatch"})
-_CHANGED_ON_THE_WAY = deferred(
-    "bytes were changed on the way: if it happens again, check the network and this machine's memory"
-)
 _TRY_AGAIN = frozenset(
     {"InternalError", "OperationAborted", "ServerBusy", "RequestTimeout", "ConditionalRequestConflict"}
 )
@@ -242,8 +240,8 @@ def _object_error(answer: StoreAnswer, text: str) -> ObjectError:
     """The first line that fits."""
     status, code = answer.status, answer.code
     table: tuple[tuple[bool, type[ObjectError], str], ...] = (
-        (code in _OTHER_DIGEST, ChecksumRefused, _CHANGED_ON_THE_WAY),
-        (code in _BROKEN_ON_THE_WAY, CorruptObject, _CHANGED_ON_THE_WAY),
+        (code in _OTHER_DIGEST, ChecksumRefused, DAMAGED_ON_THE_WAY),
+        (code in _BROKEN_ON_THE_WAY, CorruptObject, DAMAGED_ON_THE_WAY),
         (code in _CHANGED or status in (412, 416), ObjectChanged, deferred("another program writes to this key")),
         (
             code in _TOO_LARGE or status == 413,

@@ -286,7 +286,7 @@ def test_a_source_disk_that_is_gone_is_missed_where_stray_files_lie_in_its_folde
     stray = source / "media_attachments" / "files" / "stray.png"
     stray.parent.mkdir(parents=True)
     stray.touch()
-    assert "what it gave in earlier runs" in site.run("copy", "--workers", "2", code=7).stderr
+    assert "that it gave in earlier runs" in site.run("copy", "--workers", "2", code=7).stderr
     totals = site.status()["totals"]
     assert totals["done"] == done
     assert totals["pending"] > 0

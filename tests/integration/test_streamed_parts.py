@@ -5,14 +5,12 @@ The objects of the source were uploaded in parts. Every test has a deadline, as 
 
 from __future__ import annotations
 
-import gc
 import random
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from hashlib import md5
@@ -29,12 +27,9 @@ from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.steps import Ended
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
-from mastosync.store.s3.curl_store import CurlStore
-from tests.integration.test_streams import KIB, MIB, PATIENT, SECONDS, Bucket, Site, key_of
+from tests.integration.test_streams import KIB, MIB, PATIENT, SECONDS, Bucket, Site, key_of, served
 from tests.support.entries import entry
-from tests.support.s3_clients import MADE_UP, at, opened
-from tests.support.talking_server import Talk, TalkingServer
-from tests.support.waiting import open_sockets, wait_until
+from tests.support.talking_server import Talk
 
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
@@ -244,17 +239,8 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr("os.cpu_count", lambda: 2 * request.param)
     monkeypatch.setattr("mastosync.checking.object_check._USUAL_SIZES", (PART, PART - 10))
     old, new = PartsBucket(), PartsBucket()
-    before = open_sockets()
-    with ExitStack() as stack:
-        servers = [stack.enter_context(TalkingServer(bucket.talk)) for bucket in (old, new)]
-        config = replace(MADE_UP, read_timeout_seconds=20)
-        source, destination = (
-            cast("CurlStore", stack.enter_context(opened(at(server.endpoint_url, config), kind=CurlStore)))
-            for server in servers
-        )
+    with served(old, new) as (servers, (source, destination)):
         yield PartsSite(old, new, servers, source, destination)
-    gc.collect()  # boto3's errors hold connections that were broken off, in circles
-    wait_until(lambda: open_sockets() <= before, "all connections are closed")
 
 
 def hashed(ended: list[Ended[Claim, Outcome]]) -> int:

@@ -6,13 +6,14 @@ Every test has a deadline: a run that waits for something that never comes is th
 from __future__ import annotations
 
 import base64
+import gc
 import random
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import md5
 from typing import cast
@@ -209,20 +210,27 @@ class Site:
             assert body == self.old.objects[key], f"{key} has other bytes"
 
 
+@contextmanager
+def served(*buckets: Bucket) -> Iterator[tuple[list[TalkingServer], list[CurlStore]]]:
+    """Servers of these buckets, and a store of each. All connections are closed in the end."""
+    before, config = open_sockets(), replace(MADE_UP, read_timeout_seconds=20)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(TalkingServer(bucket.talk)) for bucket in buckets]
+        stores = [
+            cast("CurlStore", stack.enter_context(opened(at(server.endpoint_url, config), kind=CurlStore)))
+            for server in servers
+        ]
+        yield servers, stores
+    gc.collect()  # boto3's errors hold connections that were broken off, in circles
+    wait_until(lambda: open_sockets() <= before, "all connections are closed")
+
+
 @pytest.fixture(params=[1, 3], ids=["one loop", "three loops"])
 def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr("os.cpu_count", lambda: 2 * request.param)
     old, new = Bucket(), Bucket()
-    before = open_sockets()
-    with ExitStack() as stack:
-        servers = [stack.enter_context(TalkingServer(bucket.talk)) for bucket in (old, new)]
-        config = replace(MADE_UP, read_timeout_seconds=20)
-        source, destination = (
-            cast("CurlStore", stack.enter_context(opened(at(server.endpoint_url, config), kind=CurlStore)))
-            for server in servers
-        )
+    with served(old, new) as (servers, (source, destination)):
         yield Site(old, new, servers, source, destination)
-    wait_until(lambda: open_sockets() <= before, "all connections are closed")
 
 
 LARGE = {number: 200 * KIB + number * 5_000 for number in range(1, 41)}

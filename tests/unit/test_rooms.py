@@ -52,7 +52,7 @@ ROOMS: dict[str, set[str]] = {
     "store.base": {"model", "errors"},
     "store.abilities": {"model", "errors", "store.base"},
     "store.probe": {"model", "errors", "store.base", "store.abilities", "store.probe"},
-    "store.errors": {"errors"},
+    "store.errors": {"errors", "store.base"},
     "store.media_types": set(),
     "store.http": {"__init__", "model", "errors", "config", "store", "pycurl", "urllib3"},
     "store.s3": {"__init__", "model", "errors", "config", "store", "certifi"},
