@@ -142,7 +142,7 @@ def require_folder(config: Config, manifest: Manifest, destination: StoreSession
         from mastosync.runtime.retry import RetryingStore
         from mastosync.store.filesystem import FilesystemStore
 
-        keys = [canonical_key(each, "") for each in some_done(manifest)]  # a disk has no key prefix
+        keys = [canonical_key(each.entry, "") for each in some_done(manifest)]  # a disk has no key prefix
         store = destination.store
         assert isinstance(store, FilesystemStore)  # noqa: S101 - by the configuration
         for name, there in store.by_disk(keys).items():

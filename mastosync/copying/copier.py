@@ -31,9 +31,9 @@ from mastosync.errors import (
     telling_of,
 )
 from mastosync.language import english, tr
-from mastosync.manifest import ACCESS, Manifest, ManifestReader, Outage, WorkQueue
+from mastosync.manifest import ACCESS, Manifest, Outage, WorkQueue, some_done
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Claim, EntryState, Kind, Order, Origin, Outcome
+from mastosync.model import Claim, Kind, Order, Origin, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described, shown
 from mastosync.runtime.outages import FailureCounter
 from mastosync.runtime.retry import RetryingStore, StoreSession
@@ -48,8 +48,8 @@ COMMIT_OUTCOMES = 1_000
 HEARTBEAT_SECONDS = 5.0  # large objects take longer; the record of the run says that it is alive
 _WINDOW_AT_MOST = 1_000  # claims beyond those in work: what a dead run leaves to look at
 _POLL_SECONDS = 0.1  # how long a signal may wait for this loop
-_ASKED_AGAIN = 8  # objects: rows go, and their files with them
-_ENOUGH = 3  # of these: fewer may be gone by chance
+_OF_EACH_END = 4  # objects of a kind that are asked for: the oldest, and the newest
+_ENOUGH = 3  # that are gone: rows go, and their files with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Copier:
     notes: AccessNotes = field(default_factory=AccessNotes)  # of the workers
     uploads: KeptUploads = field(default_factory=KeptUploads)  # of the workers
     trust: DigestTrust | None = None  # of the workers
-    still_gives: Callable[[], bool | None] = lambda: None  # whether the source gives what it gave in earlier runs
+    still_gives: Callable[[Kind | None], bool | None] = lambda _: None  # see the function of this name
     _in_work: int = field(init=False, default=0)  # claims that the workers have
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
     _failures: FailureCounter = field(init=False)
@@ -261,21 +261,27 @@ def _named(error: BaseException) -> str:
     return str(error) if isinstance(error, MastosyncError) else type(error).__name__
 
 
-def still_gives(source: StoreSession, manifest: Manifest, prefix: str) -> bool | None:
-    """Whether the source still gives anything that it gave in earlier runs; None: that is too little to tell.
+def still_gives(source: StoreSession, manifest: Manifest, prefix: str, kind: Kind | None) -> bool | None:
+    """Whether the source still gives anything that it gave in earlier runs; None: too little is known.
 
-    Asked when the source has given nothing in this run: its access key or its contents may have changed.
+    Asked when the source has given nothing in this run: its access key or its contents may have changed. Of `kind`, its
+    table is looked at, cached or not, as these have folders of their own; None stands for all. What was adopted, it may
+    never have had: that tells something only if it is there.
 
-    Raises: StoreUnusable; Interrupted.
+    Raises: StoreUnusable.
     """
-    records = ManifestReader(manifest).iter_records((EntryState.DONE,))
-    asked = list(islice((each for each in records if each.origin is not Origin.REFETCHED), _ASKED_AGAIN))
-    for record in asked:
+    copied = 0
+    for record in some_done(manifest, _OF_EACH_END):
+        of = record.entry.kind
+        is_asked = kind is None or (of.table, of.cached) == (kind.table, kind.cached)
+        if not is_asked or record.origin is Origin.REFETCHED:
+            continue
         try:
             RetryingStore(source).head(record.source_key or canonical_key(record.entry, prefix))
         except (ObjectMissing, ObjectDenied):
+            copied += record.origin is not Origin.ADOPTED
             continue
-        except ObjectError:  # nobody can tell
+        except (ObjectError, Interrupted):  # nobody can tell
             pass
         return True
-    return False if len(asked) >= _ENOUGH else None
+    return False if copied >= _ENOUGH else None

@@ -241,11 +241,11 @@ class LargeObject:
     def _discard_all(self) -> None:
         """Throw away uploads that may have begun without an answer. Raises: Interrupted; then the next run does it."""
         try:
-            self.destination.abort_unfinished(self.key)
+            found = self.destination.abort_unfinished(self.key)
         except (ObjectError, StoreUnusable):
             self.left_open = True
         else:
-            self.left_open = False
+            self.left_open = self.left_open and not found  # a store that lists nothing may not be allowed to
 
 
 _Parts: TypeAlias = tuple[bytes | None, list[UploadedPart]]

@@ -112,8 +112,11 @@ class StreamedParts:
         return kept.upload_id
 
     def note(self, upload: str, options: PutOptions) -> None:
-        """Have an upload noted that has begun, so that the next run can go on with it."""
-        if self.cut.proves:
+        """Have an upload noted that has begun, so that the next run can go on with it.
+
+        One that could not be thrown away stays noted in its place: nothing else knows its id.
+        """
+        if self.cut.proves and not self.large.left_open:
             self.large.shared.uploads.begun(self.large.key, self._kept(upload, options))
 
     def _kept(self, upload: str, options: PutOptions) -> KeptUpload:

@@ -249,7 +249,7 @@ def _described(report: ManifestReader, path: Path, facts: ManifestFacts, *, comp
     facts.entries, facts.pending = totals.total, pending_by_folder(report.counts())
     likely = EntryState.PENDING if totals.pending else EntryState.DONE
     seen = (record.entry for record in islice(report.iter_records((likely,)), _SEEN))
-    facts.arrived = some_done(report.manifest)
+    facts.arrived = [each.entry for each in some_done(report.manifest)]
     facts.sample = list(islice((entry for entry in seen if not entry.optional), _SAMPLED))
     taken_at = tr(" of {taken_at:%F %T} UTC", taken_at=status.snapshot.taken_at) if status.snapshot else ""
     of_these = tr(" for these stores") if compared else ""

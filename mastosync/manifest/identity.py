@@ -26,7 +26,7 @@ from mastosync.manifest.connection import Manifest
 from mastosync.manifest.history import delete_meta, get_meta, meta_of, set_meta
 from mastosync.manifest.rows import COLUMNS, DONE, record_of
 from mastosync.manifest.sqlite_errors import sound, translated
-from mastosync.model import Entry
+from mastosync.model import Record
 
 _DEFAULT_PORTS = (None, 80, 443)
 _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+)"
@@ -244,26 +244,26 @@ _LOOKED_AT = 1_000  # lines at either end of a kind: so few that nobody waits fo
 _KINDS_WITH_DONE = f"SELECT kind FROM counts WHERE state = {DONE} AND objects > 0"
 _SELECT_FIRST_DONE = f"""
 SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY id, name LIMIT {_LOOKED_AT})
-WHERE state = {DONE} LIMIT {_OF_EACH_END}
+WHERE state = {DONE} LIMIT ?
 """
 _SELECT_LAST_DONE = f"""
 SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM entries WHERE kind = ? ORDER BY id DESC, name DESC LIMIT {_LOOKED_AT})
-WHERE state = {DONE} LIMIT {_OF_EACH_END}
+WHERE state = {DONE} LIMIT ?
 """
 
 
-def some_done(manifest: Manifest) -> list[Entry]:
-    """A few entries that are done: the first and the last two of each kind.
+def some_done(manifest: Manifest, of_each_end: int = _OF_EACH_END) -> list[Record]:
+    """A few entries that are done: the first and the last two (or `of_each_end`) of each kind.
 
-    A destination that has none of them is another one.
+    A destination that has none of them is another one; so is a source that has none of those that it gave.
 
     Raises: ManifestError.
     """
-    found: dict[tuple[int, int, str], Entry] = {}
+    found: dict[tuple[int, int, str], Record] = {}
     connection = manifest.connection
     with translated(manifest.path):
         for (number,) in connection.execute(_KINDS_WITH_DONE).fetchall():
-            rows = connection.execute(_SELECT_FIRST_DONE, (number,)).fetchall()
-            rows += connection.execute(_SELECT_LAST_DONE, (number,)).fetchall()
-            found |= {(number, *row[:2]): record_of(manifest.kind(number), row).entry for row in rows}
+            rows = connection.execute(_SELECT_FIRST_DONE, (number, of_each_end)).fetchall()
+            rows += connection.execute(_SELECT_LAST_DONE, (number, of_each_end)).fetchall()
+            found |= {(number, *row[:2]): record_of(manifest.kind(number), row) for row in rows}
     return list(found.values())

@@ -22,7 +22,7 @@ from typing import Protocol
 from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, Throttled, passing
 from mastosync.language import deferred, say, tr
 from mastosync.manifest import Outage
-from mastosync.model import End, EntryState, Outcome, Reason
+from mastosync.model import End, EntryState, Kind, Outcome, Reason
 from mastosync.runtime.limiter import EndpointLimiter, backoff_seconds
 from mastosync.runtime.stop import StopSignal
 from mastosync.units import clock, iso
@@ -36,7 +36,7 @@ FIRST_WAIT_SECONDS = 2.0  # until the question is repeated
 LONGEST_WAIT_SECONDS = 120.0
 IN_A_ROW = 64  # failures of one store
 WRONG_PLACE_AFTER = 1_000  # missing objects, when the source has never given one
-GONE_AFTER = 5  # missing objects, when it has given some in earlier runs
+GONE_AFTER = 10  # missing objects, when it has given some of their kind in earlier runs
 
 _FAILURES = frozenset({Reason.NETWORK, Reason.SERVER, Reason.THROTTLED})
 _MISSING = frozenset({Reason.MISSING, Reason.OPTIONAL_MISSING})
@@ -161,19 +161,24 @@ class FailureCounter:
     """Counts the failures of each store separately. Thread-safe."""
 
     def __init__(
-        self, *, any_success: bool = False, still_gives: Callable[[], bool | None] = lambda: None, hint: str = _HINT
+        self,
+        *,
+        any_success: bool = False,
+        still_gives: Callable[[Kind | None], bool | None] = lambda _: None,
+        hint: str = _HINT,
     ) -> None:
         """`any_success`: the source has given something in this run, or need not.
 
-        `still_gives`: whether the source gives what it gave in earlier runs; None: that is too little to tell. It is
-        called when the source has given nothing in this run: its access key may have changed, or its disk may not be
-        mounted. `hint`: what to do when a store is well again.
+        `still_gives`: whether the source gives what it gave in earlier runs, of one kind or (None) of any; its None:
+        that is too little to tell. It is called when the source has given nothing in this run: its access key may have
+        changed, or its disk may not be mounted. `hint`: what to do when a store is well again.
         """
         self._any_success = any_success
         self._still_gives = still_gives
         self._hint = hint
         self._in_a_row: Counter[End] = Counter()
         self._missing = 0
+        self._asked_of: set[Kind] = set()  # whether the source still gives any
         self._lock = threading.Lock()
 
     def note(self, outcome: Outcome) -> None:
@@ -225,12 +230,14 @@ class FailureCounter:
 
     def _gives(self) -> bool:
         """Whether the source has given anything, or still gives what it gave in earlier runs."""
-        self._any_success = self._any_success or bool(self._still_gives())
+        self._any_success = self._any_success or bool(self._still_gives(None))
         return self._any_success
 
     def _note_missing(self, outcome: Outcome) -> None:
         self._missing += outcome.reason is Reason.MISSING
-        if not self._any_success and self._missing == GONE_AFTER and outcome.reason is Reason.MISSING:
+        is_lost = outcome.reason is Reason.MISSING and self._missing >= GONE_AFTER and not self._any_success
+        if is_lost and outcome.entry.kind not in self._asked_of:
+            self._asked_of.add(outcome.entry.kind)
             self._require_that_it_still_gives(outcome)
         if not self._any_success and self._missing >= WRONG_PLACE_AFTER and not self._gives():
             raise StoreUnusable(
@@ -248,7 +255,7 @@ class FailureCounter:
             )
 
     def _require_that_it_still_gives(self, outcome: Outcome) -> None:
-        still_gives = self._still_gives()
+        still_gives = self._still_gives(outcome.entry.kind)
         self._any_success = bool(still_gives)
         if still_gives is False:
             raise StoreUnusable(
@@ -260,7 +267,7 @@ class FailureCounter:
                 ),
                 hint=tr(
                     "check that its disk is mounted, and that nobody has emptied it. When the objects are there again, "
-                    "run `mastosync retry-failed --reason missing`"
+                    "run `mastosync retry-failed --reason missing --reason optional_missing`"
                 ),
             )
 

@@ -277,11 +277,11 @@ def test_a_source_disk_that_is_gone_is_missed_where_stray_files_lie_in_its_folde
     buckets: BucketPair, new_migration: MigrationFactory
 ) -> None:
     """Mastodon has written on while it was not mounted. All that is pending would count as lost."""
-    migration = new_migration(buckets, missing=0)
+    migration = new_migration(buckets, missing=0, accounts=3, media=60)
     source, destination = from_disk(migration), to_disk(migration)
     site = migration.site
     site.run("plan")
-    site.run("copy", "--limit", "20")
+    site.run("copy", "--limit", "60")
     done, elsewhere = site.status()["totals"]["done"], source.rename(site.folder / "elsewhere")
     stray = source / "media_attachments" / "files" / "stray.png"
     stray.parent.mkdir(parents=True)
@@ -292,7 +292,7 @@ def test_a_source_disk_that_is_gone_is_missed_where_stray_files_lie_in_its_folde
     assert totals["pending"] > 0
     shutil.rmtree(source)
     elsewhere.rename(source)
-    site.run("retry-failed", "--reason", "missing", code=None)
+    site.run("retry-failed", "--reason", "missing", "--reason", "optional_missing", code=None)
     site.run("copy", code=None)
     assert_disk_holds(destination, migration.instance.at_destination())
 

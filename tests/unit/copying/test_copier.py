@@ -29,7 +29,7 @@ from mastosync.errors import (
 )
 from mastosync.manifest import Approach, Manifest, ManifestReader, WorkQueue, recover_claims_now, reopen, write_started
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import NOTHING, Claim, End, EntryState, Outcome, Reason
+from mastosync.model import NOTHING, Claim, End, EntryState, Origin, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, NoProgress
 from mastosync.runtime.steps import BlockingCall, Steps
 from mastosync.runtime.stop import StopSignal
@@ -55,7 +55,7 @@ def run(
 ) -> CopyProgress:
     stop, options = stop or StopSignal(), CopyOptions(workers=workers, limit=limit)
     made = Copier(WorkQueue(manifest), pool(work, workers, stop), options, stop, NoProgress())
-    made.still_gives = lambda: still_gives
+    made.still_gives = lambda _: still_gives
     return made.run()
 
 
@@ -456,7 +456,7 @@ def test_what_came_in_an_earlier_run_does_not_vouch_for_the_key_of_this_one(tmp_
         for still_there in (False, True):
             for method in ("read", "head"):
                 old.fail(method, *[error] * 10_000 if method == "read" or not still_there else ())
-            gives = still_gives(store_session(old), manifest, "")
+            gives = still_gives(store_session(old), manifest, "", None)
             assert gives is still_there
             if not gives:
                 with pytest.raises(
@@ -468,6 +468,46 @@ def test_what_came_in_an_earlier_run_does_not_vouch_for_the_key_of_this_one(tmp_
                 reopen(manifest)
             else:
                 assert run(manifest, transfer(old, new), workers=16, still_gives=gives).failed == 2_500
+
+
+class TestWhatASourceStillGives:
+    def test_is_asked_of_the_kind_that_is_missing(self, tmp_path: Path) -> None:
+        """Media may have a disk of its own, and the other way round."""
+        old = MemoryStore("old")
+        entries = [entry(number, kind=kind) for kind in (LOCAL, REMOTE) for number in range(1, 6)]
+        for each in entries[:5]:
+            old.put(canonical_key(each, ""), b"data")
+        with planned(tmp_path / "m.db", entries) as manifest:
+            run(manifest, done)
+            asked = [still_gives(store_session(old), manifest, "", kind) for kind in (LOCAL, REMOTE, None)]
+        assert asked == [True, False, True]
+
+    def test_is_asked_of_the_oldest_and_of_the_newest(self, tmp_path: Path) -> None:
+        """Mastodon removes the oldest cached files first."""
+        old, entries = MemoryStore("old"), [entry(number) for number in range(1, 100)]
+        old.put(canonical_key(entries[-1], ""), b"data")
+        with planned(tmp_path / "m.db", entries) as manifest:
+            run(manifest, done)
+            assert still_gives(store_session(old), manifest, "", entries[0].kind) is True
+
+    def test_is_not_told_by_what_was_adopted(self, tmp_path: Path) -> None:
+        """It may lie at the destination alone: Mastodon has stored it there after the switch."""
+
+        def adopted(claim: Claim) -> Outcome:
+            return done(claim)._replace(origin=Origin.ADOPTED, end=End.SOURCE)
+
+        entries = [entry(number) for number in range(1, 100)]
+        with planned(tmp_path / "m.db", entries) as manifest:
+            run(manifest, adopted)
+            assert still_gives(store_session(MemoryStore("old")), manifest, "", entries[0].kind) is None
+
+    def test_is_unknown_when_nobody_may_wait_for_it(self, tmp_path: Path) -> None:
+        """Ctrl-C is no reason to call a source empty."""
+        old = MemoryStore("old")
+        old.fail("head", Interrupted("stopped while waiting"))
+        with planned(tmp_path / "m.db", [entry(number) for number in range(1, 9)]) as manifest:
+            run(manifest, done)
+            assert still_gives(store_session(old), manifest, "", None) is True
 
 
 @pytest.mark.parametrize("private", [0, 3, 1], ids=["none is private", "some are", "all are"])

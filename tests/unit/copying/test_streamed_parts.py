@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5
 
 import pytest
 
-from mastosync.copying.large_objects import LargeObjects
-from mastosync.copying.streamed_parts import source_part_size
+from mastosync.copying.kept_uploads import KeptUpload
+from mastosync.copying.large_objects import LargeObject, LargeObjects, UploadDamaged
+from mastosync.copying.streamed_parts import Cut, StreamedParts, source_part_size
 from mastosync.copying.transfer import Transfer, TransferOptions
-from mastosync.errors import ObjectRejected
-from mastosync.model import EntryState, ObjectInfo, Outcome
+from mastosync.errors import ObjectDenied, ObjectRejected, ServerFailure
+from mastosync.model import EntryState, ObjectHeaders, ObjectInfo, Outcome
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.steps import run_to_end
 from mastosync.store.abilities import FirstPart
-from mastosync.store.base import UploadedPart
+from mastosync.store.base import PutOptions, UploadedPart
 from tests.support.entries import claim, entry
 from tests.support.streaming_memory import StreamingMemory
 from tests.support.transfers import store_session
@@ -157,3 +159,49 @@ def test_the_limits_of_the_destination_hold() -> None:
     assert size_told(FirstPart(0, None), "0" * 32 + "-1", 0) is None
     six_gib = 6 << 30
     assert size_told(FirstPart(six_gib, None), "0" * 32 + "-1", six_gib) is None, "no part may be so large"
+
+
+class TestUploadsThatCannotBeThrownAway:
+    """Their ids are all that is known of them where a key may not list uploads, and their parts cost money."""
+
+    OPTIONS = PutOptions(ObjectHeaders(), "public-read")
+
+    def large(self, new: StreamingMemory, pool: ThreadPoolExecutor, etag: str = IN_PARTS) -> LargeObject:
+        memory = MemoryBudget(1 << 30)
+        source, destination = (RetryingStore(store_session(store)) for store in (StreamingMemory("old"), new))
+        shared, info = LargeObjects(memory, pool, 16 << 20, 10_000), ObjectInfo(len(DATA), etag)
+        large = LargeObject(source, KEY, info, destination, KEY, shared)
+        large.streamed = StreamedParts(large, memory.reserve(), Cut(PART, proves=True))
+        return large
+
+    def test_that_of_a_dead_run_stays_noted_when_another_one_begins(self) -> None:
+        new = StreamingMemory("new")
+        with ThreadPoolExecutor(1) as pool:
+            large = self.large(new, pool)
+            before = KeptUpload.of(
+                new.start_multipart(KEY, self.OPTIONS), ObjectInfo(len(DATA), "0" * 32 + "-3"), PART, self.OPTIONS
+            )
+            large.shared.uploads.begun(KEY, before)
+            new.fail("abort_multipart", *[ServerFailure("500")] * 3)
+            assert large.begin(self.OPTIONS) != before.upload_id
+            assert large.left_open
+            assert large.shared.uploads.of(KEY) == before
+
+    def test_a_list_without_it_does_not_vouch_for_its_end(self) -> None:
+        class Lists(StreamingMemory):
+            def abort_unfinished(self, key: str) -> int:
+                return 0
+
+        new = Lists("new")
+        with ThreadPoolExecutor(1) as pool:
+            large = self.large(new, pool)
+            upload = large.begin(self.OPTIONS)
+            new.fail("abort_multipart", *[ServerFailure("500")] * 3)
+            new.fail("complete_multipart", ObjectDenied("403"))
+            new.fail("stream_part", ObjectDenied("403"))
+            with pytest.raises(UploadDamaged):
+                run_to_end(large.deliver(upload))
+            assert large.left_open
+            kept = large.shared.uploads.of(KEY)
+            assert kept is not None
+            assert kept.upload_id == upload

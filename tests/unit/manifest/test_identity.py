@@ -406,7 +406,7 @@ def test_of_what_is_done_the_first_two_and_the_last_two_of_each_kind_are_known(t
         assert some_done(manifest) == []
         queue = WorkQueue(manifest)
         queue.commit(outcomes=[Outcome(each, EntryState.DONE, size=1) for each in done])
-        assert {(each.kind, each.id) for each in some_done(manifest)} == {
+        assert {(each.entry.kind, each.entry.id) for each in some_done(manifest)} == {
             *((LOCAL, row) for row in (2, 3, 5, 6)),
             (REMOTE, 3),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mastosync.errors import StoreUnusable
-from mastosync.model import End, EntryState, Outcome, Reason
+from mastosync.model import End, EntryState, Kind, Outcome, Reason
 from mastosync.runtime.outages import GONE_AFTER, IN_A_ROW, WRONG_PLACE_AFTER, FailureCounter
 from tests.support.entries import entry
 
@@ -126,21 +126,21 @@ class TestAnEmptySource:
 
     def test_that_has_given_objects_before_is_found_out_soon(self) -> None:
         """Its disk is not mounted: a few stray files in its place do not hide that."""
-        asked: list[None] = []
+        asked: list[Kind | None] = []
 
-        def gives_nothing_more() -> bool:
-            asked.append(None)
+        def gives_nothing_more(kind: Kind | None) -> bool:
+            asked.append(kind)
             return False
 
         counter = FailureCounter(still_gives=gives_nothing_more)
         assert not stops(counter, MISSING, OPTIONAL, times=GONE_AFTER - 1)
         with pytest.raises(StoreUnusable, match="in earlier runs: 404"):
             counter.note(MISSING)
-        assert len(asked) == 1
+        assert asked == [MISSING.entry.kind]
 
     @pytest.mark.parametrize("still_gives", [True, None])
     def test_is_none_if_it_still_gives_what_it_gave_or_nobody_can_tell(self, *, still_gives: bool | None) -> None:
-        counter = FailureCounter(still_gives=lambda: still_gives)
+        counter = FailureCounter(still_gives=lambda _: still_gives)
         assert not stops(counter, MISSING, times=WRONG_PLACE_AFTER - 1)
 
     def test_is_none_once_anything_was_found(self) -> None:
